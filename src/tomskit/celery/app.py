@@ -1,0 +1,193 @@
+"""AsyncCelery: a Celery app whose workers run coroutines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping
+from contextvars import ContextVar
+from functools import cached_property
+from typing import ClassVar, Never, TypeVar, cast
+
+from celery import Celery
+from celery.app.utils import Settings
+from celery.utils.imports import symbol_by_name
+from typing_extensions import override
+
+from tomskit.celery import worker
+from tomskit.celery.config import CeleryConfig
+from tomskit.celery.context import celery_context, task_id_context
+from tomskit.celery.host import RuntimeHost
+from tomskit.celery.internals import is_set_as_current
+from tomskit.celery.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
+from tomskit.celery.runtime import AsyncRuntime
+from tomskit.celery.serializers import register_orjson_serializer, register_serializer
+from tomskit.protocols import ResourceProvider, Runtime, Serializer
+from tomskit.redis import RedisConfig, RedisProvider
+from tomskit.resources import Resources
+from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+
+__all__ = ("AsyncCelery",)
+
+R = TypeVar("R")
+
+
+class AsyncCelery(Celery):
+    """A Celery app whose workers have an event loop, database sessions and a redis client.
+
+    Args:
+        *args: As of ``celery.Celery``; the first is the app's name.
+        config: Applied as by ``config_from_object``. Settings among the keyword arguments win.
+        database: Where ``db.session`` goes; else the CELERY_DB_ and CELERY_SQLALCHEMY_ fields of
+            `config` if any was set; else ``DatabaseConfig()``.
+        redis: Where ``redis_client`` goes; else the CELERY_WORKER_REDIS_ fields of `config` if
+            any was set; else ``RedisConfig()``.
+        runtime: What runs coroutines.
+        providers: More resources for tasks, beside those named "database" and "redis", or, under
+            one of these names, in its place.
+        serializer: Registered and used for messages and results.
+        **kwargs: As of ``celery.Celery``.
+
+    Raises:
+        ConfigurationError: Two providers have the same name, or `config` cannot work.
+    """
+
+    task_id_context: ClassVar[ContextVar[str | None]] = task_id_context
+
+    def __init__(
+        self,
+        *args: object,
+        config: CeleryConfig | None = None,
+        database: DatabaseConfig | None = None,
+        redis: RedisConfig | None = None,
+        runtime: Runtime = AsyncRuntime,
+        providers: Iterable[ResourceProvider] = (),
+        serializer: Serializer | None = None,
+        **kwargs: object,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._redis = redis
+        self.runtime = runtime
+        self._providers = tuple(providers)
+        Resources(self._providers)  # two of one name are an error now, not when a worker starts
+        self._serializer = serializer
+        install_task_id()
+        register_orjson_serializer()
+        if serializer is not None:
+            register_serializer(serializer)
+        cast("Callable[..., None]", super().__init__)(*args, **kwargs)
+        if is_set_as_current(self):
+            # Celery's current app is that of one thread. Calls of shared tasks from any other
+            # would go to an app that Celery makes up, and so to a broker that nobody configured.
+            self.set_default()
+        self.on_after_configure.connect(self._complete_configuration)
+        if config is not None:
+            self.config_from_object(config)
+        worker.install(self)
+
+    @property
+    def config(self) -> CeleryConfig:
+        """The applied CeleryConfig; where none was applied, one read from the environment."""
+        if self._config is None:
+            self._config = CeleryConfig()
+        return self._config
+
+    @cached_property
+    def db_config(self) -> DatabaseConfig:
+        """Where ``db.session`` goes."""
+        if self._database is not None:
+            return self._database
+        if self.config.sets_any("CELERY_DB_", "CELERY_SQLALCHEMY_"):
+            return self.config.database_config()
+        return DatabaseConfig()
+
+    @cached_property
+    def redis_config(self) -> RedisConfig:
+        """Where ``redis_client`` goes."""
+        if self._redis is not None:
+            return self._redis
+        if self.config.sets_any("CELERY_WORKER_REDIS_"):
+            return self.config.redis_config()
+        return RedisConfig()
+
+    @cached_property
+    def resources(self) -> Resources:
+        """The providers of this app, in the order in which they start."""
+        mine = {provider.name: provider for provider in self._providers}
+        defaults: list[ResourceProvider] = []
+        # A replaced one is never made: its configuration need not be there.
+        if "database" not in mine:
+            defaults.append(DatabaseProvider(self.db_config))
+        if "redis" not in mine:
+            defaults.append(RedisProvider(self.redis_config))
+        return Resources([*defaults, *self._providers])
+
+    @cached_property
+    def runtime_host(self) -> RuntimeHost:
+        """Starts, uses and stops this app's runtime."""
+        return RuntimeHost(self, self.runtime, self.resources)
+
+    def run_coroutine(self, coro: Coroutine[object, Never, R], /) -> R:
+        """Run a task's coroutine on this app's runtime, as the running task."""
+        return self.runtime_host.run(coro)
+
+    @override
+    def config_from_object(
+        self,
+        obj: object,
+        silent: bool = False,
+        force: bool = False,
+        namespace: str | None = None,
+    ) -> Settings:
+        """Read the configuration; a CeleryConfig takes effect with all its fields.
+
+        Args:
+            obj: A CeleryConfig, anything that Celery takes, or ``"module:attribute"`` of either.
+            silent: Ignore import errors.
+            force: Read it now, not when it is first needed.
+            namespace: Prefix of the settings' names; a CeleryConfig has none.
+        """
+        if isinstance(obj, str) and ":" in obj:
+            obj = symbol_by_name(obj, default=obj) if silent else symbol_by_name(obj)
+        if isinstance(obj, CeleryConfig):
+            self._adopt(obj)
+            obj, namespace = obj.celery_settings(), None
+        read = cast("Callable[..., Settings]", super().config_from_object)
+        return read(obj, silent=silent, force=force, namespace=namespace)
+
+    @override
+    def set_current(self) -> None:
+        """Make this the current app, for this thread and for coroutines started from it."""
+        super().set_current()
+        celery_context.set(self)
+
+    @override
+    def __reduce_keys__(self) -> dict[str, object]:
+        # Pool processes that are spawned get the app pickled.
+        keys = cast("Callable[[], dict[str, object]]", super().__reduce_keys__)()
+        return keys | {
+            "config": self._config,
+            "database": self._database,
+            "redis": self._redis,
+            "runtime": self.runtime,
+            "providers": self._providers,
+            "serializer": self._serializer,
+        }
+
+    def _adopt(self, config: CeleryConfig) -> None:
+        self._config = config
+        for derived in ("db_config", "redis_config", "resources", "runtime_host"):
+            self.__dict__.pop(derived, None)
+
+    def _complete_configuration(self, **_: object) -> None:
+        conf = cast("MutableMapping[str, object]", self.conf)
+        formats = {
+            "worker_log_format": WORKER_LOG_FORMAT,
+            "worker_task_log_format": TASK_LOG_FORMAT,
+        }
+        for setting, value in formats.items():
+            if not self.conf.value_set_for(setting):
+                conf[setting] = value
+        if self._serializer is not None:
+            name = self._serializer.name
+            conf["task_serializer"] = conf["result_serializer"] = name
+            conf["accept_content"] = [name, *cast("Iterable[str]", conf["accept_content"])]

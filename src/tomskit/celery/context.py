@@ -1,0 +1,118 @@
+"""Who is running: the app, the task's id, and the identity of an execution.
+
+Celery keeps the running task and its request on stacks that are keyed by greenlet or thread. A
+coroutine of that task runs in another thread, and in SQLAlchemy's ``run_sync`` in another
+greenlet, where those stacks are empty. Here they are keyed by a token in a ContextVar first:
+contexts are copied into asyncio tasks, into ``asyncio.to_thread`` and into SQLAlchemy's greenlets,
+so ``self.request``, ``self.retry()`` and ``celery.current_task`` are right in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, cast
+
+from celery import Celery
+
+from tomskit.celery.internals import (
+    USE_FAST_LOCALS,
+    LocalStack,
+    known_apps,
+    native_ident,
+    task_stack,
+)
+from tomskit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from celery import Task
+    from celery.app.task import Context
+
+    from tomskit.celery.app import AsyncCelery
+
+__all__ = (
+    "TaskIdentity",
+    "celery_context",
+    "find_app",
+    "task_id_context",
+)
+
+celery_context: Final[ContextVar[AsyncCelery | None]] = ContextVar("celery_context", default=None)
+"""The running app: in the main thread, in the worker's threads and in coroutines."""
+
+task_id_context: Final[ContextVar[str | None]] = ContextVar("task_id_context", default=None)
+"""The id of the running task, or None outside of tasks."""
+
+
+def find_app() -> Celery | None:
+    """The app of this context, else the current one of this thread, else of this process."""
+    app = celery_context.get()
+    if app is not None:
+        return app
+    apps = known_apps()
+    return apps[0] if apps else None
+
+
+_execution: Final[ContextVar[object | None]] = ContextVar("tomskit_execution", default=None)
+
+
+def _ident() -> object:
+    token = _execution.get()
+    return native_ident() if token is None else token
+
+
+def _install(stack: LocalStack) -> None:
+    if stack.__ident_func__ is not _ident:
+        stack.__ident_func__ = _ident
+
+
+class TaskIdentity:
+    """The task and the request that are running where this is made, to be taken elsewhere."""
+
+    __slots__ = ("_request_stack", "request", "task")
+
+    def __init__(
+        self, task: Task[..., object], request: Context, request_stack: LocalStack
+    ) -> None:
+        self.task = task
+        self.request = request
+        self._request_stack = request_stack
+
+    @classmethod
+    def current(cls) -> TaskIdentity | None:
+        """The running task, or None when none runs here."""
+        task = cast("Task[..., object] | None", task_stack.top)
+        if task is None:
+            return None
+        stack = cast("LocalStack", task.request_stack)
+        request = cast("Context | None", stack.top)
+        if request is None:
+            return None
+        _install(stack)
+        return cls(task, request, stack)
+
+    @contextmanager
+    def assumed(self) -> Generator[None]:
+        """Be this task within the block, in whatever thread and context it runs.
+
+        A fresh token is used each time, so what a task leaves running in the background never
+        sees the request of the next one.
+        """
+        token = _execution.set(object())
+        task_stack.push(self.task)
+        self._request_stack.push(self.request)
+        try:
+            yield
+        finally:
+            self._request_stack.pop()
+            task_stack.pop()
+            _execution.reset(token)
+
+
+if USE_FAST_LOCALS:
+    raise ConfigurationError(
+        "USE_FAST_LOCALS is set: with it Celery binds the running task to its thread for good, "
+        "and a coroutine cannot see its own request. Unset that environment variable."
+    )
+_install(task_stack)

@@ -1,0 +1,284 @@
+"""One coroutine that runs on an event loop while a thread waits for it.
+
+What the waiting thread is interrupted with reaches the coroutine at its await, time limits are
+timers on the loop, and the coroutine never outlives its task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+from collections.abc import Awaitable, Coroutine, Generator
+from contextlib import nullcontext
+from typing import Final, Generic, NamedTuple, Never, Self, TypeVar, cast
+
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from typing_extensions import override
+
+from tomskit.celery.context import TaskIdentity
+from tomskit.resources import Resources
+
+__all__ = ("Execution", "Limits")
+
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+CLEANUP_SECONDS: Final = 5.0
+"""What a cancelled coroutine gets for its ``finally`` blocks before it is given up."""
+
+
+class Limits(NamedTuple):
+    """Time limits of a task in seconds; None is no limit."""
+
+    soft: float | None
+    hard: float | None
+
+
+class _SoftTimeLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
+    """The soft limit as it is raised at an await.
+
+    It is a cancellation as well, so that ``TaskGroup``, ``asyncio.timeout`` and every library that
+    cleans up when it is cancelled does so. Stored or pickled it is the plain exception.
+    """
+
+    @override
+    def __reduce__(self) -> tuple[type[SoftTimeLimitExceeded], tuple[object, ...]]:
+        return SoftTimeLimitExceeded, self.args
+
+
+# Result backends store an exception's class by these two, and look it up by them.
+_SoftTimeLimit.__qualname__ = _SoftTimeLimit.__name__ = SoftTimeLimitExceeded.__name__
+_SoftTimeLimit.__module__ = SoftTimeLimitExceeded.__module__
+
+
+class _Steered(Awaitable[R]):
+    """Awaits a coroutine and can raise something else than the cancellation at its await."""
+
+    __slots__ = ("_coro", "_given_up", "pending", "state")
+
+    def __init__(self, coro: Coroutine[object, Never, R]) -> None:
+        self._coro = cast("Coroutine[object, object, R]", coro)
+        self._given_up = False
+        self.pending: BaseException | None = None
+        self.state = "new"
+
+    @override
+    def __await__(self) -> Generator[object, object, R]:
+        # It has all that `await` uses of a generator.
+        return cast("Generator[object, object, R]", self)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> object:
+        return self.send(None)
+
+    def send(self, value: object) -> object:
+        if self.state == "new":
+            self.state = "running"
+            if self.pending is not None:
+                return self.throw(asyncio.CancelledError())
+        if self._given_up:
+            raise asyncio.CancelledError
+        try:
+            return self._coro.send(value)
+        except BaseException:
+            self.state = "done"
+            raise
+
+    def throw(self, exc: BaseException, *_: object) -> object:
+        if self._given_up:
+            raise exc
+        if self.pending is not None and isinstance(exc, asyncio.CancelledError):
+            exc, self.pending = self.pending, None
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+        try:
+            return self._coro.throw(exc)
+        except BaseException:
+            self.state = "done"
+            raise
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def give_up(self) -> None:
+        self._given_up = True
+        self.state = "done"
+        try:
+            self._coro.close()
+        except RuntimeError:
+            logger.warning("%r awaits even while it is being closed", self._coro)
+
+
+class Execution(Generic[R]):
+    """Runs `coro` on `loop`, in the scopes of `resources` and as the task `identity`."""
+
+    __slots__ = (
+        "_begun",
+        "_error",
+        "_finished",
+        "_identity",
+        "_interruption",
+        "_limits",
+        "_loop",
+        "_over_limit",
+        "_ready",
+        "_resources",
+        "_result",
+        "_running",
+        "_steered",
+        "_task",
+        "_timers",
+    )
+
+    def __init__(
+        self,
+        coro: Coroutine[object, Never, R],
+        *,
+        loop: asyncio.AbstractEventLoop,
+        resources: Resources,
+        running: set[Execution[object]],
+        identity: TaskIdentity | None,
+        limits: Limits | None,
+    ) -> None:
+        self._steered = _Steered(coro)
+        self._loop = loop
+        self._resources = resources
+        self._running = cast("set[Execution[R]]", running)
+        self._identity = identity
+        self._limits = limits
+        # A bare lock costs 20 us less a run than the condition in a concurrent Future.
+        self._ready = threading.Lock()
+        self._ready.acquire()
+        self._finished = False
+        self._begun = False
+        self._task: asyncio.Task[None] | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._interruption: BaseException | None = None
+        self._over_limit: TimeLimitExceeded | None = None
+        self._result: R | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> R:
+        """Start the coroutine and wait for its outcome; called from any other thread."""
+        submitted = False
+        while not self._finished:
+            try:
+                if not submitted:
+                    submitted = True
+                    self._loop.call_soon_threadsafe(self._start)
+                self._ready.acquire()
+            except BaseException as exc:
+                if self._loop.is_closed():
+                    self._steered.close()
+                    raise
+                # The thread waits on: the coroutine's outcome is the task's outcome.
+                self._interruption = exc
+                self._loop.call_soon_threadsafe(self._interrupt, exc)
+        return self._outcome()
+
+    def cancel(self) -> None:
+        """Cancel the coroutine; called on the loop's thread."""
+        if not self._finished and self._task is not None:
+            self._task.cancel()
+
+    def _outcome(self) -> R:
+        error, self._error = self._error, None
+        interruption, self._interruption = self._interruption, None
+        try:
+            if self._over_limit is not None:
+                raise self._over_limit
+            if interruption is not None and not isinstance(interruption, SoftTimeLimitExceeded):
+                raise interruption
+            if isinstance(error, _SoftTimeLimit):
+                raise SoftTimeLimitExceeded(*error.args).with_traceback(error.__traceback__)
+            if isinstance(error, asyncio.CancelledError):
+                # Celery's tracer lets a BaseException end the whole process.
+                raise concurrent.futures.CancelledError(
+                    "The coroutine was cancelled, or awaited something that was."
+                ) from error
+            if error is not None:
+                raise error
+            return cast("R", self._result)
+        finally:
+            # The exception's traceback holds this frame: no cycle may keep the task's data alive.
+            del error, interruption, self
+
+    # -- on the loop's thread
+
+    def _start(self) -> None:
+        if self._task is not None:
+            return
+        self._running.add(self)
+        self._task = self._loop.create_task(self._main())
+        if self._limits is not None:
+            soft, hard = self._limits
+            if soft is not None:
+                self._timers.append(self._loop.call_later(soft, self._on_soft_limit, soft))
+            if hard is not None:
+                self._timers.append(self._loop.call_later(hard, self._on_hard_limit, hard))
+
+    async def _main(self) -> None:
+        self._begun = True
+        try:
+            if self._steered.pending is not None:
+                raise self._steered.pending  # noqa: TRY301 (the coroutine has not started)
+            with nullcontext() if self._identity is None else self._identity.assumed():
+                self._result = await self._resources.scoped(self._steered)
+        except BaseException as exc:  # noqa: BLE001 (whatever it is, it belongs to the caller)
+            self._error = exc
+        finally:
+            self._steered.close()
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self._running.discard(self)
+        for timer in self._timers:
+            timer.cancel()
+        self._ready.release()
+
+    def _interrupt(self, exc: BaseException) -> None:
+        if self._finished or self._steered.state == "done":
+            return
+        if isinstance(exc, SoftTimeLimitExceeded):
+            self._steered.pending = _SoftTimeLimit(*exc.args)
+        elif not self._begun:
+            self._steered.pending = asyncio.CancelledError()
+        self._start()
+        # A task that is cancelled before its first step never runs at all.
+        if self._begun:
+            self.cancel()
+
+    def _on_soft_limit(self, seconds: float) -> None:
+        logger.warning("Soft time limit (%ss) exceeded for %s", seconds, self._name())
+        self._interrupt(SoftTimeLimitExceeded(seconds))
+
+    def _on_hard_limit(self, seconds: float) -> None:
+        logger.error("Hard time limit (%ss) exceeded for %s", seconds, self._name())
+        self._over_limit = TimeLimitExceeded(seconds)
+        self._steered.pending = None
+        self.cancel()
+        self._timers.append(self._loop.call_later(CLEANUP_SECONDS, self._give_up))
+
+    def _give_up(self) -> None:
+        logger.critical(
+            "%s did not end within %ss of its cancellation and is abandoned",
+            self._name(),
+            CLEANUP_SECONDS,
+        )
+        self._steered.give_up()
+        self.cancel()
+        self._finish()
+
+    def _name(self) -> str:
+        if self._identity is None:
+            return "a coroutine"
+        return f"{self._identity.task.name}[{self._identity.request.id}]"

@@ -1,0 +1,110 @@
+"""RuntimeHost: starts, uses and stops whichever runtime an app was given."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Never, TypeVar
+
+from tomskit.celery.context import TaskIdentity
+from tomskit.celery.runner import as_task
+from tomskit.celery.runtime import AsyncRuntime
+from tomskit.protocols import Runtime
+from tomskit.resources import Resources
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ("RuntimeHost",)
+
+R = TypeVar("R")
+
+
+class RuntimeHost:
+    """An app's runtime together with the resources that its coroutines use.
+
+    AsyncRuntime looks after resources itself. Around the coroutines that any other runtime is
+    given, the host puts the task's identity and the providers' scopes, on whatever loop they run.
+    """
+
+    def __init__(self, app: Celery, runtime: Runtime, resources: Resources) -> None:
+        self._app = app
+        self._runtime = runtime
+        self._resources = resources
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+        self._has_loop = False
+
+    def start(self) -> None:
+        """Get ready in this process; does nothing where that has been done.
+
+        Raises:
+            ProviderError: A resource provider did not start.
+        """
+        if self._pid == os.getpid():
+            return
+        with self._lock:
+            self._runtime.init(self._app)
+            if not self._looks_after_resources():
+                # A runtime that makes a loop for each call has closed this one by now; then the
+                # providers are started within each call instead.
+                self._has_loop = not self._runtime.run(_running_loop()).is_closed()
+                if self._has_loop:
+                    self._runtime.run(self._resources.start())
+            self._pid = os.getpid()
+
+    def stop(self) -> None:
+        """Close the resources and the runtime, if they were started in this process."""
+        with self._lock:
+            if self._pid != os.getpid():
+                return
+            self._pid = None
+            if self._has_loop and not self._looks_after_resources():
+                self._runtime.run(self._resources.stop())
+            self._runtime.shutdown()
+
+    def run(self, coro: Coroutine[object, Never, R]) -> R:
+        """Run a task's coroutine to its end."""
+        identity = TaskIdentity.current()
+        eager = identity is not None and identity.request.is_eager
+        if eager and AsyncRuntime.owns_this_thread():
+            return self._run_aside(identity, coro)
+        if self._looks_after_resources():
+            if AsyncRuntime.app() is not self._app:
+                AsyncRuntime.init(self._app)
+            return self._runtime.run(coro)
+        self.start()
+        return self._runtime.run(as_task(identity, self._resources, coro))
+
+    def _looks_after_resources(self) -> bool:
+        return isinstance(self._runtime, type) and issubclass(self._runtime, AsyncRuntime)
+
+    def _run_aside(self, identity: TaskIdentity | None, coro: Coroutine[object, Never, R]) -> R:
+        """Run an eager task that a coroutine has called, while that coroutine waits.
+
+        Eager calls block, and the loop of the calling coroutine cannot run the called one
+        meanwhile, so that gets a loop in a thread of its own.
+        """
+        outcome: list[R] = []
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            self._app.set_current()
+            try:
+                outcome.append(asyncio.run(as_task(identity, self._resources, coro)))
+            except BaseException as exc:  # noqa: BLE001 (raised again below)
+                errors.append(exc)
+
+        thread = threading.Thread(target=copy_context().run, args=(work,), name="tomskit-eager")
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return outcome[0]
+
+
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()

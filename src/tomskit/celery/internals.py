@@ -1,0 +1,101 @@
+"""The parts of Celery that celery-types does not describe, each named and typed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from celery import Celery, _state
+from celery.utils import threads
+
+__all__ = (
+    "USE_FAST_LOCALS",
+    "LocalStack",
+    "Pool",
+    "Worker",
+    "current_app",
+    "is_anybodys_app",
+    "is_set_as_current",
+    "known_apps",
+    "native_ident",
+    "task_stack",
+)
+
+
+class LocalStack(Protocol):
+    """``celery.utils.threads.LocalStack``: a stack for each thread or greenlet."""
+
+    __ident_func__: Callable[[], object]
+
+    @property
+    def top(self) -> object: ...
+    def push(self, obj: object, /) -> object: ...
+    def pop(self) -> object: ...
+
+
+class Pool(Protocol):
+    """A class of worker pools."""
+
+    __module__: str
+    is_green: bool
+
+
+class Worker(Protocol):
+    """``celery.worker.WorkController``, as boot steps see it."""
+
+    app: Celery
+    pool_cls: type[Pool]
+    steps: list[object]
+    soft_time_limit: float | None
+    time_limit: float | None
+
+
+class _ThreadState(Protocol):
+    current_app: Celery | None
+
+
+class _State(Protocol):
+    default_app: Celery | None
+    _task_stack: LocalStack
+    _tls: _ThreadState
+
+
+class _Threads(Protocol):
+    USE_FAST_LOCALS: str | None
+    get_ident: Callable[[], object]
+
+
+class _App(Protocol):
+    set_as_current: bool
+
+
+_celery_state: Final = cast("_State", _state)
+_celery_threads: Final = cast("_Threads", threads)
+
+USE_FAST_LOCALS: Final = _celery_threads.USE_FAST_LOCALS
+native_ident: Final = _celery_threads.get_ident
+task_stack: Final = _celery_state._task_stack
+
+
+def current_app() -> Celery:
+    """The current app itself, not a proxy of it."""
+    return _state.get_current_app()
+
+
+def known_apps() -> list[Celery]:
+    """The current app of this thread and the default app of this process, where there are any."""
+    return [
+        app
+        for app in (_celery_state._tls.current_app, _celery_state.default_app)
+        if app is not None and is_anybodys_app(app)
+    ]
+
+
+def is_anybodys_app(app: Celery) -> bool:
+    """False for the app called "default" that Celery makes for itself where there is none."""
+    return is_set_as_current(app) or app.main != "default"
+
+
+def is_set_as_current(app: Celery) -> bool:
+    """Whether the app made itself the current one."""
+    return cast("_App", app).set_as_current

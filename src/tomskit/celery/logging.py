@@ -1,0 +1,68 @@
+"""The task id on every log record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from typing_extensions import override
+
+from tomskit.celery.context import task_id_context
+
+__all__ = ("TASK_LOG_FORMAT", "WORKER_LOG_FORMAT", "install_task_id")
+
+NO_TASK: Final = "-"
+WORKER_LOG_FORMAT: Final = (
+    "[%(asctime)s: %(levelname)s/%(processName)s] [task_id=%(task_id)s] %(message)s"
+)
+TASK_LOG_FORMAT: Final = (
+    "[%(asctime)s: %(levelname)s/%(processName)s] [task_id=%(task_id)s] %(task_name)s: %(message)s"
+)
+
+
+class TaskLogRecord(logging.LogRecord):
+    """A record that knows the task it was made in.
+
+    The id gets among the record's attributes when it is formatted, not when it is made: a record
+    that has ``task_id`` from the start would turn ``logger.info(..., extra={"task_id": ...})``
+    into a KeyError.
+    """
+
+    # A class attribute, so that records made by copying an older one's __dict__ have it too.
+    _made_in = NO_TASK
+
+    @override
+    def getMessage(self) -> str:
+        self.__dict__.setdefault("task_id", self._made_in)
+        return super().getMessage()
+
+    def __getattr__(self, name: str) -> str:
+        if name == "task_id":
+            return self._made_in
+        raise AttributeError(name)
+
+
+def install_task_id() -> None:
+    """Make every log record of every logger carry ``task_id``, whoever configures logging.
+
+    A factory that was installed before goes on making the records.
+    """
+    previous = logging.getLogRecordFactory()
+    if not isinstance(previous, _RecordFactory):
+        logging.setLogRecordFactory(_RecordFactory(previous))
+
+
+class _RecordFactory:
+    def __init__(self, previous: Callable[..., logging.LogRecord]) -> None:
+        self._previous = previous
+
+    def __call__(self, *args: object, **kwargs: object) -> logging.LogRecord:
+        record = self._previous(*args, **kwargs)
+        task_id = task_id_context.get() or NO_TASK
+        if type(record) is logging.LogRecord:
+            record.__class__ = TaskLogRecord
+            record.__dict__["_made_in"] = task_id
+        else:
+            record.__dict__.setdefault("task_id", task_id)
+        return record

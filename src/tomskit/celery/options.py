@@ -1,0 +1,53 @@
+"""Celery's option dictionaries, closed: a misspelt option is a type error."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from typing_extensions import TypedDict
+
+__all__ = ("TaskOptions",)
+
+
+class TaskOptions(TypedDict, total=False, closed=True):
+    """Keyword arguments of `async_shared_task`, beside ``bind``. Times are in seconds."""
+
+    name: str
+    """The name in messages; ``module.function`` by default."""
+    queue: str
+    """Where calls go that name no queue, unless ``task_routes`` routes the task."""
+    serializer: str
+    compression: str
+    priority: int
+    expires: float | datetime
+    ignore_result: bool
+    store_errors_even_if_ignored: bool
+    track_started: bool
+    send_events: bool
+    trail: bool
+    resultrepr_maxsize: int
+    typing: bool
+    """Whether arguments are checked against the function's parameters when it is called."""
+
+    max_retries: int | None
+    """Retries before giving up; None never gives up."""
+    default_retry_delay: float
+    autoretry_for: tuple[type[Exception], ...]
+    dont_autoretry_for: tuple[type[Exception], ...]
+    retry_kwargs: dict[str, object]
+    retry_backoff: bool | float
+    retry_backoff_max: float
+    retry_jitter: bool
+
+    rate_limit: str | None
+    """Such as ``"10/s"``, for each worker."""
+    time_limit: float | None
+    soft_time_limit: float | None
+    throws: tuple[type[Exception], ...]
+    """Errors that are expected: logged without a traceback."""
+
+    acks_late: bool
+    acks_on_failure: bool
+    acks_on_timeout: bool
+    reject_on_worker_lost: bool
+    retry_on_worker_lost: bool

@@ -1,0 +1,141 @@
+"""Where Redis is: one server, a set of sentinels or a cluster."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from typing_extensions import TypedDict
+
+from tomskit.settings import Secret, TomsKitBaseSettings
+from tomskit.urls import parse_nodes, redis_url
+
+__all__ = ("CertificateCheck", "RedisConfig", "TLSOptions", "tls_options")
+
+CertificateCheck = Literal["required", "optional", "none"]
+
+
+class TLSOptions(TypedDict, total=False):
+    """Keyword arguments of redis-py's TLS connections, which kombu and Celery pass on as well."""
+
+    ssl_cert_reqs: CertificateCheck
+    ssl_check_hostname: bool
+    ssl_ca_certs: str
+    ssl_certfile: str
+    ssl_keyfile: str
+
+
+def tls_options(
+    *,
+    cert_reqs: CertificateCheck,
+    check_hostname: bool,
+    ca_certs: str | None,
+    certfile: str | None,
+    keyfile: str | None,
+) -> TLSOptions:
+    """The options, without the paths that were not set."""
+    options = TLSOptions(
+        ssl_cert_reqs=cert_reqs,
+        # redis-py refuses to check the name in a certificate that it does not check at all.
+        ssl_check_hostname=check_hostname and cert_reqs != "none",
+    )
+    if ca_certs is not None:
+        options["ssl_ca_certs"] = ca_certs
+    if certfile is not None:
+        options["ssl_certfile"] = certfile
+    if keyfile is not None:
+        options["ssl_keyfile"] = keyfile
+    return options
+
+
+class RedisConfig(TomsKitBaseSettings):
+    """The Redis of ``redis_client``; every field is an environment variable of the same name."""
+
+    REDIS_HOST: str = Field(default="localhost", description="Host of the Redis server.")
+    REDIS_PORT: PositiveInt = Field(default=6379, description="Port of the Redis server.")
+    REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
+    REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
+    REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
+    REDIS_MAX_CONNECTIONS: PositiveInt = Field(
+        default=32,
+        description="Connections that a process opens at the most; "
+        "a command waits up to 20 seconds for a free one.",
+    )
+
+    REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")
+    REDIS_SSL_CERT_REQS: CertificateCheck = Field(
+        default="required", description="How the server's certificate is checked."
+    )
+    REDIS_SSL_CHECK_HOSTNAME: bool = Field(
+        default=True, description="Check that the certificate names the host."
+    )
+    REDIS_SSL_CA_CERTS: str | None = Field(
+        default=None, description="Path of the CA certificates; the system's by default."
+    )
+    REDIS_SSL_CERTFILE: str | None = Field(
+        default=None, description="Path of the client's certificate."
+    )
+    REDIS_SSL_KEYFILE: str | None = Field(default=None, description="Path of the client's key.")
+
+    REDIS_USE_SENTINEL: bool = Field(
+        default=False, description="Find the server through sentinels."
+    )
+    REDIS_SENTINELS: str | None = Field(
+        default=None,
+        description="The sentinels, as `host:port,host:port`; by default REDIS_HOST and "
+        "REDIS_PORT are the one sentinel.",
+    )
+    REDIS_SENTINEL_MASTER_NAME: str | None = Field(
+        default=None, description="What the sentinels call the master."
+    )
+    REDIS_SENTINEL_USERNAME: str | None = Field(
+        default=None, description="The sentinels' user name."
+    )
+    REDIS_SENTINEL_PASSWORD: Secret = Field(
+        default=None, description="The sentinels' own password."
+    )
+    REDIS_SENTINEL_SOCKET_TIMEOUT: PositiveFloat = Field(
+        default=0.1, description="Seconds to wait for a sentinel."
+    )
+
+    REDIS_USE_CLUSTER: bool = Field(default=False, description="The server is a Redis Cluster.")
+    REDIS_CLUSTER_NODES: str | None = Field(
+        default=None,
+        description="Nodes to ask for the cluster's layout, as `host:port,host:port`; by default "
+        "REDIS_HOST and REDIS_PORT.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.REDIS_USE_SENTINEL and self.REDIS_USE_CLUSTER:
+            raise ValueError("REDIS_USE_SENTINEL and REDIS_USE_CLUSTER exclude each other")
+        if self.REDIS_USE_SENTINEL and not self.REDIS_SENTINEL_MASTER_NAME:
+            raise ValueError("REDIS_USE_SENTINEL needs REDIS_SENTINEL_MASTER_NAME")
+        if self.REDIS_USE_CLUSTER and self.REDIS_DB:
+            raise ValueError("A Redis Cluster has only database 0: leave REDIS_DB out")
+        for text in (self.REDIS_SENTINELS, self.REDIS_CLUSTER_NODES):
+            parse_nodes(text or "", default_port=self.REDIS_PORT)
+        return self
+
+    @property
+    def REDIS_URL(self) -> str:  # noqa: N802 (named like the settings)
+        """URL of the one server; holds the password."""
+        return redis_url(
+            self.REDIS_HOST,
+            self.REDIS_PORT,
+            self.REDIS_DB,
+            username=self.REDIS_USERNAME,
+            password=self.REDIS_PASSWORD,
+            tls=self.REDIS_USE_SSL,
+        )
+
+    @property
+    def REDIS_TLS_OPTIONS(self) -> TLSOptions:  # noqa: N802 (named like the settings)
+        """Keyword arguments of a TLS connection."""
+        return tls_options(
+            cert_reqs=self.REDIS_SSL_CERT_REQS,
+            check_hostname=self.REDIS_SSL_CHECK_HOSTNAME,
+            ca_certs=self.REDIS_SSL_CA_CERTS,
+            certfile=self.REDIS_SSL_CERTFILE,
+            keyfile=self.REDIS_SSL_KEYFILE,
+        )

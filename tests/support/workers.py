@@ -1,0 +1,240 @@
+"""Real Celery workers for the tests, each in processes of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+from uuid import uuid4
+
+from tests.support.servers import die_with_parent
+
+Pool = Literal["prefork", "solo", "threads", "gevent", "eventlet"]
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class WorkerError(AssertionError):
+    """A worker did not do what a test expects; the message holds its whole log."""
+
+
+class Worker:
+    """A `celery worker` process. Entering the context starts it without waiting for it.
+
+    `app` is the module that holds the Celery app, found from `cwd` (the project's folder). The
+    environment is that of the tests plus `env`.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        *,
+        pool: Pool = "prefork",
+        concurrency: int = 1,
+        queues: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        loglevel: str = "INFO",
+        extra_args: Sequence[str] = (),
+    ) -> None:
+        self.hostname = f"worker-{uuid4().hex[:12]}@localhost"
+        self.lines: list[str] = []
+        self._command = [
+            *(sys.executable, "-m", "celery", "-A", app, "worker"),
+            *(f"--pool={pool}", f"--concurrency={concurrency}"),
+            *(f"--hostname={self.hostname}", f"--loglevel={loglevel}"),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            *([f"--queues={','.join(queues)}"] if queues else []),
+            *extra_args,
+        ]
+        self._pool = pool
+        self._env = dict(env or {})
+        self._cwd = PROJECT if cwd is None else cwd
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._news = threading.Condition()
+
+    def start(self) -> None:
+        if self._process is not None:
+            msg = "a Worker is started once"
+            raise RuntimeError(msg)
+        # Should the tests be killed, the worker goes too: a prefork pool by QUIT, on which it takes
+        # its processes along; the others at once, as a thread pool would wait for running tasks.
+        last_signal = "QUIT" if self._pool == "prefork" else "KILL"
+        # A session of its own keeps Ctrl-C away from it and marks all processes that it starts.
+        self._process = subprocess.Popen(
+            die_with_parent(self._command, last_signal),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **self._env},
+            cwd=self._cwd,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, name=self.hostname, daemon=True)
+        self._reader.start()
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            msg = "the Worker has not been started"
+            raise RuntimeError(msg)
+        return self._process
+
+    def _read(self) -> None:
+        output = self._started().stdout
+        assert output is not None
+        with output:
+            for line in output:
+                with self._news:
+                    self.lines.append(line.rstrip("\n"))
+                    self._news.notify_all()
+
+    @property
+    def pid(self) -> int:
+        return self._started().pid
+
+    @property
+    def running(self) -> bool:
+        return self._started().poll() is None
+
+    @property
+    def text(self) -> str:
+        with self._news:
+            return "\n".join(self.lines)
+
+    def children(self) -> list[int]:
+        """The living processes that the worker started, also after its own end."""
+        return [pid for pid in _session_members(self.pid) if pid != self.pid]
+
+    def wait_ready(self, timeout: float = 30.0) -> None:
+        self.wait_for_line(r" ready\.$", timeout)
+
+    def wait_for_line(
+        self, pattern: str, timeout: float = 30.0, *, start: int = 0
+    ) -> re.Match[str]:
+        """Waits for a line of the log that matches, from line `start` on, past ones included."""
+        deadline = time.monotonic() + timeout
+        seen = start
+        while True:
+            # Asked before the log is read: what the process wrote before its end counts.
+            ended = not self.running
+            if ended:
+                self._finish_reading()
+            with self._news:
+                for line in self.lines[seen:]:
+                    match = re.search(pattern, line)
+                    if match is not None:
+                        return match
+                seen = max(seen, len(self.lines))
+                if ended:
+                    code = self._started().returncode
+                    raise self._failure(f"ended with {code} before a line matched {pattern!r}")
+                if time.monotonic() > deadline:
+                    raise self._failure(f"logged no line like {pattern!r} within {timeout:g} s")
+                self._news.wait(0.05)
+
+    def _finish_reading(self, timeout: float = 1.0) -> None:
+        # Children that outlive the worker keep the pipe open, so the end may not come.
+        if self._reader is not None:
+            self._reader.join(timeout)
+
+    def _failure(self, what: str) -> WorkerError:
+        log = "\n".join(self.lines)
+        return WorkerError(f"The worker {self.hostname} {what}. Its log:\n{log}")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the worker's main process."""
+        self._started().send_signal(number)
+
+    def wait(self, timeout: float = 30.0) -> int:
+        """Waits for the end of the main process and answers its exit code."""
+        try:
+            code = self._started().wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise self._failure(f"did not end within {timeout:g} s") from None
+        self._finish_reading()
+        return code
+
+    def stop(self, timeout: float = 30.0) -> int:
+        """Ends it as an operator does (SIGTERM): running tasks may finish."""
+        self.send_signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def quit(self, timeout: float = 30.0) -> int:
+        """Ends it without waiting for tasks (SIGQUIT)."""
+        self.send_signal(signal.SIGQUIT)
+        return self.wait(timeout)
+
+    def kill(self) -> int:
+        """Kills it and every process that it started."""
+        # The main process first, so it starts no new children in place of killed ones.
+        self._started().kill()
+        code = self._started().wait()
+        self._kill_children()
+        self._finish_reading()
+        return code
+
+    def _kill_children(self) -> None:
+        deadline = time.monotonic() + 10
+        while (children := self.children()) and time.monotonic() < deadline:
+            for pid in children:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.01)
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Stops it if it still runs, by force if need be, and leaves no process behind."""
+        if self._process is None:
+            return
+        try:
+            if self.running:
+                self.stop(timeout)
+        finally:
+            self.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            self.close()
+        else:
+            # The test has failed already: its error is the one to see, and soon.
+            try:
+                self.close(timeout=5.0)
+            except WorkerError as error:
+                exc.add_note(str(error))
+
+
+def _session_members(session: int) -> list[int]:
+    """The processes of a session, which is what a process keeps when its parent ends."""
+    members: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+        # The name in parentheses may hold anything, so count from its end.
+        state, _parent, _group, session_id = stat.rpartition(")")[2].split()[:4]
+        if int(session_id) == session and state not in "ZX":
+            members.append(int(entry.name))
+    return members
