@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 from hypothesis import settings
+
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, SentinelCluster
 
 settings.register_profile("default", derandomize=True, deadline=None)
@@ -15,7 +16,8 @@ _turns = count()
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
+    # Enough for every test to have databases that no other has used.
+    with RedisServer(config=[("databases", "2000")]) as server:
         yield server
 
 
@@ -33,9 +35,12 @@ def sentinel_cluster() -> Iterator[SentinelCluster]:
 
 @pytest.fixture
 def redis_db(redis_server: RedisServer) -> RedisDb:
-    """Two databases of `redis_server` that were just emptied."""
-    # In turn through the 16, so what an earlier test left running does not meet the next one.
-    broker_db = next(_turns) % 8 * 2
+    """Two databases of `redis_server` that nobody has used."""
+    return fresh_redis_db(redis_server)
+
+
+def fresh_redis_db(redis_server: RedisServer) -> RedisDb:
+    """Two databases of `redis_server` that nobody has used."""
+    broker_db = next(_turns) * 2
     result_db = broker_db + 1
-    redis_server.flush(broker_db, result_db)
     return RedisDb(redis_server.host, redis_server.port, broker_db, result_db)

@@ -1,0 +1,160 @@
+"""A deployment for each test: empty Redis databases, an empty MariaDB database, a client."""
+
+import re
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+from celery import Celery
+from celery.result import AsyncResult
+
+from tests.conftest import fresh_redis_db
+from tests.support.servers import MariaDBServer, RedisDb, RedisServer, wait_until
+from tests.support.workers import Pool, Worker
+
+SERVICE = "tests.integration.service"
+TIMEOUT = 30.0
+
+_databases = count()
+
+
+@dataclass
+class Deployment:
+    """What the workers of a test are configured with, and a plain Celery client beside them."""
+
+    environment: dict[str, str]
+    client: Celery
+    redis: RedisServer
+    redis_db: RedisDb
+    mariadb: MariaDBServer
+    database: str
+    stack: ExitStack = field(repr=False)
+    running: Worker | None = None
+
+    def worker(
+        self,
+        pool: Pool = "threads",
+        concurrency: int = 2,
+        *extra_args: str,
+        module: str = SERVICE,
+        **environment: str,
+    ) -> Worker:
+        """Start a worker and wait until it is ready; it is stopped when the test ends."""
+        worker = Worker(
+            module,
+            pool=pool,
+            concurrency=concurrency,
+            env={**self.environment, **environment},
+            extra_args=extra_args,
+        )
+        self.stack.enter_context(worker)
+        worker.wait_ready()
+        return worker
+
+    @property
+    def log(self) -> str:
+        """What the running worker has written so far."""
+        assert self.running is not None
+        return self.running.text
+
+    def wait_for_line(self, pattern: str, timeout: float = TIMEOUT) -> re.Match[str]:
+        assert self.running is not None
+        return self.running.wait_for_line(pattern, timeout)
+
+    def key(self, name: str) -> str | None:
+        """A key that the service's redis_client has written."""
+        value = self.redis.client(self.redis_db.result_db).get(name)
+        return None if value is None else str(value)
+
+    def send(self, task: str, *args: object, **options: object) -> AsyncResult[object]:
+        """Send a task of the service by its name."""
+        name = task if "." in task else f"{SERVICE}.{task}"
+        result: AsyncResult[object] = self.client.send_task(name, args, **options)
+        return result
+
+    def call(self, task: str, *args: object, **options: object) -> object:
+        """Send a task of the service and wait for its result."""
+        return self.send(task, *args, **options).get(timeout=TIMEOUT)
+
+    def make_tables(self) -> None:
+        self.mariadb.query(
+            f"CREATE TABLE `{self.database}`.users "
+            "(id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(100) NOT NULL)"
+        )
+
+    def use_database_for_results(self) -> None:
+        """Let the client read results from MariaDB."""
+        self.client.conf.result_backend = f"db+{self.mariadb.url('mysql+pymysql', self.database)}"
+
+    def users(self) -> list[str]:
+        rows = self.mariadb.query(f"SELECT name FROM `{self.database}`.users ORDER BY id")
+        return [str(name) for (name,) in rows]
+
+
+@pytest.fixture
+def deployment(redis_server: RedisServer, mariadb_server: MariaDBServer) -> Iterator[Deployment]:
+    with deploy(redis_server, mariadb_server) as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="module", params=["prefork", "solo", "threads"])
+def service(
+    request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
+) -> Iterator[Deployment]:
+    """A deployment with tables and a running worker, for tests that leave both as they are."""
+    with deploy(redis_server, mariadb_server) as fresh:
+        fresh.make_tables()
+        pool: Pool = request.param
+        # The solo pool does one task at a time by its nature.
+        fresh.running = fresh.worker(pool, concurrency=2)
+        yield fresh
+
+
+@contextmanager
+def deploy(redis_server: RedisServer, mariadb_server: MariaDBServer) -> Generator[Deployment]:
+    redis_db = fresh_redis_db(redis_server)
+    database = f"test_{next(_databases)}"
+    mariadb_server.create_database(database)
+    environment = {
+        **redis_environment("CELERY_BROKER", redis_db, redis_db.broker_db),
+        **redis_environment("CELERY_RESULT_BACKEND", redis_db, redis_db.result_db),
+        **redis_environment("CELERY_WORKER", redis_db, redis_db.result_db),
+        "CELERY_DB_HOST": mariadb_server.host,
+        "CELERY_DB_PORT": str(mariadb_server.port),
+        "CELERY_DB_USERNAME": mariadb_server.user,
+        "CELERY_DB_PASSWORD": mariadb_server.password,
+        "CELERY_DB_DATABASE": database,
+        "CELERY_DB_CHARSET": "utf8mb4",
+    }
+    with ExitStack() as stack:
+        client = Celery(
+            "client",
+            broker=redis_db.broker_url,
+            backend=redis_db.result_url,
+            set_as_current=False,
+        )
+        stack.callback(client.close)
+        yield Deployment(
+            environment=environment,
+            client=client,
+            redis=redis_server,
+            redis_db=redis_db,
+            mariadb=mariadb_server,
+            database=database,
+            stack=stack,
+        )
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds; fail when it does not in time."""
+    wait_until(condition, TIMEOUT, "the condition of the test")
+
+
+def redis_environment(role: str, server: RedisDb, db: int) -> dict[str, str]:
+    return {
+        f"{role}_REDIS_HOST": server.host,
+        f"{role}_REDIS_PORT": str(server.port),
+        f"{role}_REDIS_DB": str(db),
+    }

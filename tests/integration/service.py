@@ -1,0 +1,330 @@
+"""The application that the workers of the integration tests run, configured by environment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+
+import celery
+from celery import Task, current_task, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy import text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from tomskit.celery import (
+    AsyncCelery,
+    AsyncRuntime,
+    AsyncTask,
+    AsyncTaskRunner,
+    BoundTask,
+    CeleryConfig,
+    async_shared_task,
+    celery_context,
+)
+from tomskit.redis.redis_pool import redis_client
+from tomskit.sqlalchemy.database import db
+
+logger = logging.getLogger(__name__)
+
+app = AsyncCelery("service", config=CeleryConfig())
+
+
+class Base(DeclarativeBase):
+    """Tables of the tests."""
+
+
+class User(Base):
+    """A row that tasks write."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    name: Mapped[str]
+
+
+async def _add_user(name: str) -> int:
+    user = User(name=name)
+    db.session.add(user)
+    await db.session.commit()
+    return user.id
+
+
+@async_shared_task
+async def create_tables() -> None:
+    connection = await db.session.connection()
+    await connection.run_sync(Base.metadata.create_all)
+    await db.session.commit()
+
+
+@async_shared_task
+async def create_user(name: str) -> int:
+    return await _add_user(name)
+
+
+@shared_task
+def create_user_by_runtime(name: str) -> int:
+    return AsyncRuntime.run(_add_user(name))
+
+
+@shared_task
+def create_user_by_runner(name: str) -> int:
+    return AsyncTaskRunner(_add_user).run(name)
+
+
+async def _cache(key: str, value: str) -> str | None:
+    await redis_client.set(key, value, ex=60)
+    return await redis_client.get(key)
+
+
+@async_shared_task
+async def cache(key: str, value: str) -> str | None:
+    return await _cache(key, value)
+
+
+@shared_task
+def cache_by_runner(key: str, value: str) -> str | None:
+    return AsyncTaskRunner(_cache, use_db=False, use_redis=True).run(key, value)
+
+
+@async_shared_task
+async def add(a: int, b: int) -> int:
+    await asyncio.sleep(0)
+    return a + b
+
+
+@async_shared_task
+async def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@async_shared_task
+async def echo(value: object) -> object:
+    return value
+
+
+@async_shared_task
+async def fail(message: str) -> None:
+    await asyncio.sleep(0)
+    raise ValueError(message)
+
+
+def _ids(task: BoundTask) -> list[str | None]:
+    current: Task[..., object] | None = celery.current_task
+    return [task.request.id, None if current is None else current.request.id]
+
+
+@async_shared_task(bind=True)
+async def identity(self: AsyncTask[[float], dict[str, object]], pause: float) -> dict[str, object]:
+    """What the coroutine and everything that it starts see of the running task."""
+    before = _ids(self)
+    await asyncio.sleep(pause)
+
+    async def child() -> list[str | None]:
+        await asyncio.sleep(pause)
+        return [*_ids(self), str(id(db.session))]
+
+    children = await asyncio.gather(child(), child())
+
+    def inside(session: Session) -> list[str | None]:
+        return [*_ids(self), session.scalar(text("SELECT 'x'"))]
+
+    synchronous = await db.session.run_sync(inside)
+    in_thread = await asyncio.to_thread(_ids, self)
+    app = celery_context.get()
+    return {
+        "id": self.request.id,
+        "before": before,
+        "children": children,
+        "session": str(id(db.session)),
+        "run_sync": synchronous,
+        "thread": in_thread,
+        "after": _ids(self),
+        "app": None if app is None else app.main,
+        "current_app": celery.current_app.main,
+        "retries": self.request.retries,
+    }
+
+
+@shared_task(bind=True)
+def identity_in_runtime(self: Task[..., object]) -> list[object]:
+    """A plain task whose coroutine runs on the runtime."""
+
+    async def work() -> list[object]:
+        await asyncio.sleep(0)
+        return [self.request.id, current_task.request.id, self.request.retries]
+
+    return [self.request.id, *AsyncRuntime.run(work()), *AsyncTaskRunner(work).run()]
+
+
+@async_shared_task(bind=True, max_retries=5)
+async def retry_until(self: BoundTask, attempt: int) -> list[object]:
+    await asyncio.sleep(0)
+    if self.request.retries < attempt:
+        raise self.retry(countdown=0)
+    return [self.request.id, self.request.retries]
+
+
+@async_shared_task(
+    bind=True, autoretry_for=(KeyError,), default_retry_delay=0, retry_jitter=False, max_retries=3
+)
+async def autoretry(self: BoundTask, attempt: int) -> int:
+    await asyncio.sleep(0)
+    if self.request.retries < attempt:
+        raise KeyError(attempt)
+    return self.request.retries
+
+
+@async_shared_task(bind=True)
+async def send_child(self: BoundTask) -> list[str | None]:
+    """Sends two tasks from inside the coroutine."""
+    await asyncio.sleep(0)
+    first = report_family.delay()
+    second = await report_family.adelay()
+    return [self.request.id, self.request.root_id, first.id, second.id]
+
+
+@async_shared_task(bind=True)
+async def report_family(self: BoundTask) -> list[str | None]:
+    return [self.request.parent_id, self.request.root_id]
+
+
+@async_shared_task
+async def log_everywhere(marker: str) -> None:
+    logger.warning("%s before", marker)
+    await asyncio.sleep(0.01)
+
+    async def child() -> None:
+        logger.warning("%s child", marker)
+
+    await asyncio.gather(child())
+    await asyncio.to_thread(logger.warning, "%s thread", marker)
+    logging.getLogger("elsewhere").warning("%s after", marker, extra={"task_id": "mine"})
+
+
+@shared_task
+def log_plainly(marker: str) -> None:
+    logger.warning("%s plain", marker)
+
+
+# -- time limits
+
+
+@async_shared_task
+async def sleep(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "slept"
+
+
+@async_shared_task(soft_time_limit=0.5)
+async def catch_soft_limit(seconds: float) -> str:
+    try:
+        await asyncio.sleep(seconds)
+    except SoftTimeLimitExceeded:
+        await asyncio.sleep(0.05)
+        return "caught"
+    return "slept"
+
+
+@async_shared_task(soft_time_limit=0.5)
+async def soft_limit_in_group(seconds: float) -> list[str]:
+    """The limit arrives while the coroutine waits for a TaskGroup."""
+    ended: list[str] = []
+
+    async def child(name: str) -> None:
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            ended.append(name)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child("a"))
+            group.create_task(child("b"))
+    except SoftTimeLimitExceeded:
+        return sorted(ended)
+    return ["not interrupted"]
+
+
+@async_shared_task(time_limit=1)
+async def hard_limit(seconds: float, marker: str) -> str:
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await redis_client.set(marker, "cleaned up", ex=60)
+    return "slept"
+
+
+@async_shared_task(time_limit=1, autoretry_for=(Exception,), default_retry_delay=0)
+async def hard_limit_with_autoretry(marker: str) -> None:
+    await redis_client.incr(marker)
+    await asyncio.sleep(30)
+
+
+@async_shared_task(time_limit=1)
+async def swallow_cancellation(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            await asyncio.sleep(end - time.monotonic())
+        except asyncio.CancelledError:
+            logger.warning("swallowed a cancellation")
+
+
+@async_shared_task
+async def hold_transaction(seconds: float) -> None:
+    """Leaves a transaction open while it sleeps."""
+    db.session.add(User(name="uncommitted"))
+    await db.session.flush()
+    await asyncio.sleep(seconds)
+
+
+# -- sessions
+
+
+@async_shared_task
+async def session_identity(pause: float) -> list[object]:
+    """The session object, and the server's connection that it uses."""
+    session = id(db.session)
+    connection = await db.session.scalar(text("SELECT CONNECTION_ID()"))
+    await asyncio.sleep(pause)
+    again = await db.session.scalar(text("SELECT CONNECTION_ID()"))
+    assert id(db.session) == session
+    assert connection == again
+    return [session, connection]
+
+
+@async_shared_task
+async def add_then_fail(name: str) -> None:
+    db.session.add(User(name=name))
+    await db.session.flush()
+    raise ValueError(name)
+
+
+@async_shared_task
+async def count_users(name: str) -> int:
+    count: int | None = await db.session.scalar(
+        text("SELECT COUNT(*) FROM users WHERE name = :name"), {"name": name}
+    )
+    return count or 0
+
+
+@async_shared_task
+async def slow_query(seconds: float, name: str) -> int:
+    """Uses its session at both ends of a long wait."""
+    await db.session.execute(text("SELECT 1"))
+    await asyncio.sleep(seconds)
+    return await _add_user(name)
+
+
+@async_shared_task
+async def where() -> list[object]:
+    """The process and the thread that run the coroutine."""
+    return [os.getpid(), threading.current_thread().name]
+
+
+@shared_task
+def plain(a: int) -> int:
+    return a
