@@ -13,6 +13,7 @@ from celery.result import AsyncResult
 from tests.conftest import fresh_redis_db
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, wait_until
 from tests.support.workers import Pool, Worker
+from tomskit.celery import CeleryConfig
 
 SERVICE = "tests.integration.service"
 TIMEOUT = 30.0
@@ -68,6 +69,13 @@ class Deployment:
         value = self.redis.client(self.redis_db.result_db).get(name)
         return None if value is None else str(value)
 
+    def follow_environment(self) -> None:
+        """Let the client use the broker and the results that the environment names."""
+        fields = {k: v for k, v in self.environment.items() if k.startswith("CELERY_")}
+        settings = CeleryConfig.model_validate(fields).celery_settings()
+        self.client = Celery("client", set_as_current=False, changes=settings)
+        self.stack.callback(self.client.close)
+
     def send(self, task: str, *args: object, **options: object) -> AsyncResult[object]:
         """Send a task of the service by its name."""
         name = task if "." in task else f"{SERVICE}.{task}"
@@ -110,6 +118,19 @@ def service(
         # The solo pool does one task at a time by its nature.
         fresh.running = fresh.worker(pool, concurrency=2)
         yield fresh
+
+
+AWKWARD = "p w+x%20@/:;é☂?#[]"
+"""A password with everything that a URL could get wrong."""
+
+
+@pytest.fixture(scope="session")
+def awkward_redis() -> Iterator[dict[str, str]]:
+    """The configuration for a Redis with an awkward password."""
+    with RedisServer(password=AWKWARD, config=[("databases", "2000")]) as server:
+        where = {"HOST": server.host, "PORT": str(server.port), "PASSWORD": AWKWARD}
+        roles = ("CELERY_BROKER", "CELERY_RESULT_BACKEND", "CELERY_WORKER")
+        yield {f"{role}_REDIS_{key}": value for role in roles for key, value in where.items()}
 
 
 @contextmanager

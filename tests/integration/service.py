@@ -7,8 +7,10 @@ import logging
 import os
 import threading
 import time
+from uuid import uuid4
 
 import celery
+from billiard.process import current_process
 from celery import Task, current_task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import text
@@ -328,3 +330,25 @@ async def where() -> list[object]:
 @shared_task
 def plain(a: int) -> int:
     return a
+
+
+@async_shared_task
+async def where_slowly(seconds: float) -> list[object]:
+    await asyncio.sleep(seconds)
+    return [os.getppid(), os.getpid()] if _in_pool_process() else [os.getpid(), os.getpid()]
+
+
+def _in_pool_process() -> bool:
+    return current_process().name != "MainProcess"
+
+
+@async_shared_task
+async def own_session(pause: float) -> str:
+    """A name for the session object that stays unique when the object is gone."""
+    session = db.session
+    name = session.info.setdefault("name", uuid4().hex)
+    await session.execute(text("SELECT 1"))
+    await asyncio.sleep(pause)
+    assert db.session is session
+    assert session.info["name"] == name
+    return str(name)

@@ -20,7 +20,7 @@ START: dict[str, tuple[Pool, dict[str, str]]] = {
 
 @pytest.mark.parametrize(
     ("start", "backend", "serializer"),
-    product(START, ("redis", "database"), ("json", "orjson")),
+    list(product(START, ("redis", "database"), ("json", "orjson"))),
 )
 def test_everyday_tasks(deployment: Deployment, start: str, backend: str, serializer: str) -> None:
     deployment.make_tables()

@@ -35,8 +35,8 @@ class Worker:
         self,
         app: str,
         *,
-        pool: Pool = "prefork",
-        concurrency: int = 1,
+        pool: Pool | None = "prefork",
+        concurrency: int | None = 1,
         queues: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
@@ -47,7 +47,8 @@ class Worker:
         self.lines: list[str] = []
         self._command = [
             *(sys.executable, "-m", "celery", "-A", app, "worker"),
-            *(f"--pool={pool}", f"--concurrency={concurrency}"),
+            *([] if pool is None else [f"--pool={pool}"]),
+            *([] if concurrency is None else [f"--concurrency={concurrency}"]),
             *(f"--hostname={self.hostname}", f"--loglevel={loglevel}"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
             *([f"--queues={','.join(queues)}"] if queues else []),

@@ -20,7 +20,7 @@ from typing_extensions import override
 from tomskit.celery.context import TaskIdentity
 from tomskit.resources import Resources
 
-__all__ = ("Execution", "Limits")
+__all__ = ("CLEANUP_SECONDS", "Execution", "Limits", "as_task")
 
 R = TypeVar("R")
 
@@ -28,6 +28,20 @@ logger = logging.getLogger(__name__)
 
 CLEANUP_SECONDS: Final = 5.0
 """What a cancelled coroutine gets for its ``finally`` blocks before it is given up."""
+
+
+async def as_task(
+    identity: TaskIdentity | None, resources: Resources, coro: Coroutine[object, Never, R]
+) -> R:
+    """Await `coro` as the task `identity`, within the scopes of `resources`, on any loop."""
+    try:
+        if identity is None:
+            return await resources.run(coro)
+        with identity.assumed():
+            return await resources.run(coro)
+    finally:
+        # Does nothing to one that has run; keeps Python from warning about one that could not.
+        coro.close()
 
 
 class Limits(NamedTuple):

@@ -6,11 +6,10 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Never, TypeVar
 
 from tomskit.celery.context import TaskIdentity
-from tomskit.celery.runner import as_task
+from tomskit.celery.execution import as_task
 from tomskit.celery.runtime import AsyncRuntime
 from tomskit.protocols import Runtime
 from tomskit.resources import Resources
@@ -68,42 +67,15 @@ class RuntimeHost:
 
     def run(self, coro: Coroutine[object, Never, R]) -> R:
         """Run a task's coroutine to its end."""
-        identity = TaskIdentity.current()
-        eager = identity is not None and identity.request.is_eager
-        if eager and AsyncRuntime.owns_this_thread():
-            return self._run_aside(identity, coro)
         if self._looks_after_resources():
             if AsyncRuntime.app() is not self._app:
                 AsyncRuntime.init(self._app)
             return self._runtime.run(coro)
         self.start()
-        return self._runtime.run(as_task(identity, self._resources, coro))
+        return self._runtime.run(as_task(TaskIdentity.current(), self._resources, coro))
 
     def _looks_after_resources(self) -> bool:
         return isinstance(self._runtime, type) and issubclass(self._runtime, AsyncRuntime)
-
-    def _run_aside(self, identity: TaskIdentity | None, coro: Coroutine[object, Never, R]) -> R:
-        """Run an eager task that a coroutine has called, while that coroutine waits.
-
-        Eager calls block, and the loop of the calling coroutine cannot run the called one
-        meanwhile, so that gets a loop in a thread of its own.
-        """
-        outcome: list[R] = []
-        errors: list[BaseException] = []
-
-        def work() -> None:
-            self._app.set_current()
-            try:
-                outcome.append(asyncio.run(as_task(identity, self._resources, coro)))
-            except BaseException as exc:  # noqa: BLE001 (raised again below)
-                errors.append(exc)
-
-        thread = threading.Thread(target=copy_context().run, args=(work,), name="tomskit-eager")
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return outcome[0]
 
 
 async def _running_loop() -> asyncio.AbstractEventLoop:

@@ -7,6 +7,7 @@ from typing import Final, Protocol, cast
 
 from celery import Celery, _state
 from celery.utils import threads
+from celery.worker import state
 
 __all__ = (
     "USE_FAST_LOCALS",
@@ -19,6 +20,7 @@ __all__ = (
     "known_apps",
     "native_ident",
     "task_stack",
+    "worker_state",
 )
 
 
@@ -65,6 +67,10 @@ class _Threads(Protocol):
     get_ident: Callable[[], object]
 
 
+class _WorkerState(Protocol):
+    should_stop: int | None
+
+
 class _App(Protocol):
     set_as_current: bool
 
@@ -75,6 +81,7 @@ _celery_threads: Final = cast("_Threads", threads)
 USE_FAST_LOCALS: Final = _celery_threads.USE_FAST_LOCALS
 native_ident: Final = _celery_threads.get_ident
 task_stack: Final = _celery_state._task_stack
+worker_state: Final = cast("_WorkerState", state)
 
 
 def current_app() -> Celery:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Coroutine
 from typing import Generic, Never, ParamSpec, TypeVar
 
 from tomskit.celery.context import TaskIdentity, find_app
+from tomskit.celery.execution import as_task
 from tomskit.celery.runtime import resources_of
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError, NotInitializedError
 from tomskit.resources import Resources
 
-__all__ = ("AsyncTaskRunner", "as_task")
+__all__ = ("AsyncTaskRunner",)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,20 +76,6 @@ class AsyncTaskRunner(Generic[P, R]):
             return Resources([])
         unused = {"database": not self._use_db, "redis": not self._use_redis}
         return resources_of(app).only(without=[name for name, drop in unused.items() if drop])
-
-
-async def as_task(
-    identity: TaskIdentity | None, resources: Resources, coro: Coroutine[object, Never, R]
-) -> R:
-    """Await `coro` as the task `identity`, within the scopes of `resources`, on any loop."""
-    try:
-        if identity is None:
-            return await resources.run(coro)
-        with identity.assumed():
-            return await resources.run(coro)
-    finally:
-        # Does nothing to one that has run; keeps Python from warning about one that could not.
-        coro.close()
 
 
 def _no_app(what: str, mend: str) -> NotInitializedError:

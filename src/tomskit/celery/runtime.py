@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextlib
 import logging
 import os
 import threading
 from collections.abc import Coroutine
+from contextvars import copy_context
 from typing import ClassVar, Final, Never, TypeVar
 
 from celery import Celery
 
 from tomskit.celery.context import TaskIdentity, find_app
-from tomskit.celery.execution import CLEANUP_SECONDS, Execution, Limits
+from tomskit.celery.execution import CLEANUP_SECONDS, Execution, Limits, as_task
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError, NotInitializedError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources
@@ -100,12 +102,6 @@ class AsyncRuntime:
         return None if current is None else current.app
 
     @classmethod
-    def owns_this_thread(cls) -> bool:
-        """Whether the calling thread is the one that the loop runs in."""
-        current = AsyncRuntime._current
-        return current is not None and current.owns_this_thread()
-
-    @classmethod
     def _start_for_current_app(cls, coro: Coroutine[object, Never, object]) -> _LoopThread:
         app = find_app()
         if app is None:
@@ -162,13 +158,15 @@ class _LoopThread:
                 f"AsyncRuntime.run takes a coroutine, not {type(coro).__name__}: "
                 "call the async function, AsyncRuntime.run(work(1))."
             )
+        identity = TaskIdentity.current()
+        if identity is not None and identity.request.is_eager and _loop_runs_here():
+            return self._run_aside(identity, coro)
         if self.owns_this_thread():
             _discard(coro)
             raise EventLoopError(
                 "AsyncRuntime.run was called from the event loop that it would have to wait for. "
                 "Inside a coroutine write: await work(1)"
             )
-        identity = TaskIdentity.current()
         return Execution(
             coro,
             loop=self._loop,
@@ -180,6 +178,20 @@ class _LoopThread:
 
     def owns_this_thread(self) -> bool:
         return threading.get_ident() == self._thread.ident
+
+    def _run_aside(self, identity: TaskIdentity, coro: Coroutine[object, Never, R]) -> R:
+        """Run an eager task that a coroutine has called, while that coroutine waits.
+
+        Eager calls block, and the loop of the calling coroutine cannot run the called one
+        meanwhile, so that gets a loop in a thread of its own.
+        """
+
+        def work() -> R:
+            self.app.set_current()
+            return asyncio.run(as_task(identity, self._resources, coro))
+
+        with concurrent.futures.ThreadPoolExecutor(1, "tomskit-eager") as thread:
+            return thread.submit(copy_context().run, work).result()
 
     def _limits_of(self, identity: TaskIdentity) -> Limits | None:
         request, task, default = identity.request, identity.task, self.limits
@@ -217,6 +229,14 @@ class _LoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def resources_of(app: Celery) -> Resources:

@@ -30,7 +30,7 @@ from tomskit.celery.app import AsyncCelery
 from tomskit.celery.internals import current_app
 from tomskit.celery.options import TaskOptions
 from tomskit.celery.runtime import AsyncRuntime
-from tomskit.errors import NotACoroutineFunctionError
+from tomskit.errors import ConfigurationError, NotACoroutineFunctionError
 
 __all__ = ("AsyncTask", "BoundTask", "TaskRequest", "async_shared_task")
 
@@ -194,6 +194,7 @@ def async_shared_task(
 
     Raises:
         NotACoroutineFunctionError: The function is not ``async def``.
+        ConfigurationError: The function takes ``self``, and ``bind=True`` is missing.
     """
 
     def decorate(function: Callable[..., Coroutine[object, Never, object]]) -> object:
@@ -201,6 +202,11 @@ def async_shared_task(
             raise NotACoroutineFunctionError(
                 f"async_shared_task takes a coroutine function, not {function!r}: "
                 "define it with async def, or use Celery's shared_task for a plain function."
+            )
+        if not bind and next(iter(inspect.signature(function).parameters), None) == "self":
+            raise ConfigurationError(
+                f"The task {function.__qualname__} takes self, but nothing passes it: "
+                "write @async_shared_task(bind=True)."
             )
         return _create(function, bind=bind, options=options)
 
@@ -230,7 +236,7 @@ def _create(
         _tomskit_queue=queue,
         **celery_options,
     )(_body(function, bind=bind))
-    return _TaskProxy(function, shared._get_current_object)
+    return _TaskProxy(function, bind=bind, resolve=shared._get_current_object)
 
 
 def _body(function: Callable[..., Coroutine[object, Never, R]], *, bind: bool) -> Callable[..., R]:
@@ -250,7 +256,7 @@ def _body(function: Callable[..., Coroutine[object, Never, R]], *, bind: bool) -
     # Celery checks a call's arguments against this; it does not follow __wrapped__.
     signature = inspect.signature(function)
     if not bind:
-        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+        itself = inspect.Parameter("_task", inspect.Parameter.POSITIONAL_ONLY)
         parameters = [
             # A positional-only parameter may be followed by any kind, so this is always valid.
             itself,
@@ -274,17 +280,20 @@ class _TaskProxy(_Proxy):
     task up at each access of an attribute (2 us); this one remembers the task of the current app.
     """
 
-    __slots__ = ("_app", "_function", "_resolve", "_task")
+    __slots__ = ("_app", "_bind", "_function", "_resolve", "_task")
 
     def __init__(
         self,
         function: Callable[..., object],
+        *,
+        bind: bool,
         resolve: Callable[[], AsyncTask[..., object]],
     ) -> None:
         super().__init__(self._get_current_object, name=function.__name__)
         # Proxy forwards attribute writes to the task.
         write = functools.partial(object.__setattr__, self)
         write("_function", function)
+        write("_bind", bind)
         write("_resolve", resolve)
         write("_app", None)
         write("_task", None)
@@ -311,6 +320,12 @@ class _TaskProxy(_Proxy):
         @property
         def __module__(self):
             return object.__getattribute__(self, "_function").__module__
+
+        @property
+        def __signature__(self):
+            signature = inspect.signature(object.__getattribute__(self, "_function"))
+            skipped = 1 if object.__getattribute__(self, "_bind") else 0
+            return signature.replace(parameters=[*signature.parameters.values()][skipped:])
 
         @property
         def __wrapped__(self):

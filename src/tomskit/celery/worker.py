@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Final, cast
@@ -19,7 +20,7 @@ from typing_extensions import override
 from tomskit.celery.context import celery_context, task_id_context
 from tomskit.celery.execution import Limits
 from tomskit.celery.host import RuntimeHost
-from tomskit.celery.internals import Worker, current_app
+from tomskit.celery.internals import Worker, current_app, worker_state
 from tomskit.celery.runtime import AsyncRuntime
 from tomskit.errors import ProviderError, UnsupportedPoolError
 
@@ -34,6 +35,13 @@ _READY_VARIABLE: Final = "TOMSKIT_READY_WORKER"
 """Environment variable with the process id of a worker that has become ready."""
 
 
+_CHILD_FAILED: Final = signal.SIGURG
+"""What a process of the pool sends to the worker when it cannot start.
+
+Celery gives it no meaning, and the system ignores it where nobody listens.
+"""
+
+
 def install(app: AsyncCelery) -> None:
     """Run coroutines in every worker of `app`."""
     app.steps["worker"].add(RuntimeStep)
@@ -45,7 +53,7 @@ def install(app: AsyncCelery) -> None:
     signals.task_postrun.connect(_leave_task)
 
 
-class _RefusedPoolError(UnsupportedPoolError, ClickException):
+class _RefusedPoolError(ClickException, UnsupportedPoolError):
     """Shown by Celery's command line as one line, without a traceback."""
 
 
@@ -79,7 +87,10 @@ class RuntimeStep(bootsteps.StartStopStep):
     def start(self, parent: object) -> None:
         worker = cast("Worker", parent)
         host = _host_of(worker.app)
-        if self._in_process and host is not None:
+        if not self._in_process:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(_CHILD_FAILED, _stop_failed_worker)
+        elif host is not None:
             host.start()
             # Celery leaves these to the pool, and only prefork enforces them.
             AsyncRuntime.enforce_limits(Limits(worker.soft_time_limit, worker.time_limit))
@@ -110,12 +121,15 @@ def _start_in_child(**_: object) -> None:
     except ProviderError as exc:
         logger.critical("%s. This worker process ends.", exc, exc_info=exc)
         if os.environ.get(_READY_VARIABLE) != str(os.getppid()):
-            # The worker is starting: it ends as well, with a code that says that it failed.
-            os.kill(os.getppid(), signal.SIGQUIT)
-        else:
-            # The pool replaces this process, and what is missing may come back meanwhile.
-            time.sleep(1)
+            os.kill(os.getppid(), _CHILD_FAILED)
+        # Else the pool replaces this process, and what is missing may come back meanwhile.
+        time.sleep(1)
         raise SystemExit(EX_FAILURE) from exc
+
+
+def _stop_failed_worker(*_: object) -> None:
+    # As Celery's own signal handlers do: the worker's loop looks at it in each turn.
+    worker_state.should_stop = EX_FAILURE
 
 
 def _stop_in_child(**_: object) -> None:

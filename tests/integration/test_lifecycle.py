@@ -1,0 +1,173 @@
+"""Starting, running and stopping workers."""
+
+import os
+import signal
+from typing import cast
+
+import pytest
+from celery.result import AsyncResult
+
+from tests.integration.conftest import TIMEOUT, Deployment, eventually
+from tests.support.workers import Pool
+
+POOLS: tuple[Pool, ...] = ("prefork", "solo", "threads")
+
+
+def connections(deployment: Deployment) -> int:
+    return deployment.mariadb.connections(deployment.mariadb.user)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_connections_are_kept_between_tasks_and_closed_at_the_end(
+    deployment: Deployment, pool: Pool
+) -> None:
+    deployment.make_tables()
+    worker = deployment.worker(pool, 1)
+    assert connections(deployment) == 0
+
+    first = cast("list[int]", deployment.call("session_identity", 0))
+    second = cast("list[int]", deployment.call("session_identity", 0))
+
+    assert first[1] == second[1]
+    assert connections(deployment) == 1
+    assert worker.stop() == 0
+    eventually(lambda: connections(deployment) == 0)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_sigterm_lets_a_running_task_finish_with_its_session(
+    deployment: Deployment, pool: Pool
+) -> None:
+    deployment.make_tables()
+    worker = deployment.worker(pool, 1)
+    sent = deployment.send("slow_query", 1.5, "finished")
+    eventually(lambda: connections(deployment) == 1)
+
+    code = worker.stop()
+
+    assert code == 0
+    assert sent.get(timeout=TIMEOUT) == 1
+    assert deployment.users() == ["finished"]
+    assert connections(deployment) == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_two_workers_that_start_in_the_same_second_both_work(
+    deployment: Deployment, pool: Pool
+) -> None:
+    deployment.worker(pool, 1)
+    deployment.worker(pool, 1)
+
+    # A worker fetches four tasks ahead at the most, so one of them cannot take all of these.
+    sent = [deployment.send("where_slowly", 0.1) for _ in range(24)]
+    seen = {cast("list[int]", result.get(timeout=TIMEOUT))[0] for result in sent}
+
+    assert len(seen) == 2
+
+
+def test_worker_works_again_after_a_restart(deployment: Deployment) -> None:
+    assert deployment.worker("prefork").stop() == 0
+    deployment.worker("prefork")
+
+    assert deployment.call("add", 1, 2) == 3
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_recycled_processes_work_and_leave_nothing_open(
+    deployment: Deployment, start_method: str
+) -> None:
+    deployment.make_tables()
+    worker = deployment.worker(
+        "prefork",
+        2,
+        CELERY_WORKER_MAX_TASKS_PER_CHILD="2",
+        CELERY_WORKER_POOL_START_METHOD=start_method,
+    )
+
+    made = [deployment.call("create_user", f"user {i}") for i in range(4)]
+    places = [cast("list[int]", deployment.call("where"))[0] for _ in range(2)]
+
+    assert made == [1, 2, 3, 4]
+    # The worker began with two processes; two tasks each and they were replaced.
+    assert len(set(worker.children()) | set(places)) >= 2
+    eventually(lambda: connections(deployment) <= 2)
+    assert worker.stop() == 0
+    assert connections(deployment) == 0
+
+
+def test_killed_process_is_replaced_by_a_working_one(deployment: Deployment) -> None:
+    worker = deployment.worker("prefork", 1)
+    (process, _) = cast("list[int]", deployment.call("where"))
+
+    os.kill(process, signal.SIGKILL)
+
+    eventually(lambda: process not in worker.children())
+    assert deployment.call("add", 2, 3) == 5
+
+
+def test_worker_without_a_database_runs_what_does_not_need_one(deployment: Deployment) -> None:
+    deployment.worker("prefork", CELERY_DB_PORT="1")
+
+    assert deployment.call("add", 1, 1) == 2
+    with pytest.raises(Exception, match="connect to MySQL server"):
+        deployment.call("session_identity", 0)
+    assert deployment.call("add", 2, 2) == 4
+
+
+def test_worker_without_the_driver_runs_what_does_not_need_it(deployment: Deployment) -> None:
+    deployment.worker("threads", CELERY_SQLALCHEMY_DATABASE_URI_SCHEME="mysql+asyncmy")
+
+    assert deployment.call("add", 1, 1) == 2
+    sent: AsyncResult[object] = deployment.send("session_identity", 0)
+    error = sent.get(timeout=TIMEOUT, propagate=False)
+    assert type(error).__name__ == "MissingDriverError"
+    assert "pip install" in str(error)
+    assert "asyncmy" in str(error)
+
+
+def test_two_hundred_tasks_share_a_pool_of_connections(deployment: Deployment) -> None:
+    worker = deployment.worker(
+        "threads",
+        20,
+        CELERY_SQLALCHEMY_POOL_SIZE="5",
+        CELERY_SQLALCHEMY_MAX_OVERFLOW="3",
+    )
+    most = 0
+
+    sent = [deployment.send("own_session", 0.02) for _ in range(200)]
+    while not all(result.ready() for result in sent[-20:]):
+        most = max(most, connections(deployment))
+    sessions = [str(result.get(timeout=TIMEOUT)) for result in sent]
+
+    assert len(set(sessions)) == 200
+    assert 0 < most <= 8
+    assert worker.stop() == 0
+    assert connections(deployment) == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_worker_uses_exactly_the_configured_credentials(
+    deployment: Deployment, pool: Pool, awkward_redis: dict[str, str]
+) -> None:
+    """A password with everything that a URL could get wrong, for broker, results and client."""
+    deployment.environment.update(awkward_redis)
+    deployment.follow_environment()
+    deployment.worker(pool)
+
+    assert deployment.call("cache", "key", "value") == "value"
+
+
+def test_configured_pool_and_concurrency_take_effect(deployment: Deployment) -> None:
+    from tests.support.workers import Worker
+
+    environment = {
+        **deployment.environment,
+        "CELERY_WORKER_POOL": "threads",
+        "CELERY_WORKER_CONCURRENCY": "3",
+    }
+    with Worker(
+        "tests.integration.service", pool=None, concurrency=None, env=environment
+    ) as worker:
+        worker.wait_ready()
+        assert "concurrency: 3 (thread)" in worker.text
+        assert deployment.call("add", 1, 2) == 3

@@ -1,0 +1,56 @@
+"""What a worker says when it cannot start, and that it then does not."""
+
+import pytest
+
+from tests.integration.conftest import SERVICE, Deployment
+from tests.support.workers import Pool, Worker
+
+
+def refused(deployment: Deployment, pool: Pool | None = None, **environment: str) -> str:
+    """Start a worker that must not come up, and give what it wrote."""
+    env = {**deployment.environment, **environment}
+    with Worker(SERVICE, pool=pool, env=env) as worker:
+        code = worker.wait()
+    assert code != 0, worker.text
+    return worker.text
+
+
+def test_gevent_is_refused_with_the_way_out(deployment: Deployment) -> None:
+    pytest.importorskip("gevent")
+
+    text = refused(deployment, "gevent")
+
+    assert "The gevent pool cannot run coroutines" in text
+    assert "asyncio pool" in text
+    assert "Traceback" not in text
+
+
+def test_pool_that_does_not_exist_yet_is_refused(deployment: Deployment) -> None:
+    text = refused(deployment, CELERY_WORKER_POOL="asyncio")
+
+    assert "CELERY_WORKER_POOL='asyncio' is not part of this version yet" in text
+
+
+def test_bad_setting_is_refused_by_name(deployment: Deployment) -> None:
+    text = refused(deployment, CELERY_BROKER_REDIS_PORT="six", CELERY_DB_PASSWORD="hush-hush")
+
+    assert "CELERY_BROKER_REDIS_PORT" in text
+    assert "hush-hush" not in text
+
+
+def test_fast_locals_are_refused(deployment: Deployment) -> None:
+    text = refused(deployment, USE_FAST_LOCALS="1")
+
+    assert "USE_FAST_LOCALS" in text
+    assert "Unset" in text
+
+
+def test_no_secret_is_in_the_log(deployment: Deployment, awkward_redis: dict[str, str]) -> None:
+    deployment.environment.update(awkward_redis)
+    deployment.follow_environment()
+    worker = deployment.worker("prefork", 2)
+    deployment.call("add", 1, 2)
+    worker.stop()
+
+    for secret in (deployment.mariadb.password, "p w+x", "p%20w"):
+        assert secret not in worker.text

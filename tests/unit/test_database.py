@@ -1,0 +1,189 @@
+"""db.session and db.scope on SQLite."""
+
+import asyncio
+import threading
+
+import pytest
+from sqlalchemy import String, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tomskit.celery import AsyncCelery, AsyncRuntime, AsyncTaskRunner
+from tomskit.errors import MissingDriverError, NotInitializedError
+from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+from tomskit.sqlalchemy.database import db
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Note(Base):
+    __tablename__ = "notes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    words: Mapped[str] = mapped_column(String(50))
+
+
+@pytest.fixture
+def notes(app: AsyncCelery) -> None:
+    async def create() -> None:
+        async with db.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+
+    AsyncRuntime.run(create())
+
+
+async def count() -> int:
+    number: int | None = await db.session.scalar(text("SELECT COUNT(*) FROM notes"))
+    return number or 0
+
+
+async def add(words: str) -> Note:
+    note = Note(words=words)
+    db.session.add(note)
+    await db.session.flush()
+    return note
+
+
+@pytest.mark.usefixtures("notes")
+class TestScope:
+    def test_what_was_committed_stays(self) -> None:
+        async def work() -> int:
+            note = await add("a")
+            await db.session.commit()
+            return note.id  # still readable after the commit
+
+        assert AsyncRuntime.run(work()) == 1
+        assert AsyncRuntime.run(count()) == 1
+
+    def test_nothing_is_committed_for_the_user(self) -> None:
+        AsyncRuntime.run(add("a"))
+
+        assert AsyncRuntime.run(count()) == 0
+
+    def test_it_is_rolled_back_when_the_task_raises(self) -> None:
+        async def work() -> None:
+            await add("a")
+            raise LookupError("no")
+
+        with pytest.raises(LookupError, match="no"):
+            AsyncRuntime.run(work())
+        assert AsyncRuntime.run(count()) == 0
+
+    def test_gather_children_have_their_tasks_session(self) -> None:
+        async def child() -> AsyncSession:
+            await asyncio.sleep(0)
+            return db.session
+
+        async def work() -> bool:
+            sessions = await asyncio.gather(child(), child())
+            return all(session is db.session for session in sessions)
+
+        assert AsyncRuntime.run(work())
+
+    def test_scope_within_a_task_has_a_session_of_its_own(self) -> None:
+        async def work() -> bool:
+            outer = db.session
+            async with db.scope() as scope:
+                inner = db.session
+                assert scope.session is inner
+            return outer is not inner and db.session is outer
+
+        assert AsyncRuntime.run(work())
+
+    def test_coroutine_that_outlives_its_task_gets_a_clear_error(self) -> None:
+        async def straggler(go: asyncio.Event) -> str:
+            await go.wait()
+            try:
+                return str(db.session)
+            except NotInitializedError as exc:
+                return str(exc)
+
+        async def leave() -> tuple[asyncio.Event, asyncio.Task[str]]:
+            go = asyncio.Event()
+            return go, asyncio.create_task(straggler(go))
+
+        async def ask(go: asyncio.Event, task: asyncio.Task[str]) -> str:
+            go.set()
+            return await task
+
+        go, task = AsyncRuntime.run(leave())
+        assert "after its task had ended" in AsyncRuntime.run(ask(go, task))
+
+    def test_in_a_plain_thread_it_says_so(self) -> None:
+        async def work() -> None:
+            await asyncio.to_thread(lambda: db.session)
+
+        with pytest.raises(NotInitializedError, match="plain thread"):
+            AsyncRuntime.run(work())
+
+    def test_session_of_another_loop_is_refused(self) -> None:
+        async def inner() -> str:
+            return str(db.session)
+
+        async def work() -> None:
+            await asyncio.to_thread(AsyncTaskRunner(inner, use_db=False).run)
+
+        with pytest.raises(NotInitializedError, match="another event loop"):
+            AsyncRuntime.run(work())
+
+
+def test_outside_of_a_task_it_says_what_to_do() -> None:
+    with pytest.raises(NotInitializedError, match=r"AsyncRuntime\.run.*async with db\.scope"):
+        str(db.session)
+
+
+def test_scope_without_an_engine_says_what_to_do() -> None:
+    async def work() -> None:
+        db.scope()
+
+    with pytest.raises(NotInitializedError, match="DatabaseProvider"):
+        asyncio.run(work())
+
+
+def test_provider_gives_sessions_to_any_loop(sqlite: DatabaseConfig) -> None:
+    async def work() -> int | None:
+        provider = DatabaseProvider(sqlite)
+        await provider.startup()
+        try:
+            async with db.scope():
+                number: int | None = await db.session.scalar(text("SELECT 42"))
+                return number
+        finally:
+            await provider.shutdown()
+
+    assert asyncio.run(work()) == 42
+
+
+def test_two_loops_at_once_have_an_engine_each(app: AsyncCelery) -> None:
+    engines: list[int] = []
+    both = threading.Barrier(2)
+
+    async def work() -> None:
+        await db.session.execute(text("SELECT 1"))
+        engines.append(id(db.engine))
+        await asyncio.to_thread(both.wait)
+
+    threads = [threading.Thread(target=AsyncTaskRunner(work).run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(set(engines)) == 2
+
+
+def test_missing_driver_is_an_error_at_first_use_only() -> None:
+    config = DatabaseConfig(SQLALCHEMY_DATABASE_URI_SCHEME="mysql+asyncmy")
+    AsyncCelery("x", database=config)
+
+    async def nothing() -> int:
+        return 1
+
+    async def use() -> None:
+        await db.session.execute(text("SELECT 1"))
+
+    assert AsyncRuntime.run(nothing()) == 1
+    with pytest.raises(MissingDriverError, match="pip install 'asyncmy'"):
+        AsyncRuntime.run(use())

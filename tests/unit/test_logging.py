@@ -1,0 +1,101 @@
+"""task_id on log records."""
+
+import logging
+
+import pytest
+
+from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
+from tomskit.celery.context import task_id_context
+
+FORMATS = [
+    logging.Formatter("%(task_id)s|%(message)s"),
+    logging.Formatter("{task_id}|{message}", style="{"),
+    logging.Formatter("$task_id|$message", style="$"),
+]
+
+
+@async_shared_task
+async def write(words: str) -> None:
+    logging.getLogger("somewhere").warning(words)
+
+
+@pytest.mark.parametrize("formatter", FORMATS)
+def test_format_strings_of_all_styles_know_it(
+    app: AsyncCelery, caplog: pytest.LogCaptureFixture, formatter: logging.Formatter
+) -> None:
+    result = write.delay("hello")
+    logging.getLogger("elsewhere").warning("outside")
+
+    inside, outside = caplog.records
+    assert formatter.format(inside) == f"{result.id}|hello"
+    assert formatter.format(outside) == "-|outside"
+
+
+def test_record_has_it_as_an_attribute(app: AsyncCelery, caplog: pytest.LogCaptureFixture) -> None:
+    result = write.delay("hello")
+
+    assert getattr(caplog.records[0], "task_id") == result.id  # noqa: B009 (added at run time)
+    assert not hasattr(caplog.records[0], "task_name_or_so")
+
+
+def test_extra_may_set_it(app: AsyncCelery, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("x").warning("hello", extra={"task_id": "mine"})
+
+    assert FORMATS[0].format(caplog.records[0]) == "mine|hello"
+
+
+def test_factory_that_was_there_before_goes_on_working(
+    app: AsyncCelery, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Record(logging.LogRecord):
+        pass
+
+    original = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(Record)
+    try:
+        AsyncCelery("second")
+        AsyncCelery("third")
+        logging.getLogger("x").warning("hello")
+    finally:
+        logging.setLogRecordFactory(original)
+
+    assert type(caplog.records[0]) is Record
+    assert FORMATS[0].format(caplog.records[0]) == "-|hello"
+
+
+def test_copied_record_keeps_it(app: AsyncCelery, caplog: pytest.LogCaptureFixture) -> None:
+    result = write.delay("hello")
+
+    copy = logging.makeLogRecord(caplog.records[0].__dict__)
+
+    assert FORMATS[0].format(copy) == f"{result.id}|hello"
+
+
+def test_context_variable_has_it_while_a_task_runs(app: AsyncCelery) -> None:
+    @async_shared_task
+    async def read() -> str | None:
+        return app.task_id_context.get()
+
+    result = read.delay()
+
+    assert result.get() == result.id
+    assert task_id_context.get() is None
+    assert app.task_id_context is task_id_context
+
+
+def test_worker_formats_show_it_unless_configured(app: AsyncCelery) -> None:
+    assert "[task_id=%(task_id)s]" in app.conf.worker_log_format
+    assert "[task_id=%(task_id)s]" in app.conf.worker_task_log_format
+    mine = AsyncCelery("x", worker_log_format="%(message)s")
+    assert mine.conf.worker_log_format == "%(message)s"
+
+
+def test_outside_of_a_task_a_run_has_none(
+    app: AsyncCelery, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        logging.getLogger("x").warning("hello")
+
+    AsyncRuntime.run(work())
+
+    assert FORMATS[0].format(caplog.records[0]) == "-|hello"
