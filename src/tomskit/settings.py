@@ -1,13 +1,33 @@
-"""The base class of every configuration class."""
+"""The base class of every configuration class, and the types of its fields."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, cast
 
-from pydantic import BeforeValidator, Field
+from pydantic import (
+    AllowInfNan,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+from pydantic.aliases import AliasChoices
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ("CommaSeparated", "Secret", "TomsKitBaseSettings")
+__all__ = (
+    "CommaSeparated",
+    "Options",
+    "Port",
+    "Seconds",
+    "SecondsOrZero",
+    "Secret",
+    "TomsKitBaseSettings",
+)
 
 
 class TomsKitBaseSettings(BaseSettings):
@@ -15,7 +35,8 @@ class TomsKitBaseSettings(BaseSettings):
 
     A value given to the constructor wins over the environment, and the environment over the
     default. A value that does not fit raises ``pydantic.ValidationError``, which names the field
-    and, since it may be a secret, not the value.
+    and, since it may be a secret, holds the value nowhere. So does a constructor argument that is
+    no field; an environment variable that is none is ignored.
     """
 
     model_config = SettingsConfigDict(
@@ -25,6 +46,69 @@ class TomsKitBaseSettings(BaseSettings):
         validate_default=False,
     )
 
+    if not TYPE_CHECKING:  # type checkers see the signature of BaseSettings
+
+        def __init__(self, **values: object) -> None:
+            failure = _unknown_arguments(type(self), values)
+            if failure is None:
+                try:
+                    super().__init__(**values)
+                except ValidationError as error:
+                    failure = _without_values(error)
+            # Outside of the except clause, so that the original, which has the values in its
+            # `errors()`, does not travel along as `__context__`.
+            if failure is not None:
+                raise failure
+
+
+def _unknown_arguments(
+    settings: type[TomsKitBaseSettings], values: dict[str, object]
+) -> ValidationError | None:
+    if settings.model_config.get("extra") != "ignore":
+        return None  # pydantic judges itself
+    unknown = values.keys() - set(_argument_names(settings))
+    return _failure(
+        settings.__name__,
+        [
+            ("extra_forbidden", (name,), "There is no such setting")
+            for name in sorted(unknown)
+            if not name.startswith("_")  # such as _env_file, an option of BaseSettings itself
+        ],
+    )
+
+
+def _argument_names(settings: type[TomsKitBaseSettings]) -> Iterator[str]:
+    for name, field in settings.model_fields.items():
+        yield name
+        alias = field.validation_alias
+        for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+            if isinstance(choice, str):
+                yield choice
+
+
+def _without_values(error: ValidationError) -> ValidationError | None:
+    return _failure(
+        error.title,
+        [
+            (detail["type"], detail["loc"], detail["msg"])
+            for detail in error.errors(include_url=False, include_context=False)
+        ],
+    )
+
+
+def _failure(
+    title: str, problems: list[tuple[str, tuple[int | str, ...], str]]
+) -> ValidationError | None:
+    # Only a custom error takes a message that is ready; this one is not a literal.
+    describe = cast("Callable[[str, str], PydanticCustomError]", PydanticCustomError)
+    details = [
+        InitErrorDetails(type=describe(kind, message), loc=place, input=None)
+        for kind, place, message in problems
+    ]
+    if not details:
+        return None
+    return ValidationError.from_exception_data(title, details, hide_input=True)
+
 
 def _split(value: object) -> object:
     if not isinstance(value, str):
@@ -32,8 +116,29 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.strip("[]").replace('"', "").split(",") if part.strip()]
 
 
+def _json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return cast("object", json.loads(value))
+    except ValueError:
+        raise ValueError("the text is not valid JSON") from None
+
+
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 """A list that an environment variable spells ``a,b,c`` (or as a JSON list)."""
+
+Options = Annotated[dict[str, dict[str, object]] | None, NoDecode, BeforeValidator(_json)]
+"""Named groups of options that an environment variable spells as a JSON object."""
+
+Port = Annotated[PositiveInt, Field(le=65535)]
+"""The number of a TCP port."""
+
+Seconds = Annotated[PositiveFloat, AllowInfNan(False)]
+"""A length of time."""
+
+SecondsOrZero = Annotated[NonNegativeFloat, AllowInfNan(False)]
+"""A length of time, or none."""
 
 Secret = Annotated[str | None, Field(repr=False)]
 """Text that no ``repr`` shows."""

@@ -7,8 +7,11 @@ and none of them reads ``+`` as a space there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from ipaddress import IPv6Address
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
 from tomskit.errors import ConfigurationError
@@ -17,7 +20,9 @@ __all__ = (
     "HostPort",
     "database_query",
     "database_url",
+    "host_name",
     "is_sqlite",
+    "parse_extras",
     "parse_nodes",
     "redis_url",
     "sentinel_url",
@@ -43,7 +48,7 @@ def redis_url(
 ) -> str:
     """``redis://`` (or ``rediss://``) URL of one server."""
     scheme = "rediss" if tls else "redis"
-    return f"{scheme}://{_credentials(username, password)}{_netloc(host, port)}/{db}"
+    return f"{scheme}://{_credentials(username, password)}{_netloc(_encoded(host), port)}/{db}"
 
 
 def sentinel_url(
@@ -55,28 +60,77 @@ def sentinel_url(
 ) -> str:
     """One ``sentinel://`` URL a node, joined with ``;`` as kombu and Celery split them."""
     auth = _credentials(username, password)
-    return ";".join(f"sentinel://{auth}{_netloc(node.host, node.port)}/{db}" for node in nodes)
+    return ";".join(
+        f"sentinel://{auth}{_netloc(_encoded(node.host), node.port)}/{db}" for node in nodes
+    )
+
+
+# What ends a host in a URL or in a list of nodes; "%" is for an IPv6 address's zone only.
+_NOT_IN_A_HOST: Final = re.compile(r"[\s\x00-\x1f\x7f/\\?#@%\[\]<>,;]")
+
+
+def host_name(text: str) -> str:
+    """`text`, where it is a name or an IP address; without the brackets of an IPv6 address.
+
+    Raises:
+        ConfigurationError: It is neither, such as a URL or a host with a port. The text itself is
+            not in the message, since what was put there by mistake may hold a password.
+    """
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if ":" in host:
+        address, _, zone = host.partition("%")
+        known = _is_ipv6(address) and not _NOT_IN_A_HOST.search(zone)
+    else:
+        known = host == text and host != "" and not _NOT_IN_A_HOST.search(host)
+    if not known:
+        raise ConfigurationError(
+            "a host is a name or an IP address: without scheme, credentials, port or path"
+        )
+    return host
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        IPv6Address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_nodes(text: str, *, default_port: int) -> list[HostPort]:
     """Read ``"host:port,host:port"``; the port may be left out, IPv6 hosts are bracketed.
 
     Raises:
-        ConfigurationError: A node has no host, or a port that is not a number from 1 to 65535.
+        ConfigurationError: A node has no host, or a port that is not a number from 1 to 65535. The
+            message says which node it is by its number.
     """
-    return [_node(part.strip(), default_port) for part in text.split(",") if part.strip()]
+    return [
+        _node(part.strip(), default_port, number)
+        for number, part in enumerate(text.split(","), start=1)
+        if part.strip()
+    ]
 
 
-def _node(text: str, default_port: int) -> HostPort:
-    host, separator, port = text.rpartition(":")
-    if not separator or text.endswith("]"):
-        host, port = text, str(default_port)
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:  # noqa: PLR2004
-        raise ConfigurationError(
-            f"{text!r} does not name a server: write host:port, and several as host:port,host:port."
-        )
-    return HostPort(host, int(port))
+# An IPv6 address without brackets is refused: its last group would pass for a port.
+_NODE: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{1,5}))?")
+_LAST_PORT: Final = 65535
+
+
+def _node(text: str, default_port: int, number: int) -> HostPort:
+    problem = ConfigurationError(
+        f"node {number} does not name a server: write host:port, several as host:port,host:port, "
+        "and an IPv6 address as [address]:port"
+    )
+    match = _NODE.fullmatch(text)
+    if match is None:
+        raise problem
+    port = int(match["port"] or default_port)
+    if not 0 < port <= _LAST_PORT:
+        raise problem
+    try:
+        return HostPort(host_name(match["host"]), port)
+    except ConfigurationError:
+        raise problem from None
 
 
 def database_url(
@@ -87,40 +141,80 @@ def database_url(
     username: str,
     password: str,
     database: str,
-    query: Mapping[str, str],
+    query: Mapping[str, str | Sequence[str]],
 ) -> str:
     """SQLAlchemy URL. For SQLite `database` is the file's path and the server's data are left out.
 
     Raises:
-        ConfigurationError: `database` holds a ``?``, which no SQLAlchemy URL can carry.
+        ConfigurationError: `database` holds a ``?``, which no URL of SQLAlchemy 2.0 can carry.
     """
+    tail = f"?{urlencode(query, doseq=True, quote_via=quote)}" if query else ""
+    path = _database_path(database)
+    if is_sqlite(scheme):
+        return f"{scheme}:///{path}{tail}"
+    # SQLAlchemy, unlike the readers of Redis URLs, does not decode the host.
+    return f"{scheme}://{_credentials(username, password)}{_netloc(host, port)}/{path}{tail}"
+
+
+def _database_path(database: str) -> str:
+    if _database_name_is_decoded():
+        return quote(database, safe="/:")
     if "?" in database:
         raise ConfigurationError(
             "A database name with a '?' cannot be part of a URL: SQLAlchemy would read a query."
         )
-    tail = f"?{urlencode(query, quote_via=quote)}" if query else ""
-    # SQLAlchemy does not decode the database's name, so it goes in as it is.
-    if is_sqlite(scheme):
-        return f"{scheme}:///{database}{tail}"
-    auth = _credentials(username or None, password or None)
-    return f"{scheme}://{auth}{_netloc(host, port)}/{database}{tail}"
+    return database
 
 
-def database_query(scheme: str, *, charset: str, extras: str) -> dict[str, str]:
+@cache
+def _database_name_is_decoded() -> bool:
+    """Whether the installed SQLAlchemy decodes ``%xx`` in a database's name: since 2.1 it does."""
+    from sqlalchemy import make_url  # Redis URLs need none of it
+
+    return make_url("sqlite:///%25").database == "%"
+
+
+def database_query(scheme: str, *, charset: str, extras: str) -> dict[str, list[str]]:
     """The query part: `charset` under the name that the driver knows, then `extras`.
 
     `extras` is a query string (``a=1&b=2``); what it says wins over `charset`.
+
+    Raises:
+        ConfigurationError: `extras` is no query string.
     """
     name = _charset_parameter(scheme)
-    query = {name: charset} if name and charset else {}
-    return query | dict(parse_qsl(extras.removeprefix("?"), keep_blank_values=True))
+    query = {name: [charset]} if name and charset else {}
+    return query | parse_extras(extras)
+
+
+def parse_extras(text: str) -> dict[str, list[str]]:
+    """Read a query string; a name may occur several times.
+
+    Raises:
+        ConfigurationError: A part has no ``=``. The text, which may hold a password, is not in the
+            message.
+    """
+    extras: dict[str, list[str]] = {}
+    if text := text.strip().removeprefix("?"):
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True)
+        except ValueError:
+            pairs = []
+        for name, value in pairs:
+            extras.setdefault(name, []).append(value)
+        if not extras:
+            raise ConfigurationError("extra URL parameters are a query string such as a=1&b=2")
+    return extras
+
+
+_CLIENT_ENCODING_DRIVERS: Final = frozenset({"", "psycopg", "psycopg_async", "psycopg2"})
 
 
 def _charset_parameter(scheme: str) -> str | None:
     dialect, _, driver = scheme.partition("+")
     if dialect in {"mysql", "mariadb"}:
         return "charset"
-    if dialect in {"postgresql", "postgres"} and driver != "asyncpg":
+    if dialect == "postgresql" and driver in _CLIENT_ENCODING_DRIVERS:
         return "client_encoding"
     return None
 
@@ -149,6 +243,11 @@ def _credentials(username: str | None, password: str | None) -> str:
         return ""
     user = quote(username or "", safe="")
     return f"{user}:{quote(password, safe='')}@" if password else f"{user}@"
+
+
+def _encoded(host: str) -> str:
+    # kombu and redis-py decode the host: the "%" before an IPv6 address's zone has to survive that.
+    return quote(host, safe=":")
 
 
 def _netloc(host: str, port: int) -> str:

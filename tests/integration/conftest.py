@@ -1,10 +1,11 @@
 """A deployment for each test: empty Redis databases, an empty MariaDB database, a client."""
 
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import cast
 
 import pytest
 from celery import Celery
@@ -40,14 +41,15 @@ class Deployment:
         concurrency: int = 2,
         *extra_args: str,
         module: str = SERVICE,
-        **environment: str,
+        environment: Mapping[str, str] | None = None,
+        **more_environment: str,
     ) -> Worker:
         """Start a worker and wait until it is ready; it is stopped when the test ends."""
         worker = Worker(
             module,
             pool=pool,
             concurrency=concurrency,
-            env={**self.environment, **environment},
+            env={**self.environment, **(environment or {}), **more_environment},
             extra_args=extra_args,
         )
         self.stack.enter_context(worker)
@@ -79,8 +81,8 @@ class Deployment:
     def send(self, task: str, *args: object, **options: object) -> AsyncResult[object]:
         """Send a task of the service by its name."""
         name = task if "." in task else f"{SERVICE}.{task}"
-        result: AsyncResult[object] = self.client.send_task(name, args, **options)
-        return result
+        send = cast("Callable[..., AsyncResult[object]]", self.client.send_task)
+        return send(name, args, **options)
 
     def call(self, task: str, *args: object, **options: object) -> object:
         """Send a task of the service and wait for its result."""
@@ -94,7 +96,8 @@ class Deployment:
 
     def use_database_for_results(self) -> None:
         """Let the client read results from MariaDB."""
-        self.client.conf.result_backend = f"db+{self.mariadb.url('mysql+pymysql', self.database)}"
+        url = self.mariadb.url("mysql+pymysql", self.database)
+        self.client.conf.update(result_backend=f"db+{url}")
 
     def users(self) -> list[str]:
         rows = self.mariadb.query(f"SELECT name FROM `{self.database}`.users ORDER BY id")

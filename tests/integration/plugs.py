@@ -4,12 +4,13 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import redis.asyncio
 from celery import Celery
+from typing_extensions import override
 
 T = TypeVar("T")
 
@@ -20,6 +21,7 @@ class ThreadRuntime:
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
 
+    @override
     def __reduce__(self) -> tuple[type["ThreadRuntime"], tuple[()]]:
         return ThreadRuntime, ()
 
@@ -74,7 +76,7 @@ class NamedConnection:
         print(f"provider {self.name} stopped", flush=True)
 
     @asynccontextmanager
-    async def task_scope(self) -> AsyncIterator[None]:
+    async def task_scope(self) -> AsyncGenerator[None]:
         print(f"provider {self.name} enters", flush=True)
         try:
             yield
@@ -85,14 +87,16 @@ class NamedConnection:
 class Broken(NamedConnection):
     """Does not start, or fails in each task, as the environment says."""
 
+    @override
     async def startup(self) -> None:
         if os.environ["BROKEN"] == "startup":
             message = "the licence server said no"
             raise ConnectionError(message)
         await super().startup()
 
+    @override
     @asynccontextmanager
-    async def task_scope(self) -> AsyncIterator[None]:
+    async def task_scope(self) -> AsyncGenerator[None]:
         if os.environ["BROKEN"] == "enter":
             message = "no licence left"
             raise RuntimeError(message)

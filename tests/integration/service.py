@@ -76,18 +76,20 @@ def create_user_by_runner(name: str) -> int:
     return AsyncTaskRunner(_add_user).run(name)
 
 
-async def _cache(key: str, value: str) -> str | None:
+async def _cache(key: str, value: str) -> str:
     await redis_client.set(key, value, ex=60)
-    return await redis_client.get(key)
+    found = await redis_client.get(key)
+    assert isinstance(found, str)
+    return found
 
 
 @async_shared_task
-async def cache(key: str, value: str) -> str | None:
+async def cache(key: str, value: str) -> str:
     return await _cache(key, value)
 
 
 @shared_task
-def cache_by_runner(key: str, value: str) -> str | None:
+def cache_by_runner(key: str, value: str) -> str:
     return AsyncTaskRunner(_cache, use_db=False, use_redis=True).run(key, value)
 
 
@@ -114,8 +116,7 @@ async def fail(message: str) -> None:
 
 
 def _ids(task: BoundTask) -> list[str | None]:
-    current: Task[..., object] | None = celery.current_task
-    return [task.request.id, None if current is None else current.request.id]
+    return [task.request.id, celery.current_task.request.id]
 
 
 @async_shared_task(bind=True)

@@ -3,13 +3,15 @@
 from typing import cast
 
 import pytest
-from celery import chain, chord, group, signature
+from celery import Signature, chain, chord, group, signature
 from celery.result import AsyncResult
 
 from tests.integration.conftest import SERVICE, TIMEOUT, Deployment, eventually
 
 
-def sig(service: Deployment, task: str, *args: object, immutable: bool = False):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def sig(
+    service: Deployment, task: str, *args: object, immutable: bool = False
+) -> Signature[object]:
     return signature(f"{SERVICE}.{task}", args=args, app=service.client, immutable=immutable)
 
 
@@ -20,7 +22,7 @@ def test_result_comes_back(service: Deployment) -> None:
 def test_request_is_the_tasks_own_everywhere_in_the_coroutine(service: Deployment) -> None:
     sent = service.send("identity", 0.01)
 
-    seen = cast("dict[str, list[object]]", sent.get(timeout=TIMEOUT))
+    seen = cast("dict[str, object]", sent.get(timeout=TIMEOUT))
 
     own = [sent.id, sent.id]
     assert seen["id"] == sent.id
@@ -70,7 +72,11 @@ def test_tasks_sent_from_a_coroutine_are_children_of_its_task(service: Deploymen
     for child in children:
         result: AsyncResult[object] = service.client.AsyncResult(child)
         assert result.get(timeout=TIMEOUT) == [sent.id, sent.id]
-    eventually(lambda: {c.id for c in sent.children or []} == set(children))
+    eventually(
+        lambda: (
+            set(children) == {c.id for c in cast("list[AsyncResult[object]]", sent.children or [])}
+        )
+    )
 
 
 def test_error_of_the_coroutine_is_the_tasks(service: Deployment) -> None:

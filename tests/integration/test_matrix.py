@@ -4,7 +4,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from celery import chain, group, signature
+from celery import Signature, chain, group, signature
 from celery.result import AsyncResult
 
 from tests.integration.conftest import SERVICE, TIMEOUT, Deployment
@@ -33,10 +33,10 @@ def test_everyday_tasks(deployment: Deployment, start: str, backend: str, serial
         CELERY_TASK_SERIALIZER=serializer,
         CELERY_RESULT_SERIALIZER=serializer,
         CELERY_ACCEPT_CONTENT=serializer,
-        **environment,
+        environment=environment,
     )
 
-    def sig(task: str, *args: object):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def sig(task: str, *args: object) -> Signature[object]:
         return signature(f"{SERVICE}.{task}", args=args, app=deployment.client)
 
     created = [
@@ -75,7 +75,7 @@ def test_sessions_on_sqlite(deployment: Deployment, start: str, tmp_path: Path) 
         pool,
         CELERY_SQLALCHEMY_DATABASE_URI_SCHEME="sqlite+aiosqlite",
         CELERY_DB_DATABASE=str(tmp_path / "service.db"),
-        **environment,
+        environment=environment,
     )
     deployment.call("create_tables")
 
@@ -90,7 +90,7 @@ def test_sessions_on_sqlite(deployment: Deployment, start: str, tmp_path: Path) 
 
 def test_results_in_a_sqlite_database(deployment: Deployment, tmp_path: Path) -> None:
     path = tmp_path / "results.db"
-    deployment.client.conf.result_backend = f"db+sqlite:///{path}"
+    deployment.client.conf.update(result_backend=f"db+sqlite:///{path}")
     deployment.worker(
         "threads",
         CELERY_RESULT_BACKEND_TYPE="database",

@@ -1,7 +1,6 @@
 """Broker and results through a real Sentinel, before, during and after a failover."""
 
 from itertools import count
-from typing import cast
 
 import pytest
 from celery.result import AsyncResult
@@ -61,7 +60,7 @@ def test_every_task_runs_across_a_failover(
 def test_broker_host_is_the_one_sentinel_where_no_other_is_named(
     deployment: Deployment, sentinel_cluster: SentinelCluster
 ) -> None:
-    host, port = cast("tuple[str, int]", sentinel_cluster.sentinels[0])
+    host, port = sentinel_cluster.sentinels[0]
     environment = sentinel_environment(sentinel_cluster)
     del environment["CELERY_SENTINELS"]
     deployment.environment.update(

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from celery import _state
 
 from tomskit.celery import AsyncCelery, AsyncRuntime, celery_context
 from tomskit.sqlalchemy import DatabaseConfig
@@ -19,8 +18,8 @@ def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith(_SETTINGS):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(_state._tls, "current_app", None)
-    monkeypatch.setattr(_state, "default_app", None)
+    monkeypatch.setattr("celery._state._tls.current_app", None)
+    monkeypatch.setattr("celery._state.default_app", None)
     token = celery_context.set(None)
     yield
     AsyncRuntime.shutdown()

@@ -4,7 +4,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
@@ -41,7 +41,7 @@ class Recorder:
         self.events.append(f"{self.name} stopped")
 
     @asynccontextmanager
-    async def task_scope(self) -> AsyncIterator[None]:
+    async def task_scope(self) -> AsyncGenerator[None]:
         yield
 
 
@@ -81,8 +81,11 @@ def test_many_threads_run_at_once(app: AsyncCelery) -> None:
         await all_here.wait()
         return number
 
+    def run(number: int) -> int:
+        return AsyncRuntime.run(meet(number))
+
     with ThreadPoolExecutor(everybody) as threads:
-        results = list(threads.map(lambda n: AsyncRuntime.run(meet(n)), range(everybody)))
+        results = list(threads.map(run, range(everybody)))
 
     assert results == list(range(everybody))
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import Never, cast
 
 import pytest
-from celery import Celery, Task, _state, current_task
+from celery import Celery, Task, current_task
 from celery.exceptions import Retry
 
 from tomskit.celery import AsyncCelery, AsyncTask, BoundTask, async_shared_task
+from tomskit.celery.context import find_app
 from tomskit.errors import ConfigurationError, NotACoroutineFunctionError
 
 
@@ -106,7 +107,7 @@ def test_metadata_is_there_without_an_app() -> None:
     assert bare.__module__ == __name__
     assert list(inspect.signature(bare).parameters) == ["a", "b"]
     assert list(inspect.signature(bound).parameters) == ["a"]
-    assert _state.default_app is None
+    assert find_app() is None
 
 
 def test_task_belongs_to_whichever_app_is_current(app: AsyncCelery) -> None:

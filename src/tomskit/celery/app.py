@@ -9,14 +9,17 @@ from typing import ClassVar, Never, TypeVar, cast
 
 from celery import Celery
 from celery.app.utils import Settings
-from celery.utils.imports import symbol_by_name
 from typing_extensions import override
 
 from tomskit.celery import worker
 from tomskit.celery.config import CeleryConfig
 from tomskit.celery.context import celery_context, task_id_context
 from tomskit.celery.host import RuntimeHost
-from tomskit.celery.internals import is_set_as_current
+from tomskit.celery.internals import (
+    ConfigurationSource,
+    import_configuration,
+    is_set_as_current,
+)
 from tomskit.celery.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
 from tomskit.celery.runtime import AsyncRuntime
 from tomskit.celery.serializers import register_orjson_serializer, register_serializer
@@ -87,6 +90,7 @@ class AsyncCelery(Celery):
     @property
     def config(self) -> CeleryConfig:
         """The applied CeleryConfig; where none was applied, one read from the environment."""
+        self.conf.finalize()
         if self._config is None:
             self._config = CeleryConfig()
         return self._config
@@ -141,16 +145,15 @@ class AsyncCelery(Celery):
         """Read the configuration; a CeleryConfig takes effect with all its fields.
 
         Args:
-            obj: A CeleryConfig, anything that Celery takes, or ``"module:attribute"`` of either.
+            obj: A CeleryConfig, anything that Celery takes, or the name of either, which is
+                imported when the configuration is first needed.
             silent: Ignore import errors.
             force: Read it now, not when it is first needed.
             namespace: Prefix of the settings' names; a CeleryConfig has none.
         """
-        if isinstance(obj, str) and ":" in obj:
-            obj = symbol_by_name(obj, default=obj) if silent else symbol_by_name(obj)
-        if isinstance(obj, CeleryConfig):
-            self._adopt(obj)
-            obj, namespace = obj.celery_settings(), None
+        config = _celery_config(obj)
+        if config is not None:
+            obj, namespace = self._adopt(config), None
         read = cast("Callable[..., Settings]", super().config_from_object)
         return read(obj, silent=silent, force=force, namespace=namespace)
 
@@ -173,10 +176,22 @@ class AsyncCelery(Celery):
             "serializer": self._serializer,
         }
 
-    def _adopt(self, config: CeleryConfig) -> None:
+    def _adopt(self, config: CeleryConfig) -> dict[str, object]:
         self._config = config
         for derived in ("db_config", "redis_config", "resources", "runtime_host"):
             self.__dict__.pop(derived, None)
+        return config.celery_settings()
+
+    def _load_config(self) -> Settings:
+        # Where Celery reads its configuration for the first time: a name is imported only now.
+        loading = cast("ConfigurationSource", self)
+        source = loading._config_source
+        if isinstance(source, str):
+            source = import_configuration(self, source)
+        config = _celery_config(source)
+        if config is not None:
+            loading._config_source = self._adopt(config)
+        return cast("ConfigurationSource", super())._load_config()
 
     def _complete_configuration(self, **_: object) -> None:
         conf = cast("MutableMapping[str, object]", self.conf)
@@ -191,3 +206,11 @@ class AsyncCelery(Celery):
             name = self._serializer.name
             conf["task_serializer"] = conf["result_serializer"] = name
             conf["accept_content"] = [name, *cast("Iterable[str]", conf["accept_content"])]
+
+
+def _celery_config(obj: object) -> CeleryConfig | None:
+    if isinstance(obj, CeleryConfig):
+        return obj
+    if isinstance(obj, type) and issubclass(obj, CeleryConfig):
+        return obj()
+    return None

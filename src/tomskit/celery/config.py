@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from zoneinfo import ZoneInfo
 
 from celery.app.defaults import DEFAULTS
+from celery.utils.time import rate
 from pydantic import (
+    AfterValidator,
+    BeforeValidator,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     model_validator,
 )
+from typing_extensions import override
 
 from tomskit.errors import ConfigurationError
-from tomskit.redis.config import CertificateCheck, RedisConfig
-from tomskit.settings import CommaSeparated, Secret, TomsKitBaseSettings
-from tomskit.sqlalchemy.config import DatabaseConfig, EngineOptions
+from tomskit.redis.config import CertificateCheck, Host, Nodes, RedisConfig
+from tomskit.settings import (
+    CommaSeparated,
+    Options,
+    Port,
+    Seconds,
+    SecondsOrZero,
+    Secret,
+    TomsKitBaseSettings,
+)
+from tomskit.sqlalchemy.config import (
+    DatabaseConfig,
+    DatabaseHost,
+    EngineOptions,
+    Extras,
+    Scheme,
+)
 from tomskit.urls import HostPort, parse_nodes, sentinel_url, synchronous_scheme
 
 __all__ = ("CeleryConfig",)
@@ -26,7 +43,37 @@ _PREFIX: Final = "CELERY_"
 _DEFAULT_SENTINEL_PORT: Final = 26379
 
 ConfigT = TypeVar("ConfigT", DatabaseConfig, RedisConfig)
-Seconds = PositiveInt | PositiveFloat
+
+
+class _Concealed(str):
+    """Text that the ``repr`` of what holds it, such as ``app.conf``, does not show."""
+
+    __slots__ = ()
+
+    @override
+    def __repr__(self) -> str:
+        return "'********'"
+
+
+def _without_db_prefix(scheme: object) -> object:
+    return scheme.removeprefix("db+") if isinstance(scheme, str) else scheme
+
+
+def _time_zone(name: str) -> str:
+    if name.upper() != "UTC":  # which needs no time zone database
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("there is no such time zone") from None
+    return name
+
+
+def _rate_limit(text: str) -> str:
+    try:
+        rate(text)
+    except (KeyError, ValueError):
+        raise ValueError("a rate limit is a number of tasks, such as 5, 5/s, 5/m or 5/h") from None
+    return text
 
 
 class CeleryConfig(TomsKitBaseSettings):
@@ -38,8 +85,8 @@ class CeleryConfig(TomsKitBaseSettings):
     """
 
     # -- broker
-    CELERY_BROKER_REDIS_HOST: str = Field(default="localhost", description="Host of the broker.")
-    CELERY_BROKER_REDIS_PORT: PositiveInt = Field(default=6379, description="Port of the broker.")
+    CELERY_BROKER_REDIS_HOST: Host = Field(default="localhost", description="Host of the broker.")
+    CELERY_BROKER_REDIS_PORT: Port = Field(default=6379, description="Port of the broker.")
     CELERY_BROKER_REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
     CELERY_BROKER_REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
     CELERY_BROKER_REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
@@ -66,7 +113,7 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_BROKER_POOL_LIMIT: NonNegativeInt = Field(
         default=10, description="Connections that a process keeps for sending tasks; 0 keeps none."
     )
-    CELERY_BROKER_CONNECTION_TIMEOUT: PositiveFloat = Field(
+    CELERY_BROKER_CONNECTION_TIMEOUT: Seconds = Field(
         default=4.0, description="Seconds to wait for a connection."
     )
     CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP: bool = Field(
@@ -80,7 +127,7 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_USE_SENTINEL: bool = Field(
         default=False, description="Find the servers through sentinels."
     )
-    CELERY_SENTINELS: str | None = Field(
+    CELERY_SENTINELS: Nodes | None = Field(
         default=None,
         description="The sentinels, as `host:port,host:port`; by default the broker's host and "
         "port are the one sentinel.",
@@ -88,10 +135,13 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_SENTINEL_MASTER_NAME: str | None = Field(
         default=None, description="What the sentinels call the master."
     )
+    CELERY_SENTINEL_USERNAME: str | None = Field(
+        default=None, description="The sentinels' own user name."
+    )
     CELERY_SENTINEL_PASSWORD: Secret = Field(
         default=None, description="The sentinels' own password."
     )
-    CELERY_SENTINEL_SOCKET_TIMEOUT: PositiveFloat = Field(
+    CELERY_SENTINEL_SOCKET_TIMEOUT: Seconds = Field(
         default=0.1, description="Seconds to wait for a sentinel."
     )
 
@@ -99,8 +149,8 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_RESULT_BACKEND_TYPE: Literal["redis", "database"] = Field(
         default="redis", description="Where results go: to Redis, or to the CELERY_DB_ database."
     )
-    CELERY_RESULT_BACKEND_REDIS_HOST: str = Field(default="localhost", description="Host.")
-    CELERY_RESULT_BACKEND_REDIS_PORT: PositiveInt = Field(default=6379, description="Port.")
+    CELERY_RESULT_BACKEND_REDIS_HOST: Host = Field(default="localhost", description="Host.")
+    CELERY_RESULT_BACKEND_REDIS_PORT: Port = Field(default=6379, description="Port.")
     CELERY_RESULT_BACKEND_REDIS_USERNAME: str | None = Field(
         default=None, description="ACL user name."
     )
@@ -126,9 +176,9 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_RESULT_BACKEND_REDIS_SSL_KEYFILE: str | None = Field(
         default=None, description="Path of the client's key."
     )
-    CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME: str = Field(
-        default="mysql", description="Dialect and synchronous driver of a result database."
-    )
+    CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME: Annotated[
+        Scheme, BeforeValidator(_without_db_prefix)
+    ] = Field(default="mysql", description="Dialect and synchronous driver of a result database.")
     CELERY_RESULT_EXPIRES: NonNegativeInt | None = Field(
         default=None,
         description="Seconds that results are kept; 0 is for ever, None Celery's one day.",
@@ -139,8 +189,16 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_RESULT_COMPRESSION: str | None = Field(
         default=None, description="Compress results: `gzip`, `bzip2`, `zstd`."
     )
-    CELERY_RESULT_BACKEND_ALWAYS_RETRY: bool = Field(
-        default=False, description="Repeat a failed access to the result backend."
+    CELERY_RESULT_BACKEND_ALWAYS_RETRY: bool | None = Field(
+        default=None,
+        description="Repeat a failed access to the result backend; None is Celery's default, "
+        "which is yes for a database.",
+    )
+    CELERY_REDIS_MAX_CONNECTIONS: PositiveInt | None = Field(
+        default=None, description="Connections of a process to a result Redis at the most."
+    )
+    CELERY_REDIS_SOCKET_TIMEOUT: Seconds = Field(
+        default=120.0, description="Seconds to wait for an answer of a result Redis."
     )
 
     # -- messages
@@ -152,10 +210,28 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_TASK_COMPRESSION: str | None = Field(
         default=None, description="Compress messages: `gzip`, `bzip2`, `zstd`."
     )
-    CELERY_TIMEZONE: str = Field(default="UTC", description="Time zone of schedules.")
+    CELERY_TIMEZONE: Annotated[str, AfterValidator(_time_zone)] = Field(
+        default="UTC", description="Time zone of schedules."
+    )
     CELERY_ENABLE_UTC: bool = Field(default=True, description="Send times as UTC.")
 
     # -- tasks
+    CELERY_IMPORTS: CommaSeparated = Field(
+        default=[], description="Modules with tasks, loaded when a worker starts."
+    )
+    CELERY_INCLUDE: CommaSeparated = Field(
+        default=[], description="More modules with tasks, loaded after CELERY_IMPORTS."
+    )
+    CELERY_TASK_ROUTES: Options = Field(
+        default=None, description='Where tasks go: `{"shop.*": {"queue": "shop"}}`.'
+    )
+    CELERY_BEAT_SCHEDULE: Options = Field(
+        default=None,
+        description='What `celery beat` sends: `{"daily": {"task": "report", "schedule": 86400}}`.',
+    )
+    CELERY_TASK_PUBLISH_RETRY: bool = Field(
+        default=True, description="Send a task again when the connection to the broker was lost."
+    )
     CELERY_TASK_DEFAULT_QUEUE: str = Field(
         default="celery", description="Queue of tasks without one."
     )
@@ -176,7 +252,7 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_TASK_REJECT_ON_WORKER_LOST: bool = Field(
         default=False, description="Run a late-acknowledged task again when its process was killed."
     )
-    CELERY_TASK_DEFAULT_RATE_LIMIT: str | None = Field(
+    CELERY_TASK_DEFAULT_RATE_LIMIT: Annotated[str, AfterValidator(_rate_limit)] | None = Field(
         default=None, description="Rate limit of tasks without one, such as `10/s`."
     )
     CELERY_TASK_DEFAULT_PRIORITY: NonNegativeInt | None = Field(
@@ -217,8 +293,14 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_WORKER_MAX_MEMORY_PER_CHILD: PositiveInt | None = Field(
         default=None, description="KiB of memory after which a prefork process is replaced."
     )
-    CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT: NonNegativeFloat = Field(
+    CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT: SecondsOrZero = Field(
         default=0.0, description="Seconds that a cold shutdown first waits for tasks to finish."
+    )
+    CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE: bool = Field(
+        default=False, description="Wait so when no task runs as well, for tasks with an ETA."
+    )
+    CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS: bool = Field(
+        default=False, description="End late-acknowledged tasks when the broker is lost."
     )
     CELERY_WORKER_SEND_TASK_EVENTS: bool = Field(
         default=False, description="Send events that monitors such as Flower show."
@@ -240,8 +322,10 @@ class CeleryConfig(TomsKitBaseSettings):
     )
 
     # -- the database of db.session, and of results with the type "database"
-    CELERY_DB_HOST: str = Field(default="localhost", description="Host of the database server.")
-    CELERY_DB_PORT: PositiveInt = Field(default=5432, description="Port of the database server.")
+    CELERY_DB_HOST: DatabaseHost = Field(
+        default="localhost", description="Host of the database server."
+    )
+    CELERY_DB_PORT: Port = Field(default=5432, description="Port of the database server.")
     CELERY_DB_USERNAME: str = Field(default="", description="User name; empty for none.")
     CELERY_DB_PASSWORD: str = Field(default="", repr=False, description="Password; empty for none.")
     CELERY_DB_DATABASE: str = Field(
@@ -250,13 +334,13 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_DB_CHARSET: str = Field(
         default="", description="Character set, passed under the name that the driver knows."
     )
-    CELERY_DB_EXTRAS: str = Field(
-        default="", repr=False, description="More URL parameters as a query string: `a=1&b=2`."
+    CELERY_DB_EXTRAS: Extras = Field(
+        default="", description="More URL parameters as a query string: `a=1&b=2`."
     )
-    CELERY_SQLALCHEMY_DATABASE_URI_SCHEME: str = Field(
+    CELERY_SQLALCHEMY_DATABASE_URI_SCHEME: Scheme = Field(
         default="mysql+aiomysql", description="Dialect and asynchronous driver."
     )
-    CELERY_SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: str = Field(
+    CELERY_SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: Scheme = Field(
         default="mysql+pymysql", description="Dialect and synchronous driver."
     )
     CELERY_SQLALCHEMY_POOL_SIZE: NonNegativeInt = Field(
@@ -277,8 +361,8 @@ class CeleryConfig(TomsKitBaseSettings):
     CELERY_SQLALCHEMY_POOL_ECHO: bool = Field(default=False, description="Log what the pool does.")
 
     # -- the Redis of redis_client
-    CELERY_WORKER_REDIS_HOST: str = Field(default="localhost", description="Host.")
-    CELERY_WORKER_REDIS_PORT: PositiveInt = Field(default=6379, description="Port.")
+    CELERY_WORKER_REDIS_HOST: Host = Field(default="localhost", description="Host.")
+    CELERY_WORKER_REDIS_PORT: Port = Field(default=6379, description="Port.")
     CELERY_WORKER_REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
     CELERY_WORKER_REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
     CELERY_WORKER_REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
@@ -306,7 +390,6 @@ class CeleryConfig(TomsKitBaseSettings):
     def _consistent(self) -> Self:
         if self.CELERY_USE_SENTINEL and not self.CELERY_SENTINEL_MASTER_NAME:
             raise ValueError("CELERY_USE_SENTINEL needs CELERY_SENTINEL_MASTER_NAME")
-        self._sentinels()
         soft, hard = self.CELERY_TASK_SOFT_TIME_LIMIT, self.CELERY_TASK_TIME_LIMIT
         if soft is not None and hard is not None and soft > hard:
             raise ValueError("CELERY_TASK_SOFT_TIME_LIMIT is longer than CELERY_TASK_TIME_LIMIT")
@@ -324,9 +407,7 @@ class CeleryConfig(TomsKitBaseSettings):
         """URL of the result backend; holds the password."""
         if self.CELERY_RESULT_BACKEND_TYPE == "redis":
             return self._redis_url(self._results())
-        scheme = synchronous_scheme(
-            self.CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME.removeprefix("db+")
-        )
+        scheme = synchronous_scheme(self.CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME)
         return f"db+{self.database_config().uri(scheme)}"
 
     @property
@@ -371,8 +452,8 @@ class CeleryConfig(TomsKitBaseSettings):
             value: object = getattr(self, field)
             if field.startswith(_PREFIX) and name in DEFAULTS and value is not None:
                 settings[name] = value
-        settings["broker_url"] = self.CELERY_BROKER_URL
-        settings["result_backend"] = self.CELERY_RESULT_BACKEND
+        settings["broker_url"] = _Concealed(self.CELERY_BROKER_URL)
+        settings["result_backend"] = _Concealed(self.CELERY_RESULT_BACKEND)
         settings["broker_transport_options"] = self.CELERY_BROKER_TRANSPORT_OPTIONS
         settings["result_backend_transport_options"] = self.CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS
         if self.CELERY_BROKER_REDIS_USE_SSL:
@@ -434,8 +515,10 @@ class CeleryConfig(TomsKitBaseSettings):
         # Only for the connections to the sentinels: this short timeout on the connection to the
         # master would end each of its blocking reads.
         sentinel: dict[str, object] = {"socket_timeout": self.CELERY_SENTINEL_SOCKET_TIMEOUT}
+        if self.CELERY_SENTINEL_USERNAME is not None:
+            sentinel["username"] = self.CELERY_SENTINEL_USERNAME
         if self.CELERY_SENTINEL_PASSWORD is not None:
-            sentinel["password"] = self.CELERY_SENTINEL_PASSWORD
+            sentinel["password"] = _Concealed(self.CELERY_SENTINEL_PASSWORD)
         if server.REDIS_USE_SSL:
             sentinel |= {"ssl": True, **server.REDIS_TLS_OPTIONS}
         return {"master_name": self.CELERY_SENTINEL_MASTER_NAME, "sentinel_kwargs": sentinel}

@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from celery import Celery, _state
+from celery.app.utils import Settings
 from celery.utils import threads
 from celery.worker import state
 
 __all__ = (
     "USE_FAST_LOCALS",
+    "ConfigurationSource",
     "LocalStack",
     "Pool",
     "Worker",
     "current_app",
+    "import_configuration",
     "is_anybodys_app",
     "is_set_as_current",
     "known_apps",
@@ -50,6 +53,20 @@ class Worker(Protocol):
     steps: list[object]
     soft_time_limit: float | None
     time_limit: float | None
+
+
+class ConfigurationSource(Protocol):
+    """An app, as far as it loads its configuration."""
+
+    _config_source: object
+
+    def _load_config(self) -> Settings: ...
+
+
+class _Loader(Protocol):
+    import_from_cwd: Callable[[str], object]
+
+    def _smart_import(self, path: str, imp: Callable[[str], object]) -> object: ...
 
 
 class _ThreadState(Protocol):
@@ -106,3 +123,13 @@ def is_anybodys_app(app: Celery) -> bool:
 def is_set_as_current(app: Celery) -> bool:
     """Whether the app made itself the current one."""
     return cast("_App", app).set_as_current
+
+
+def import_configuration(app: Celery, name: str) -> object:
+    """What Celery would import for this name of a configuration; the name where it cannot."""
+    loader = cast("_Loader", app.loader)
+    try:
+        return loader._smart_import(name, imp=loader.import_from_cwd)
+    except (ImportError, AttributeError):
+        # Celery will say so itself, unless it was told to be silent.
+        return name

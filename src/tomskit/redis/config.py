@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 from typing_extensions import TypedDict
 
-from tomskit.settings import Secret, TomsKitBaseSettings
-from tomskit.urls import parse_nodes, redis_url
+from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings
+from tomskit.urls import host_name, parse_nodes, redis_url
 
-__all__ = ("CertificateCheck", "RedisConfig", "TLSOptions", "tls_options")
+__all__ = ("CertificateCheck", "Host", "Nodes", "RedisConfig", "TLSOptions", "tls_options")
+
+_ANY_PORT: Final = 1
+
+
+def _nodes(text: str) -> str:
+    parse_nodes(text, default_port=_ANY_PORT)
+    return text
+
+
+Host = Annotated[str, AfterValidator(host_name)]
+"""A host name or an IP address; an IPv6 address with or without brackets."""
+
+Nodes = Annotated[str, AfterValidator(_nodes)]
+"""Servers, as ``host:port,host:port``."""
 
 CertificateCheck = Literal["required", "optional", "none"]
 
@@ -51,8 +65,8 @@ def tls_options(
 class RedisConfig(TomsKitBaseSettings):
     """The Redis of ``redis_client``; every field is an environment variable of the same name."""
 
-    REDIS_HOST: str = Field(default="localhost", description="Host of the Redis server.")
-    REDIS_PORT: PositiveInt = Field(default=6379, description="Port of the Redis server.")
+    REDIS_HOST: Host = Field(default="localhost", description="Host of the Redis server.")
+    REDIS_PORT: Port = Field(default=6379, description="Port of the Redis server.")
     REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
     REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
     REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
@@ -80,7 +94,7 @@ class RedisConfig(TomsKitBaseSettings):
     REDIS_USE_SENTINEL: bool = Field(
         default=False, description="Find the server through sentinels."
     )
-    REDIS_SENTINELS: str | None = Field(
+    REDIS_SENTINELS: Nodes | None = Field(
         default=None,
         description="The sentinels, as `host:port,host:port`; by default REDIS_HOST and "
         "REDIS_PORT are the one sentinel.",
@@ -94,12 +108,12 @@ class RedisConfig(TomsKitBaseSettings):
     REDIS_SENTINEL_PASSWORD: Secret = Field(
         default=None, description="The sentinels' own password."
     )
-    REDIS_SENTINEL_SOCKET_TIMEOUT: PositiveFloat = Field(
+    REDIS_SENTINEL_SOCKET_TIMEOUT: Seconds = Field(
         default=0.1, description="Seconds to wait for a sentinel."
     )
 
     REDIS_USE_CLUSTER: bool = Field(default=False, description="The server is a Redis Cluster.")
-    REDIS_CLUSTER_NODES: str | None = Field(
+    REDIS_CLUSTER_NODES: Nodes | None = Field(
         default=None,
         description="Nodes to ask for the cluster's layout, as `host:port,host:port`; by default "
         "REDIS_HOST and REDIS_PORT.",
@@ -113,8 +127,6 @@ class RedisConfig(TomsKitBaseSettings):
             raise ValueError("REDIS_USE_SENTINEL needs REDIS_SENTINEL_MASTER_NAME")
         if self.REDIS_USE_CLUSTER and self.REDIS_DB:
             raise ValueError("A Redis Cluster has only database 0: leave REDIS_DB out")
-        for text in (self.REDIS_SENTINELS, self.REDIS_CLUSTER_NODES):
-            parse_nodes(text or "", default_port=self.REDIS_PORT)
         return self
 
     @property

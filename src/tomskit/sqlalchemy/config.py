@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, NonNegativeInt
 from typing_extensions import TypedDict
 
-from tomskit.settings import TomsKitBaseSettings
-from tomskit.urls import database_query, database_url, is_sqlite, synchronous_scheme
+from tomskit.settings import Port, TomsKitBaseSettings
+from tomskit.urls import (
+    database_query,
+    database_url,
+    host_name,
+    is_sqlite,
+    parse_extras,
+    synchronous_scheme,
+)
 
-__all__ = ("DatabaseConfig", "EngineOptions")
+__all__ = ("DatabaseConfig", "DatabaseHost", "EngineOptions", "Extras", "Scheme")
+
+
+def _host(text: str) -> str:
+    return host_name(text) if text else text
+
+
+def _extras(text: str) -> str:
+    parse_extras(text)
+    return text
+
+
+DatabaseHost = Annotated[str, AfterValidator(_host)]
+"""A host name or an IP address, with or without brackets; empty for the driver's own default."""
+
+Extras = Annotated[str, AfterValidator(_extras), Field(repr=False)]
+"""A query string; no ``repr`` shows it."""
+
+Scheme = Annotated[str, Field(pattern=r"^\w+(\+\w+)?$")]
+"""``dialect`` or ``dialect+driver``."""
 
 
 class EngineOptions(TypedDict, total=False):
@@ -25,8 +53,8 @@ class EngineOptions(TypedDict, total=False):
 class DatabaseConfig(TomsKitBaseSettings):
     """The database of ``db.session``; every field is an environment variable of the same name."""
 
-    DB_HOST: str = Field(default="localhost", description="Host of the database server.")
-    DB_PORT: PositiveInt = Field(default=5432, description="Port of the database server.")
+    DB_HOST: DatabaseHost = Field(default="localhost", description="Host of the database server.")
+    DB_PORT: Port = Field(default=5432, description="Port of the database server.")
     DB_USERNAME: str = Field(default="", description="User name; empty for none.")
     DB_PASSWORD: str = Field(default="", repr=False, description="Password; empty for none.")
     DB_DATABASE: str = Field(
@@ -35,13 +63,13 @@ class DatabaseConfig(TomsKitBaseSettings):
     DB_CHARSET: str = Field(
         default="", description="Character set, passed under the name that the driver knows."
     )
-    DB_EXTRAS: str = Field(
-        default="", repr=False, description="More URL parameters as a query string: `a=1&b=2`."
+    DB_EXTRAS: Extras = Field(
+        default="", description="More URL parameters as a query string: `a=1&b=2`."
     )
-    SQLALCHEMY_DATABASE_URI_SCHEME: str = Field(
+    SQLALCHEMY_DATABASE_URI_SCHEME: Scheme = Field(
         default="mysql+aiomysql", description="Dialect and asynchronous driver."
     )
-    SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: str = Field(
+    SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: Scheme = Field(
         default="mysql+pymysql", description="Dialect and synchronous driver."
     )
     SQLALCHEMY_POOL_SIZE: NonNegativeInt = Field(
@@ -81,7 +109,8 @@ class DatabaseConfig(TomsKitBaseSettings):
             echo_pool=self.SQLALCHEMY_POOL_ECHO,
         )
         if not is_sqlite(self.SQLALCHEMY_DATABASE_URI_SCHEME):
-            # The pools that SQLAlchemy picks for SQLite have no size of their own.
+            # Which pool SQLAlchemy picks for SQLite depends on its version and on the path, and
+            # not all of them have a size.
             options["pool_size"] = self.SQLALCHEMY_POOL_SIZE
             options["max_overflow"] = self.SQLALCHEMY_MAX_OVERFLOW
         return options
