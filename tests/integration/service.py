@@ -221,6 +221,12 @@ async def sleep(seconds: float) -> str:
     return "slept"
 
 
+@async_shared_task
+async def touch_later(key: str, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await redis_client.set(key, "touched", ex=60)
+
+
 @async_shared_task(soft_time_limit=0.5)
 async def catch_soft_limit(seconds: float) -> str:
     try:

@@ -1,0 +1,25 @@
+"""The tables."""
+
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tomskit.sqlalchemy.database import db
+
+
+class Base(DeclarativeBase):
+    """Base of all models."""
+
+
+class User(Base):
+    """Somebody who signed up."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    email: Mapped[str] = mapped_column(unique=True)
+
+
+async def create_tables() -> None:
+    """Create the tables that are missing. A larger project has migrations for this."""
+    async with db.engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
