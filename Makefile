@@ -1,0 +1,151 @@
+# Everything happens in a virtual environment of its own, .venv, which the first target makes.
+#
+#   make demo    the quick start example on a real Redis and a real worker
+#   make test    every check
+#
+# PYTHON chooses the interpreter (3.11 or newer): make test PYTHON=python3.13
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+CHECKED := src tests examples scripts benchmarks
+
+# Per cent of src that the tests run, branches and worker processes included.
+COVERAGE := 90
+# `make test` measures it; the targets `unit` and `integration` by themselves do not.
+RUN := python -m
+PYTEST := pytest --quiet
+
+say = @printf '\n==> %s\n' '$(1)'
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check measure servers format lint types stubs typing contracts unit \
+	integration docs coverage bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+		awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+# -- the two commands of the README
+
+demo: $(VENV)/.demo ## run the quick start example on a real Redis and a real worker
+	$(call say,demo)
+	@$(BIN)/python scripts/demo.py
+
+test: RUN := coverage run -m
+test: servers lint types stubs typing contracts measure unit integration docs coverage ## run every check
+	$(call say,all checks passed)
+
+check: lint types stubs typing contracts unit docs ## run every check that needs no server, in a minute
+	$(call say,all checks that need no server passed)
+
+# -- one by one
+
+format: $(VENV)/.dev ## format the code and sort the imports
+	$(call say,format)
+	@$(BIN)/ruff check --quiet --fix-only --select I,RUF022 .
+	@$(BIN)/ruff format .
+
+lint: $(VENV)/.dev ## format and lint rules (ruff)
+	$(call say,format and lint rules: ruff)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(VENV)/.dev ## the code under mypy strict and pyright strict
+	$(call say,types: mypy)
+	@$(BIN)/mypy $(CHECKED)
+	$(call say,types: pyright)
+	@$(BIN)/pyright
+
+stubs: $(VENV)/.dev ## our stubs against the packages that they describe (stubtest)
+	$(call say,stubs of aiomysql and pymysql: stubtest)
+	@MYPYPATH=stubs $(BIN)/python -m mypy.stubtest aiomysql --ignore-missing-stub
+	@MYPYPATH=stubs $(BIN)/python -m mypy.stubtest pymysql --ignore-missing-stub
+
+typing: $(VENV)/.dev ## what users write, right and wrong, under five type checkers
+	$(call say,typing tests: mypy pyright basedpyright pyrefly ty)
+	@$(BIN)/python scripts/check_typing.py
+
+contracts: $(VENV)/.dev ## which module may import which (import-linter)
+	$(call say,import contracts)
+	@$(BIN)/lint-imports
+
+unit: $(VENV)/.dev ## unit tests, no servers
+	$(call say,unit tests)
+	@$(BIN)/$(RUN) $(PYTEST) tests/unit
+
+integration: $(VENV)/.dev servers ## integration tests on real servers and workers
+	$(call say,integration tests)
+	@$(BIN)/$(RUN) $(PYTEST) tests/integration
+
+docs: $(VENV)/.dev ## generated pages, links and every code block of README and docs
+	$(call say,documentation)
+	@$(BIN)/python scripts/docs.py --check
+
+bench: $(VENV)/.dev ## speed against a peer, in the same run
+	$(call say,benchmarks)
+	@for file in benchmarks/*.py; do \
+		name=$$(basename "$$file" .py); \
+		if grep -q __main__ "$$file"; then $(BIN)/python -m "benchmarks.$$name" || exit 1; fi; \
+	done
+
+clean: ## remove the virtual environment and everything that the tools left
+	$(call say,clean)
+	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- parts of the above
+
+servers: $(VENV)/.created
+	$(call say,servers)
+	@$(BIN)/python scripts/ensure_servers.py
+
+measure: $(VENV)/.dev
+	@$(BIN)/coverage erase
+
+coverage: $(VENV)/.dev
+	$(call say,coverage: at least $(COVERAGE) per cent)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --fail-under=$(COVERAGE)
+
+# Stamps: what is installed is installed again only when pyproject.toml has changed.
+
+$(VENV)/.demo: $(VENV)/.created pyproject.toml
+	$(call say,installing tomskit for the demo)
+	@$(PIP) install --editable '.[sqlite]' --group demo
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created pyproject.toml
+	$(call say,installing tomskit and the tools that check it)
+	@$(PIP) install --editable '.[mysql,sqlite,postgres]' --group dev
+	@touch $@
+
+$(VENV)/.created:
+	$(call say,making the virtual environment $(VENV))
+	@python='$(PYTHON)'; \
+	old='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+		if [ -z "$$python" ] && "$$candidate" -c "$$old" >/dev/null 2>&1; then \
+			python=$$candidate; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo 'There is no Python 3.11 or newer on the PATH.' \
+			'Install one, or name it: make PYTHON=/path/to/python3.11' >&2; \
+		exit 1; \
+	fi; \
+	if ! "$$python" -c "$$old"; then \
+		echo "$$python cannot be used: tomskit needs Python 3.11 or newer." >&2; \
+		exit 1; \
+	fi; \
+	if ! "$$python" -m venv $(VENV); then \
+		echo "$$python made no virtual environment. On Debian and Ubuntu the module for it" \
+			'is a package of its own: apt-get install python3-venv' >&2; \
+		exit 1; \
+	fi
+	@# Dependency groups need pip 25.1.
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
