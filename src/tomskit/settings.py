@@ -41,6 +41,8 @@ class TomsKitBaseSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         case_sensitive=True,
+        # The classes have many fields, and most processes that import one use none of them.
+        defer_build=True,
         extra="ignore",
         hide_input_in_errors=True,
         validate_default=False,

@@ -286,3 +286,49 @@ def test_interruption_of_the_waiting_thread_cancels_the_coroutine(app: AsyncCele
 
 async def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
+
+
+def test_shutdown_lets_a_cancelled_run_clean_up(app: AsyncCelery) -> None:
+    ended: list[str] = []
+    waiting = threading.Event()
+
+    async def work() -> None:
+        waiting.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05)
+            ended.append("cleaned up")
+
+    with ThreadPoolExecutor(1) as thread:
+        run = thread.submit(AsyncRuntime.run, work())
+        waiting.wait()
+        AsyncRuntime.shutdown()
+
+        with pytest.raises(concurrent.futures.CancelledError):
+            run.result(timeout=10)
+    assert ended == ["cleaned up"]
+
+
+def test_runs_and_shutdowns_at_once_never_hang(app: AsyncCelery) -> None:
+    done = threading.Event()
+    outcomes: list[int] = []
+
+    def run() -> None:
+        while not done.is_set():
+            try:
+                outcomes.append(AsyncRuntime.run(double(1)))
+            except (NotInitializedError, concurrent.futures.CancelledError):
+                continue  # the shutdown came first
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        AsyncRuntime.shutdown()
+    done.set()
+    for thread in threads:
+        thread.join(timeout=10)
+
+    assert not any(thread.is_alive() for thread in threads)
+    assert set(outcomes) <= {2}

@@ -9,9 +9,7 @@ so ``self.request``, ``self.retry()`` and ``celery.current_task`` are right in a
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Final, cast
 
 from celery import Celery
@@ -22,6 +20,7 @@ from tomskit.celery.internals import (
     known_apps,
     native_ident,
     task_stack,
+    top_of,
 )
 from tomskit.errors import ConfigurationError
 
@@ -82,19 +81,18 @@ class TaskIdentity:
     @classmethod
     def current(cls) -> TaskIdentity | None:
         """The running task, or None when none runs here."""
-        task = cast("Task[..., object] | None", task_stack.top)
+        task = cast("Task[..., object] | None", top_of(task_stack))
         if task is None:
             return None
         stack = cast("LocalStack", task.request_stack)
-        request = cast("Context | None", stack.top)
+        request = cast("Context | None", top_of(stack))
         if request is None:
             return None
         _install(stack)
         return cls(task, request, stack)
 
-    @contextmanager
-    def assumed(self) -> Generator[None]:
-        """Be this task within the block, in whatever thread and context it runs.
+    def assume(self) -> Token[object | None]:
+        """Be this task from here on, in whatever thread and context this is; see `leave`.
 
         A fresh token is used each time, so what a task leaves running in the background never
         sees the request of the next one.
@@ -102,12 +100,13 @@ class TaskIdentity:
         token = _execution.set(object())
         task_stack.push(self.task)
         self._request_stack.push(self.request)
-        try:
-            yield
-        finally:
-            self._request_stack.pop()
-            task_stack.pop()
-            _execution.reset(token)
+        return token
+
+    def leave(self, token: Token[object | None]) -> None:
+        """Be again what was before `assume`."""
+        self._request_stack.pop()
+        task_stack.pop()
+        _execution.reset(token)
 
 
 if USE_FAST_LOCALS:

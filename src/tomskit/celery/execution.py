@@ -11,13 +11,15 @@ import concurrent.futures
 import logging
 import threading
 from collections.abc import Awaitable, Coroutine, Generator
-from contextlib import nullcontext
+from contextvars import copy_context
 from typing import Final, Generic, NamedTuple, Never, Self, TypeVar, cast
 
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from typing_extensions import override
 
 from tomskit.celery.context import TaskIdentity
+from tomskit.celery.inbox import Inbox
+from tomskit.errors import NotInitializedError
 from tomskit.resources import Resources
 
 __all__ = ("CLEANUP_SECONDS", "Execution", "Limits", "as_task")
@@ -34,12 +36,12 @@ async def as_task(
     identity: TaskIdentity | None, resources: Resources, coro: Coroutine[object, Never, R]
 ) -> R:
     """Await `coro` as the task `identity`, within the scopes of `resources`, on any loop."""
+    token = None if identity is None else identity.assume()
     try:
-        if identity is None:
-            return await resources.run(coro)
-        with identity.assumed():
-            return await resources.run(coro)
+        return await resources.run(coro)
     finally:
+        if identity is not None and token is not None:
+            identity.leave(token)
         # Does nothing to one that has run; keeps Python from warning about one that could not.
         coro.close()
 
@@ -71,13 +73,13 @@ _SoftTimeLimit.__module__ = SoftTimeLimitExceeded.__module__
 class _Steered(Awaitable[R]):
     """Awaits a coroutine and can raise something else than the cancellation at its await."""
 
-    __slots__ = ("_coro", "_given_up", "pending", "state")
+    __slots__ = ("_coro", "_given_up", "done", "pending")
 
     def __init__(self, coro: Coroutine[object, Never, R]) -> None:
         self._coro = cast("Coroutine[object, object, R]", coro)
         self._given_up = False
         self.pending: BaseException | None = None
-        self.state = "new"
+        self.done = False
 
     @override
     def __await__(self) -> Generator[object, object, R]:
@@ -88,20 +90,16 @@ class _Steered(Awaitable[R]):
         return self
 
     def __next__(self) -> object:
-        return self.send(None)
-
-    def send(self, value: object) -> object:
-        if self.state == "new":
-            self.state = "running"
-            if self.pending is not None:
-                return self.throw(asyncio.CancelledError())
         if self._given_up:
             raise asyncio.CancelledError
         try:
-            return self._coro.send(value)
+            return self._coro.send(None)
         except BaseException:
-            self.state = "done"
+            self.done = True
             raise
+
+    def send(self, value: object) -> object:  # noqa: ARG002 (a task sends nothing but None)
+        return self.__next__()
 
     def throw(self, exc: BaseException, *_: object) -> object:
         if self._given_up:
@@ -114,7 +112,7 @@ class _Steered(Awaitable[R]):
         try:
             return self._coro.throw(exc)
         except BaseException:
-            self.state = "done"
+            self.done = True
             raise
 
     def close(self) -> None:
@@ -122,7 +120,7 @@ class _Steered(Awaitable[R]):
 
     def give_up(self) -> None:
         self._given_up = True
-        self.state = "done"
+        self.done = True
         try:
             self._coro.close()
         except RuntimeError:
@@ -134,9 +132,11 @@ class Execution(Generic[R]):
 
     __slots__ = (
         "_begun",
+        "_context",
         "_error",
         "_finished",
         "_identity",
+        "_inbox",
         "_interruption",
         "_limits",
         "_loop",
@@ -146,8 +146,8 @@ class Execution(Generic[R]):
         "_result",
         "_running",
         "_steered",
-        "_task",
         "_timers",
+        "task",
     )
 
     def __init__(
@@ -155,13 +155,16 @@ class Execution(Generic[R]):
         coro: Coroutine[object, Never, R],
         *,
         loop: asyncio.AbstractEventLoop,
+        inbox: Inbox,
         resources: Resources,
         running: set[Execution[object]],
         identity: TaskIdentity | None,
         limits: Limits | None,
     ) -> None:
         self._steered = _Steered(coro)
+        self._context = copy_context()
         self._loop = loop
+        self._inbox = inbox
         self._resources = resources
         self._running = cast("set[Execution[R]]", running)
         self._identity = identity
@@ -171,7 +174,7 @@ class Execution(Generic[R]):
         self._ready.acquire()
         self._finished = False
         self._begun = False
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._interruption: BaseException | None = None
         self._over_limit: TimeLimitExceeded | None = None
@@ -185,21 +188,14 @@ class Execution(Generic[R]):
             try:
                 if not submitted:
                     submitted = True
-                    self._loop.call_soon_threadsafe(self._start)
+                    if not self._inbox.put(self):
+                        self._refuse()
                 self._ready.acquire()
-            except BaseException as exc:
-                if self._loop.is_closed():
-                    self._steered.close()
-                    raise
+            except BaseException as exc:  # noqa: BLE001 (a signal handler may raise anything)
                 # The thread waits on: the coroutine's outcome is the task's outcome.
                 self._interruption = exc
                 self._loop.call_soon_threadsafe(self._interrupt, exc)
         return self._outcome()
-
-    def cancel(self) -> None:
-        """Cancel the coroutine; called on the loop's thread."""
-        if not self._finished and self._task is not None:
-            self._task.cancel()
 
     def _outcome(self) -> R:
         error, self._error = self._error, None
@@ -223,13 +219,21 @@ class Execution(Generic[R]):
             # The exception's traceback holds this frame: no cycle may keep the task's data alive.
             del error, interruption, self
 
+    def _refuse(self) -> None:
+        self._steered.close()
+        self._error = NotInitializedError(
+            "AsyncRuntime was shut down before the coroutine could start."
+        )
+        self._finish()
+
     # -- on the loop's thread
 
-    def _start(self) -> None:
-        if self._task is not None:
+    def start(self) -> None:
+        """Start the coroutine, unless an interruption has done so already."""
+        if self.task is not None:
             return
         self._running.add(self)
-        self._task = self._loop.create_task(self._main())
+        self.task = self._loop.create_task(self._main(), context=self._context)
         if self._limits is not None:
             soft, hard = self._limits
             if soft is not None:
@@ -237,18 +241,34 @@ class Execution(Generic[R]):
             if hard is not None:
                 self._timers.append(self._loop.call_later(hard, self._on_hard_limit, hard))
 
+    def cancel(self) -> None:
+        """Cancel the coroutine."""
+        if self.task is None or self._finished:
+            return
+        if self._begun:
+            self.task.cancel()
+        elif self._steered.pending is None:
+            # A task that is cancelled before its first step never runs at all.
+            self._steered.pending = asyncio.CancelledError()
+
     async def _main(self) -> None:
         self._begun = True
+        identity = self._identity
+        token = None if identity is None else identity.assume()
         try:
             if self._steered.pending is not None:
                 raise self._steered.pending  # noqa: TRY301 (the coroutine has not started)
-            with nullcontext() if self._identity is None else self._identity.assumed():
-                self._result = await self._resources.scoped(self._steered)
+            self._result = await self._resources.scoped(self._steered)
         except BaseException as exc:  # noqa: BLE001 (whatever it is, it belongs to the caller)
             self._error = exc
-        finally:
+            if self._steered.pending is not None and isinstance(exc, asyncio.CancelledError):
+                # It was interrupted while a provider made it wait.
+                self._error = self._steered.pending
+            # One that could not start is closed, so that Python does not warn about it.
             self._steered.close()
-            self._finish()
+        if identity is not None and token is not None:
+            identity.leave(token)
+        self._finish()
 
     def _finish(self) -> None:
         if self._finished:
@@ -260,16 +280,12 @@ class Execution(Generic[R]):
         self._ready.release()
 
     def _interrupt(self, exc: BaseException) -> None:
-        if self._finished or self._steered.state == "done":
+        if self._finished or self._steered.done:
             return
         if isinstance(exc, SoftTimeLimitExceeded):
             self._steered.pending = _SoftTimeLimit(*exc.args)
-        elif not self._begun:
-            self._steered.pending = asyncio.CancelledError()
-        self._start()
-        # A task that is cancelled before its first step never runs at all.
-        if self._begun:
-            self.cancel()
+        self.start()
+        self.cancel()
 
     def _on_soft_limit(self, seconds: float) -> None:
         logger.warning("Soft time limit (%ss) exceeded for %s", seconds, self._name())

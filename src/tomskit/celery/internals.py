@@ -8,7 +8,6 @@ from typing import Final, Protocol, cast
 from celery import Celery, _state
 from celery.app.utils import Settings
 from celery.utils import threads
-from celery.worker import state
 
 __all__ = (
     "USE_FAST_LOCALS",
@@ -23,17 +22,20 @@ __all__ = (
     "known_apps",
     "native_ident",
     "task_stack",
-    "worker_state",
+    "top_of",
 )
+
+
+class _Local(Protocol):
+    __storage__: dict[object, dict[str, list[object]]]
 
 
 class LocalStack(Protocol):
     """``celery.utils.threads.LocalStack``: a stack for each thread or greenlet."""
 
     __ident_func__: Callable[[], object]
+    _local: _Local
 
-    @property
-    def top(self) -> object: ...
     def push(self, obj: object, /) -> object: ...
     def pop(self) -> object: ...
 
@@ -84,10 +86,6 @@ class _Threads(Protocol):
     get_ident: Callable[[], object]
 
 
-class _WorkerState(Protocol):
-    should_stop: int | None
-
-
 class _App(Protocol):
     set_as_current: bool
 
@@ -98,7 +96,15 @@ _celery_threads: Final = cast("_Threads", threads)
 USE_FAST_LOCALS: Final = _celery_threads.USE_FAST_LOCALS
 native_ident: Final = _celery_threads.get_ident
 task_stack: Final = _celery_state._task_stack
-worker_state: Final = cast("_WorkerState", state)
+
+
+def top_of(stack: LocalStack) -> object:
+    """What is on top of the stack here, or None.
+
+    The stack's own ``top`` finds out that it is empty by two exceptions (1.5 us).
+    """
+    entry = stack._local.__storage__.get(stack.__ident_func__())
+    return entry["stack"][-1] if entry else None
 
 
 def current_app() -> Celery:

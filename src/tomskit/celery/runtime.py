@@ -17,6 +17,7 @@ from celery import Celery
 
 from tomskit.celery.context import TaskIdentity, find_app
 from tomskit.celery.execution import CLEANUP_SECONDS, Execution, Limits, as_task
+from tomskit.celery.inbox import Inbox
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError, NotInitializedError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources
@@ -130,6 +131,7 @@ class _LoopThread:
         self.limits: Limits | None = None
         self._resources = resources_of(app)
         self._loop = asyncio.new_event_loop()
+        self._inbox = Inbox(self._loop)
         self._thread = threading.Thread(target=self._serve, name="tomskit-runtime", daemon=True)
         self._running: set[Execution[object]] = set()
 
@@ -138,6 +140,7 @@ class _LoopThread:
         try:
             self._wait(self._resources.start())
         except BaseException:
+            self._loop.call_soon_threadsafe(self._inbox.close)
             self._close()
             raise
         logger.debug("AsyncRuntime started for %r", self.app)
@@ -170,6 +173,7 @@ class _LoopThread:
         return Execution(
             coro,
             loop=self._loop,
+            inbox=self._inbox,
             resources=self._resources,
             running=self._running,
             identity=identity,
@@ -207,6 +211,7 @@ class _LoopThread:
         # Shared tasks that a coroutine calls are this app's.
         self.app.set_current()
         asyncio.set_event_loop(self._loop)
+        self._inbox.open()
         self._loop.run_forever()
 
     def _wait(self, coro: Coroutine[object, Never, R]) -> R:
@@ -215,10 +220,13 @@ class _LoopThread:
     async def _release(self) -> None:
         # After a warm shutdown nothing runs any more; this is for a cold one, and for what tasks
         # have left in the background.
-        for execution in tuple(self._running):
+        self._inbox.close()
+        executions = tuple(self._running)
+        for execution in executions:
             execution.cancel()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
+        # Each is cancelled once: a second time would cut short what it does to clean up.
+        for task in rest - {execution.task for execution in executions}:
             task.cancel()
         if rest:
             await asyncio.wait(rest, timeout=CLEANUP_SECONDS)

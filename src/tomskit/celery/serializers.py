@@ -17,7 +17,8 @@ from uuid import UUID
 
 from kombu import serialization
 from kombu.utils import json as kombu_json
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
+from pydantic_core import SchemaValidator, core_schema
 
 from tomskit.protocols import Serializer
 
@@ -415,5 +416,5 @@ _DECODERS: Final[Mapping[_Json, Callable[[str], Any]]] = {
     "bytes": str.encode,
     _FLOAT: float,
 }
-_uuid: Final[Callable[[_Json], Any]] = TypeAdapter(UUID).validator.validate_python
+_uuid: Final[Callable[[_Json], Any]] = SchemaValidator(core_schema.uuid_schema()).validate_python
 """Made in Rust: 120 ns, where UUID(hex) takes 700."""

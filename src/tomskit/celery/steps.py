@@ -1,0 +1,84 @@
+"""The boot step that starts and stops the runtime in a worker's main process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Protocol, cast
+
+from celery import bootsteps
+from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.platforms import EX_FAILURE
+from celery.worker import state
+from click import ClickException
+from typing_extensions import override
+
+from tomskit.celery.execution import Limits
+from tomskit.celery.internals import Worker
+from tomskit.celery.runtime import AsyncRuntime
+from tomskit.celery.worker import CHILD_FAILED, host_of
+from tomskit.errors import UnsupportedPoolError
+
+__all__ = ("RuntimeStep",)
+
+
+class _RefusedPoolError(ClickException, UnsupportedPoolError):
+    """Shown by Celery's command line as one line, without a traceback."""
+
+
+class RuntimeStep(bootsteps.StartStopStep):
+    """Starts the runtime before the pool and closes it after the pool has stopped.
+
+    Only where tasks run in the worker's own process. The processes of a prefork pool have signals
+    of their own for this, and a runtime in their parent would not survive the fork.
+    """
+
+    def __init__(self, parent: object, **kwargs: object) -> None:
+        super().__init__(parent, **kwargs)
+        pool = cast("Worker", parent).pool_cls
+        if pool.is_green:
+            name = pool.__module__.rpartition(".")[2]
+            raise _RefusedPoolError(
+                f"The {name} pool cannot run coroutines: it replaces the threads and sockets that "
+                "asyncio needs. Use the prefork, threads or solo pool (-P, or "
+                "CELERY_WORKER_POOL); thousands of tasks at once in one process are what the "
+                "asyncio pool is for, which is not part of this version yet."
+            )
+        self._in_process = not issubclass(pool, PreforkPool)
+
+    @override
+    def include(self, parent: object) -> bool:
+        # Steps stop in reverse, so the first one closes after the pool, whatever the dependencies.
+        cast("Worker", parent).steps.insert(0, self)
+        return True
+
+    @override
+    def start(self, parent: object) -> None:
+        worker = cast("Worker", parent)
+        host = host_of(worker.app)
+        if not self._in_process:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(CHILD_FAILED, _stop_failed_worker)
+        elif host is not None:
+            host.start()
+            # Celery leaves these to the pool, and only prefork enforces them.
+            AsyncRuntime.enforce_limits(Limits(worker.soft_time_limit, worker.time_limit))
+
+    @override
+    def stop(self, parent: object) -> None:
+        host = host_of(cast("Worker", parent).app)
+        if self._in_process and host is not None:
+            host.stop()
+
+    @override
+    def terminate(self, parent: object) -> None:
+        self.stop(parent)
+
+
+class _WorkerState(Protocol):
+    should_stop: int | None
+
+
+def _stop_failed_worker(*_: object) -> None:
+    # As Celery's own signal handlers do: the worker's loop looks at it in each turn.
+    cast("_WorkerState", state).should_stop = EX_FAILURE
