@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Final, TypeVar
 from weakref import WeakSet
 
 from tomskit.errors import ConfigurationError, ProviderError
@@ -17,6 +17,9 @@ __all__ = ("Resources",)
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS: Final = 10.0
+"""What a provider gets to stop: a server that does not answer must not keep a process alive."""
 
 
 class Resources:
@@ -119,6 +122,7 @@ class Resources:
 async def _stop(providers: Iterable[ResourceProvider]) -> None:
     for provider in reversed(tuple(providers)):
         try:
-            await provider.shutdown()
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await provider.shutdown()
         except Exception:
             logger.exception("The resource provider %r did not stop cleanly", provider.name)

@@ -12,15 +12,18 @@ import logging
 import threading
 from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import copy_context
-from typing import Final, Generic, NamedTuple, Never, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Never, Self, TypeVar, cast
 
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from typing_extensions import override
 
-from tomskit.celery.context import TaskIdentity
+from tomskit.celery.context import TaskIdentity, celery_context, task_id_context
 from tomskit.celery.inbox import Inbox
 from tomskit.errors import NotInitializedError
 from tomskit.resources import Resources
+
+if TYPE_CHECKING:
+    from tomskit.celery.app import AsyncCelery
 
 __all__ = ("CLEANUP_SECONDS", "Execution", "Limits", "as_task")
 
@@ -36,7 +39,12 @@ async def as_task(
     identity: TaskIdentity | None, resources: Resources, coro: Coroutine[object, Never, R]
 ) -> R:
     """Await `coro` as the task `identity`, within the scopes of `resources`, on any loop."""
-    token = None if identity is None else identity.assume()
+    token = None
+    if identity is not None:
+        token = identity.assume()
+        # Not every runtime carries the context variables of its caller.
+        task_id_context.set(identity.request.id)
+        celery_context.set(cast("AsyncCelery", identity.task.app))
     try:
         return await resources.run(coro)
     finally:

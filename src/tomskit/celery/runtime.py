@@ -39,6 +39,7 @@ class AsyncRuntime:
 
     _current: ClassVar[_LoopThread | None] = None
     _lock: ClassVar[threading.RLock] = threading.RLock()
+    _limits: ClassVar[Limits | None] = None
 
     @classmethod
     def init(cls, celery_app: Celery, /) -> None:
@@ -87,14 +88,13 @@ class AsyncRuntime:
                 current.stop()
 
     @classmethod
-    def enforce_limits(cls, defaults: Limits) -> None:
-        """Enforce time limits on the loop, for a pool that does not.
+    def enforce_limits(cls, defaults: Limits | None) -> None:
+        """Enforce the time limits of tasks on the loop, for a pool that does not.
 
         Args:
-            defaults: For tasks and calls that set none.
+            defaults: For tasks and calls that set none; None leaves all limits to the pool.
         """
-        if AsyncRuntime._current is not None:
-            AsyncRuntime._current.limits = defaults
+        AsyncRuntime._limits = defaults
 
     @classmethod
     def app(cls) -> Celery | None:
@@ -128,7 +128,6 @@ class _LoopThread:
 
     def __init__(self, app: Celery) -> None:
         self.app: Final = app
-        self.limits: Limits | None = None
         self._resources = resources_of(app)
         self._loop = asyncio.new_event_loop()
         self._inbox = Inbox(self._loop)
@@ -168,7 +167,8 @@ class _LoopThread:
             _discard(coro)
             raise EventLoopError(
                 "AsyncRuntime.run was called from the event loop that it would have to wait for. "
-                "Inside a coroutine write: await work(1)"
+                "Inside a coroutine await the coroutine itself, and of a task its function: "
+                "await task.func(1)."
             )
         return Execution(
             coro,
@@ -177,7 +177,7 @@ class _LoopThread:
             resources=self._resources,
             running=self._running,
             identity=identity,
-            limits=None if identity is None else self._limits_of(identity),
+            limits=None if identity is None else _limits_of(identity),
         ).run()
 
     def owns_this_thread(self) -> bool:
@@ -196,16 +196,6 @@ class _LoopThread:
 
         with concurrent.futures.ThreadPoolExecutor(1, "tomskit-eager") as thread:
             return thread.submit(copy_context().run, work).result()
-
-    def _limits_of(self, identity: TaskIdentity) -> Limits | None:
-        request, task, default = identity.request, identity.task, self.limits
-        if default is None or request.is_eager or request.called_directly:
-            return None
-        hard, soft = request.timelimit or (None, None)
-        return Limits(
-            soft=soft or task.soft_time_limit or default.soft,
-            hard=hard or task.time_limit or default.hard,
-        )
 
     def _serve(self) -> None:
         # Shared tasks that a coroutine calls are this app's.
@@ -237,6 +227,17 @@ class _LoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _limits_of(identity: TaskIdentity) -> Limits | None:
+    request, task, default = identity.request, identity.task, AsyncRuntime._limits  # noqa: SLF001
+    if default is None or request.is_eager or request.called_directly:
+        return None
+    hard, soft = request.timelimit or (None, None)
+    return Limits(
+        soft=soft or task.soft_time_limit or default.soft,
+        hard=hard or task.time_limit or default.hard,
+    )
 
 
 def _loop_runs_here() -> bool:

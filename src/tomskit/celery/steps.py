@@ -69,6 +69,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         host = host_of(cast("Worker", parent).app)
         if self._in_process and host is not None:
             host.stop()
+            AsyncRuntime.enforce_limits(None)
 
     @override
     def terminate(self, parent: object) -> None:
