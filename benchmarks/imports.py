@@ -13,7 +13,8 @@ ROUNDS = 15
 
 def measure() -> list[Row]:
     """Milliseconds of a whole interpreter: the quickest of rounds that take turns."""
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     for _ in range(ROUNDS):
         ours.append(_milliseconds(OURS))
         theirs.append(_milliseconds(THEIRS))

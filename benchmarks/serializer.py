@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from timeit import timeit
 from uuid import UUID
 
-from benchmarks.table import Row, print_table
 from kombu.utils import json as kombu_json
 
+from benchmarks.table import Row, print_table
 from tomskit.celery.serializers import OrjsonSerializer
 
 ROUNDS = 25

@@ -165,8 +165,13 @@ class Worker:
         self._finish_reading()
         return code
 
-    def stop(self, timeout: float = 30.0) -> int:
+    def stop(self, timeout: float = 60.0) -> int:
         """Ends it as an operator does (SIGTERM): running tasks may finish."""
+        if self._pool in {None, "prefork"}:
+            # A client may have a result before the worker's main process has been told of it. One
+            # that is stopped in between waits for 30 s: its processes want all their messages read
+            # before they end (billiard's Worker._ensure_messages_consumed).
+            time.sleep(0.3)
         self.send_signal(signal.SIGTERM)
         return self.wait(timeout)
 
@@ -194,7 +199,7 @@ class Worker:
                     continue
             time.sleep(0.01)
 
-    def close(self, timeout: float = 30.0) -> None:
+    def close(self, timeout: float = 60.0) -> None:
         """Stops it if it still runs, by force if need be, and leaves no process behind."""
         if self._process is None:
             return

@@ -393,7 +393,7 @@ class Twin(str):
         Inner,
         "\ud83d\ude00",
         {"\ud83d\ude00": 2**64},
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "us"),
         np.array(["2026-01-02T03:04:05.123456789"], dtype="datetime64[ns]"),
         math.isnan,
         ...,
