@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import os
+import signal
 import threading
 from collections.abc import AsyncGenerator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -273,12 +274,17 @@ def test_interruption_of_the_waiting_thread_cancels_the_coroutine(app: AsyncCele
 
     def interrupt() -> None:
         waiting.wait()
-        os.kill(os.getpid(), 2)
+        os.kill(os.getpid(), signal.SIGINT)
 
+    # Where the tests run in the background of a shell, this signal is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        AsyncRuntime.run(work())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            AsyncRuntime.run(work())
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join()
 
     assert ended == ["cleaned up"]

@@ -1,0 +1,496 @@
+"""Write the generated pages of the documentation, and check all of it.
+
+``--check`` finds generated pages that are stale, links and settings that do not exist, and looks
+at every code block of the README and the documentation:
+
+* Python is type-checked under mypy strict. The blocks of a page are one module, so names carry
+  over; a block whose first line is a comment with a file's name, ``# tasks.py``, is that file (or
+  goes on with it), which the page's other blocks can import.
+* Below ``<!-- run -->`` Python is run as well, below ``<!-- run: pytest -->`` by pytest. A ``text``
+  block that follows below ``<!-- output -->`` is what it must print.
+* In shell blocks the programs, their options, the files, the make targets and the extras have to
+  exist. TOML, JSON and INI are parsed.
+
+``--write`` writes the generated pages. Usage: python -m scripts.docs --check | --write
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple, cast
+
+import click
+from celery.bin.celery import celery
+from scripts import reference
+from typing_extensions import override
+
+from tomskit.celery import CeleryConfig
+from tomskit.redis import RedisConfig
+from tomskit.sqlalchemy import DatabaseConfig
+
+ROOT: Final = reference.ROOT
+DOCS: Final = ROOT / "docs"
+GENERATED: Final = frozenset(DOCS / name for name in reference.pages())
+PREFIXES: Final = ("CELERY_", "DB_", "SQLALCHEMY_", "REDIS_")
+
+
+class Problem(NamedTuple):
+    """Something that is wrong, and where; the first line is 1."""
+
+    path: Path
+    line: int
+    message: str
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block."""
+
+    path: Path
+    line: int
+    """Of its first line of code."""
+    language: str
+    mark: str
+    """The comment above it, such as ``run``."""
+    code: str
+
+    def problem(self, message: str, line: int = 0) -> Problem:
+        """Something that is wrong with a line of it, counted from 0."""
+        return Problem(self.path, self.line + line, message)
+
+    @property
+    def module(self) -> str:
+        """The file that it is part of."""
+        named = re.match(r"# (\w+\.py)\n", self.code)
+        return named[1] if named else "page.py"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of Markdown."""
+
+    path: Path
+    text: str
+    blocks: Sequence[Block]
+
+    @property
+    def prose(self) -> str:
+        """The text with its code blocks blanked out, lines staying where they are."""
+        return FENCE.sub(lambda found: "\n" * found[0].count("\n"), self.text)
+
+
+FENCE: Final = re.compile(
+    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<language>[^\n]*)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def read_page(path: Path) -> Page:
+    """Read a page and find its code blocks."""
+    text = path.read_text(encoding="utf-8")
+    blocks = [
+        Block(
+            path,
+            text.count("\n", 0, found.start("code")) + 1,
+            found["language"],
+            found["mark"] or "",
+            found["code"],
+        )
+        for found in FENCE.finditer(text)
+    ]
+    return Page(path, text, blocks)
+
+
+def all_pages() -> list[Page]:
+    """Every page that a reader sees."""
+    paths = [*ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md"), *DOCS.rglob("*.md")]
+    return [read_page(path) for path in sorted(paths)]
+
+
+# -- generated pages
+
+
+def stale_pages() -> Iterator[Problem]:
+    """Generated pages that differ from what would be written now."""
+    for name, text in reference.pages().items():
+        path = DOCS / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            yield Problem(path, 1, "is stale: python -m scripts.docs --write")
+
+
+def write_pages() -> None:
+    """Write all generated pages."""
+    for name, text in reference.pages().items():
+        path = DOCS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+# -- links and names
+
+
+def broken_links(pages: Sequence[Page]) -> Iterator[Problem]:
+    """Links to files and headings that do not exist, and pages that no page links to."""
+    linked: set[Path] = set()
+    for page in pages:
+        prose = page.prose
+        for found in re.finditer(r"\]\(([^)\s]+)\)", prose):
+            line = prose.count("\n", 0, found.start()) + 1
+            target, _, anchor = found[1].partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            path = (page.path.parent / target).resolve() if target else page.path
+            linked.add(path)
+            if not path.exists():
+                yield Problem(page.path, line, f"there is no file {target}")
+            elif anchor and anchor not in anchors(path):
+                yield Problem(page.path, line, f"there is no heading #{anchor} in {path.name}")
+    for page in pages:
+        if page.path.is_relative_to(DOCS) and page.path not in linked:
+            yield Problem(page.path, 1, "no page links to this one")
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    headings = re.findall(r"^#+ (.*)$", read_page(path).prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def known_settings() -> set[str]:
+    """Every field and every computed property of the configuration classes."""
+    return {
+        name
+        for config in (CeleryConfig, DatabaseConfig, RedisConfig)
+        for name in (*dir(config), *config.model_fields)
+        if name.startswith(PREFIXES)
+    }
+
+
+def unknown_settings(pages: Sequence[Page]) -> Iterator[Problem]:
+    """Names that look like a setting and are none; ``CELERY_DB_`` stands for several."""
+    known = known_settings()
+    for page in pages:
+        if page.path.name == "CHANGELOG.md":
+            continue  # settings that are gone are named there
+        for found in re.finditer(r"\b(?:CELERY|DB|SQLALCHEMY|REDIS)_[A-Z_]*", page.text):
+            name = found[0]
+            some = any(field.startswith(name) for field in known)
+            if name not in known and not (name.endswith("_") and some):
+                line = page.text.count("\n", 0, found.start()) + 1
+                yield Problem(page.path, line, f"there is no setting {name}")
+
+
+# -- Python
+
+
+def python_problems(pages: Sequence[Page]) -> Iterator[Problem]:
+    """Errors of mypy in Python blocks, and what those that are run do not do."""
+    with TemporaryDirectory(prefix="tomskit-docs-") as name:
+        for page in pages:
+            if page.path in GENERATED:
+                # Signatures, which the checkers see in the source itself.
+                yield from uncompilable(page)
+                continue
+            folder = Path(name) / str(page.path.relative_to(ROOT)).replace("/", "-")
+            modules = write_modules(page, folder)
+            if modules:
+                errors = list(type_errors(page, folder, modules))
+                yield from errors
+                if not errors:
+                    yield from run_blocks(page, folder)
+
+
+def uncompilable(page: Page) -> Iterator[Problem]:
+    """Blocks that are no Python."""
+    for block in page.blocks:
+        if block.language == "python":
+            try:
+                compile(block.code, str(page.path), "exec", dont_inherit=True)
+            except SyntaxError as error:
+                yield block.problem(str(error))
+
+
+def write_modules(page: Page, folder: Path) -> list[str]:
+    """Write a page's Python to files, each line where it stands in the page."""
+    lines: dict[str, list[str]] = {}
+    for block in page.blocks:
+        if block.language == "python":
+            module = lines.setdefault(block.module, [])
+            module += [""] * (block.line - 1 - len(module)) + block.code.splitlines()
+    if lines:
+        folder.mkdir()
+    for name, text in lines.items():
+        (folder / name).write_text("\n".join(text) + "\n", encoding="utf-8")
+    return list(lines)
+
+
+def type_errors(page: Page, folder: Path, modules: Sequence[str]) -> Iterator[Problem]:
+    """What mypy says about the modules of a page."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "mypy.ini")
+    paths = [ROOT / "src", ROOT / "stubs", folder]
+    if page.path.is_relative_to(ROOT / "examples"):
+        paths.append(page.path.parent)
+    settings["mypy"]["mypy_path"] = ", ".join(map(str, paths))
+    # A page stops where it has shown what it wants to show.
+    settings["mypy"]["disable_error_code"] = "unused-awaitable"
+    config = folder / "mypy.ini"
+    with config.open("w", encoding="utf-8") as file:
+        settings.write(file)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy", "--config-file", str(config)),
+            *("--cache-dir", str(ROOT / ".mypy_cache" / "docs"), "--no-error-summary"),
+            *modules,
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for output in done.stdout.splitlines():
+        found = re.match(r"[\w/]+\.py:(\d+): (?:error|note): (.*)", output)
+        if found:
+            yield Problem(page.path, int(found[1]), found[2])
+        else:
+            yield Problem(page.path, 1, output)
+    if done.returncode != 0 and not done.stdout:
+        yield Problem(page.path, 1, done.stderr)
+
+
+def run_blocks(page: Page, folder: Path) -> Iterator[Problem]:
+    """Run the blocks that say so, and compare what they print."""
+    output: str | None = None
+    for block in page.blocks:
+        command = block.mark.partition("run")[2].lstrip(": ") if block.mark[:3] == "run" else None
+        if command is not None:
+            runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if command else []
+            done = run_python([*runner, block.module], folder)
+            output = done.stdout
+            if done.returncode != 0:
+                yield block.problem(f"has failed:\n{done.stdout}{done.stderr}")
+        elif block.mark == "output":
+            if output is None or output.strip() != block.code.strip():
+                yield block.problem(f"is not what was printed:\n{output}")
+            output = None
+
+
+def run_python(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a page's folder, without settings from outside."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(PREFIXES)}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment
+        | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "error::RuntimeWarning"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# -- shell
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the commands of a page are given."""
+
+    folders: Sequence[Path]
+    files: frozenset[str]
+    """What the page shows, and so its reader has."""
+
+    def has(self, path: str) -> bool:
+        """Whether a command there finds a file."""
+        return path in self.files or any((folder / path).exists() for folder in self.folders)
+
+
+def shell_problems(pages: Sequence[Page]) -> Iterator[Problem]:
+    """Commands that name what does not exist."""
+    for page in pages:
+        files = frozenset(block.module for block in page.blocks if block.language == "python")
+        place = Place([page.path.parent, ROOT, ROOT / "examples" / "quickstart"], files)
+        for block in page.blocks:
+            if block.language != "sh":
+                continue
+            code = block.code.replace("\\\n", "  ")
+            for number, line in enumerate(code.splitlines()):
+                for message in command_problems(shlex.split(line, comments=True), place):
+                    yield block.problem(message, number)
+
+
+def command_problems(words: list[str], place: Place) -> Iterator[str]:
+    """What is wrong with one command."""
+    while words and (words[0] == "export" or re.match(r"[A-Z_]+=", words[0])):
+        words.pop(0)
+    if not words:
+        return
+    program, *arguments = words
+    if program not in COMMANDS:
+        yield f"scripts/docs.py does not know how to check {program}"
+        return
+    yield from COMMANDS[program](arguments, place)
+
+
+def make_problems(arguments: Sequence[str], _place: Place) -> Iterator[str]:
+    """Targets that the Makefile does not have."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    for word in arguments:
+        if "=" not in word and word not in targets:
+            yield f"there is no make {word}"
+
+
+def pip_problems(arguments: Sequence[str], _place: Place) -> Iterator[str]:
+    """Extras that the package does not have."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project = cast("Mapping[str, Mapping[str, object]]", tomllib.loads(text))["project"]
+    known = cast("Mapping[str, object]", project["optional-dependencies"])
+    for word in arguments:
+        for name in re.findall(r"\w+", word.partition("[")[2]):
+            if name not in known:
+                yield f"there is no extra {name}"
+
+
+def python_command_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
+    """Files and modules that are not there."""
+    match arguments:
+        case ["-m", "pytest", *paths]:
+            yield from (f"there is no file {path}" for path in paths if not place.has(path))
+        case ["-m", module, *_]:
+            if not place.has(module.replace(".", "/") + ".py"):
+                yield f"there is no module {module}"
+        case [script, *_]:
+            if not place.has(script):
+                yield f"there is no file {script}"
+        case _:
+            pass
+
+
+def celery_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
+    """Options, commands and apps that Celery's command line does not find."""
+    command: click.Command = cast("click.Command", celery)
+    expects_app = False
+    for word in arguments:
+        if expects_app:
+            expects_app = False
+            if not place.has(word.partition(":")[0].replace(".", "/") + ".py"):
+                yield f"there is no app {word}"
+        elif word.startswith("-"):
+            name = word.partition("=")[0]
+            known = {option for param in command.params for option in param.opts}
+            if name not in known and (name.startswith("--") or name[:2] not in known):
+                yield f"celery has no option {name} there"
+            expects_app = name in {"-A", "--app"} and "=" not in word
+        elif isinstance(command, click.Group) and word in command.commands:
+            command = command.commands[word]
+
+
+def folder_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
+    """Folders that are not there."""
+    for folder in arguments:
+        if not place.has(folder):
+            yield f"there is no folder {folder}"
+
+
+def no_problems(_arguments: Sequence[str], _place: Place) -> Iterator[str]:
+    """Nothing to look at."""
+    return iter(())
+
+
+COMMANDS: Final[Mapping[str, Callable[[Sequence[str], Place], Iterator[str]]]] = {
+    "make": make_problems,
+    "pip": pip_problems,
+    "python": python_command_problems,
+    "celery": celery_problems,
+    "cd": folder_problems,
+    "kill": no_problems,
+}
+
+
+# -- everything else
+
+
+def data_problems(pages: Sequence[Page]) -> Iterator[Problem]:
+    """Blocks of other languages that do not parse, and blocks without a language."""
+    parsers: dict[str, Callable[[str], object]] = {
+        "toml": tomllib.loads,
+        "json": json.loads,
+        "ini": parse_ini,
+        "text": str,
+        "python": str,  # see python_problems
+        "sh": str,  # see shell_problems
+    }
+    for page in pages:
+        for block in page.blocks:
+            parse = parsers.get(block.language)
+            if parse is None:
+                yield block.problem(f"no code block is checked as {block.language!r}")
+                continue
+            try:
+                parse(block.code)
+            except (ValueError, configparser.Error) as error:
+                yield block.problem(str(error))
+
+
+def parse_ini(text: str) -> None:
+    """Parse a file such as a systemd unit, where keys may occur again."""
+    configparser.ConfigParser(strict=False, interpolation=None).read_string(text)
+
+
+def main() -> int:
+    """Write or check; the exit code is 0 when all is well."""
+    match sys.argv[1:]:
+        case ["--write"]:
+            write_pages()
+            return 0
+        case ["--check"]:
+            pass
+        case _:
+            print(__doc__)
+            return 2
+    pages = all_pages()
+    problems = [
+        *stale_pages(),
+        *broken_links(pages),
+        *unknown_settings(pages),
+        *shell_problems(pages),
+        *data_problems(pages),
+        *python_problems(pages),
+    ]
+    for problem in problems:
+        print(problem)
+    blocks = [block for page in pages for block in page.blocks]
+    counts = {
+        language: sum(block.language == language for block in blocks)
+        for language in sorted({block.language for block in blocks})
+    }
+    summary = ", ".join(f"{count} {language}" for language, count in counts.items())
+    runs = sum(block.mark[:3] == "run" for block in blocks)
+    print(
+        f"{len(pages)} pages, {len(blocks)} code blocks ({summary}; {runs} run), "
+        f"{len(problems)} problems"
+    )
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

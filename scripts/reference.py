@@ -1,0 +1,607 @@
+"""The reference pages of the documentation, made from the code that they describe.
+
+Everything is read from the source text, so that annotations stand in the pages as they were
+written. ``scripts/docs.py`` writes the pages and finds out whether they are stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from celery.app.defaults import DEFAULTS
+from typing_extensions import override
+
+from tomskit import TomsKitBaseSettings, errors
+from tomskit.celery import CeleryConfig
+from tomskit.redis import RedisConfig
+from tomskit.sqlalchemy import DatabaseConfig
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SOURCE: Final = ROOT / "src"
+RUFF: Final = Path(sys.executable).parent / "ruff"
+
+NOTICE: Final = "<!-- Written by scripts/docs.py from the code. -->"
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.AnnAssign | ast.Assign
+
+
+def pages() -> dict[str, str]:
+    """Every generated page by its name below docs/."""
+    return {
+        "reference/settings.md": settings_page(),
+        "reference/errors.md": errors_page(),
+        "reference/api.md": api_page(),
+    }
+
+
+# -- reading source text
+
+
+@cache
+def syntax_tree(module: str) -> ast.Module:
+    """The syntax tree of a module of the package."""
+    return ast.parse(source_file(module).read_text(encoding="utf-8"))
+
+
+def source_file(module: str) -> Path:
+    """The file that a module of the package is in."""
+    path = SOURCE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def statements(body: Iterable[ast.stmt]) -> Iterator[tuple[ast.stmt, str]]:
+    """Statements, also those for type checkers only, with the text that stands below each."""
+    nodes: list[ast.stmt] = []
+    for node in body:
+        # What is there at run time only, is what types are not written for.
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            nodes += node.body
+        else:
+            nodes.append(node)
+    for number, node in enumerate(nodes):
+        after = nodes[number + 1] if number + 1 < len(nodes) else None
+        yield node, text_of(after)
+
+
+def text_of(node: ast.stmt | None) -> str:
+    """The text of a statement that is nothing but text."""
+    if (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    ):
+        return inspect.cleandoc(node.value.value)
+    return ""
+
+
+def name_of(node: ast.stmt) -> str | None:
+    """The name that a statement defines."""
+    match node:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return name
+        case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+        case _:
+            return None
+
+
+def origin(module: str, name: str) -> str:
+    """The module that defines a name which `module` exports."""
+    for node in syntax_tree(module).body:
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
+            return node.module or module
+    return module
+
+
+def find(module: str, name: str) -> tuple[Definition, str]:
+    """The definition of an exported name, and what describes it.
+
+    Raises:
+        LookupError: There is none.
+    """
+    for node, below in statements(syntax_tree(origin(module, name)).body):
+        if name_of(node) != name or is_overload(node):
+            continue
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            return node, ast.get_docstring(node) or ""
+        if isinstance(node, (ast.AnnAssign, ast.Assign)):
+            return node, below
+    raise LookupError(f"{module} exports {name!r}, which is not defined there")
+
+
+def decorators(node: ast.stmt) -> set[str]:
+    """The names of what decorates a definition."""
+    if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        return {ast.unparse(decorator) for decorator in node.decorator_list}
+    return set()
+
+
+def is_overload(node: ast.stmt) -> bool:
+    """Whether it is one of several signatures."""
+    return "overload" in decorators(node)
+
+
+def exported(module: str) -> list[str]:
+    """The public names of a module."""
+    names: tuple[str, ...] = importlib.import_module(module).__all__
+    return list(names)
+
+
+# -- writing Markdown
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; a ``|`` in a cell stays within it."""
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def prose(text: str) -> str:
+    """A docstring's text as Markdown: one kind of backticks."""
+    return text.replace("``", "`")
+
+
+SECTIONS: Final[Mapping[str, str]] = {
+    "Args:": "Arguments",
+    "Raises:": "Raises",
+    "Returns:": "Returns",
+    "Attributes:": "Attributes",
+}
+
+
+def description(docstring: str) -> str:
+    """A Google style docstring as Markdown."""
+    parts: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", docstring.strip()):
+        head, _, rest = paragraph.partition("\n")
+        if head in SECTIONS:
+            parts.append(f"{SECTIONS[head]}:\n\n{entries(textwrap.dedent(rest))}")
+        else:
+            parts.append(prose(paragraph))
+    return "\n\n".join(parts)
+
+
+def entries(text: str) -> str:
+    """The entries of a docstring's section as a list."""
+    if not re.match(r"[*\w.]+: ", text):
+        return prose(text)
+    items: list[str] = []
+    for line in text.splitlines():
+        name, colon, rest = line.partition(": ")
+        if colon and not line.startswith(" "):
+            items.append(f"- `{name}`: {prose(rest)}")
+        else:
+            items[-1] += f" {prose(line.strip())}"
+    return "\n".join(items)
+
+
+def code(text: str) -> str:
+    """A block of Python, formatted as all of ours is."""
+    done = subprocess.run(
+        [str(RUFF), "format", "--quiet", "--stdin-filename=reference.py", "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return f"```python\n{done.stdout.strip()}\n```"
+
+
+def join(parts: Iterable[str]) -> str:
+    """A page of parts with an empty line between them."""
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+# -- settings
+
+Field = tuple[str, str, str, str, str]
+"""Group, name, type, default, description."""
+
+CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
+    (r"CELERY_BROKER_REDIS_(USE_SSL|SSL_\w+)", "broker_use_ssl"),
+    (r"CELERY_BROKER_REDIS_\w+", "broker_url"),
+    (r"CELERY_BROKER_VISIBILITY_TIMEOUT", "broker_transport_options"),
+    (r"CELERY_(USE_SENTINEL|SENTINELS)", "broker_url, result_backend"),
+    (
+        r"CELERY_SENTINEL_\w+",
+        "broker_transport_options, result_backend_transport_options",
+    ),
+    (r"CELERY_RESULT_BACKEND_REDIS_(USE_SSL|SSL_\w+)", "redis_backend_use_ssl"),
+    (r"CELERY_RESULT_BACKEND_(TYPE|REDIS_\w+|DATABASE_URI_SCHEME)", "result_backend"),
+    # The database and the Redis of tasks are none of Celery's business.
+    (r"CELERY_(DB|SQLALCHEMY|WORKER_REDIS)_\w+", ""),
+]
+
+PYDANTIC_TYPES: Final[Mapping[str, str]] = {
+    "PositiveInt": "A whole number from 1 on.",
+    "NonNegativeInt": "A whole number from 0 on.",
+    "CertificateCheck": 'One of `"required"`, `"optional"`, `"none"`.',
+}
+
+
+def settings_page() -> str:
+    """Every field of every configuration class."""
+    classes: list[tuple[type[TomsKitBaseSettings], str]] = [
+        (CeleryConfig, "CELERY_"),
+        (DatabaseConfig, ""),
+        (RedisConfig, ""),
+    ]
+    parts = [
+        NOTICE,
+        "# Settings",
+        (
+            "Three classes hold all settings, and every field is also an environment variable of the "
+            "same name. What is given to the constructor wins over the environment, and the "
+            "environment over the default. A value that does not fit raises pydantic's "
+            "`ValidationError`, which names the field and never shows the value."
+        ),
+        (
+            "- [CeleryConfig](#celeryconfig): the worker, and on request also the database and the "
+            "Redis of its tasks\n"
+            "- [DatabaseConfig](#databaseconfig): the database of `db.session`\n"
+            "- [RedisConfig](#redisconfig): the Redis of `redis_client`\n"
+            "- [Types](#types)"
+        ),
+        (
+            "Which database a worker uses: the `database` argument of `AsyncCelery`; else the "
+            "`CELERY_DB_` and `CELERY_SQLALCHEMY_` fields, if any of them was set; else "
+            "`DatabaseConfig()`, and so the variables without `CELERY_`. Which Redis `redis_client` "
+            "uses is decided likewise: the `redis` argument, the `CELERY_WORKER_REDIS_` fields, "
+            "`RedisConfig()`."
+        ),
+    ]
+    types: set[str] = set()
+    for config, prefix in classes:
+        module = config.__module__
+        fields = list(fields_of(config))
+        types |= {word for field in fields for word in re.findall(r"\w+", field[2])}
+        parts.append(f"## {config.__name__}")
+        parts.append(description(inspect.getdoc(config) or ""))
+        for group in dict.fromkeys(field[0] for field in fields):
+            if group:
+                parts.append(f"### {group[0].upper()}{group[1:]}")
+            rows = [field[1:] for field in fields if field[0] == group]
+            parts.append(field_table(rows, with_celery=bool(prefix)))
+        parts.append(f"### Computed from {config.__name__}")
+        parts.append(properties_table(module, config.__name__))
+    parts += ["## Types", types_table(types)]
+    return join(parts)
+
+
+def fields_of(config: type[TomsKitBaseSettings]) -> Iterator[Field]:
+    """The fields of a configuration class, in groups as the source has them."""
+    module = config.__module__
+    lines = source_file(module).read_text(encoding="utf-8").splitlines()
+    node, _ = find(module, config.__name__)
+    assert isinstance(node, ast.ClassDef)
+    group = ""
+    last = node.lineno
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            for line in lines[last : statement.lineno]:
+                found = re.fullmatch(r"\s*# -- (.*)", line)
+                group = found[1] if found else group
+            last = statement.lineno
+            name = statement.target.id
+            info = config.model_fields[name]
+            kind = ast.unparse(_WithoutMetadata().visit(statement.annotation))
+            if not info.description:
+                raise LookupError(f"{config.__name__}.{name} has no description")
+            yield group, name, kind, literal(info.default), info.description
+
+
+class _WithoutMetadata(ast.NodeTransformer):
+    """Makes ``X`` of ``Annotated[X, ...]``."""
+
+    @override
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        if (
+            isinstance(node.value, ast.Name)
+            and node.value.id == "Annotated"
+            and isinstance(node.slice, ast.Tuple)
+        ):
+            return node.slice.elts[0]
+        return node
+
+
+def literal(value: object) -> str:
+    """A default as it is written in Python."""
+    return f'"{value}"' if isinstance(value, str) else repr(value).replace("'", '"')
+
+
+def field_table(rows: Iterable[Sequence[str]], *, with_celery: bool) -> str:
+    """A table of fields."""
+    head = ["Setting", "Type", "Default", "Description"]
+    if with_celery:
+        head.insert(3, "In Celery")
+    lines: list[list[str]] = []
+    for name, kind, default, text in rows:
+        line = [f"`{name}`", f"`{kind}`", f"`{default}`", text]
+        if with_celery:
+            names = celery_name(name)
+            line.insert(3, ", ".join(f"`{one}`" for one in names.split(", ")) if names else "")
+        lines.append(line)
+    if with_celery and not any(line[3] for line in lines):
+        head.pop(3)
+        for line in lines:
+            line.pop(3)
+    return table(head, lines)
+
+
+def celery_name(field: str) -> str:
+    """What Celery calls the settings that a field of CeleryConfig decides.
+
+    Raises:
+        LookupError: It is not known.
+    """
+    own = field.removeprefix("CELERY_").lower()
+    if own in DEFAULTS:
+        return own
+    for pattern, names in CELERY_NAMES:
+        if re.fullmatch(pattern, field):
+            return names
+    raise LookupError(f"{field} sets nothing of Celery that scripts/reference.py knows")
+
+
+def properties_table(module: str, name: str) -> str:
+    """What a configuration class computes from its fields."""
+    node, _ = find(module, name)
+    assert isinstance(node, ast.ClassDef)
+    rows: list[list[str]] = []
+    for member in node.body:
+        if isinstance(member, ast.FunctionDef) and "property" in decorators(member):
+            kind = "" if member.returns is None else ast.unparse(member.returns)
+            text = prose((ast.get_docstring(member) or "").partition("\n\n")[0])
+            rows.append([f"`{member.name}`", f"`{kind}`", text])
+    return table(["Property", "Type", "Description"], rows)
+
+
+def types_table(names: set[str]) -> str:
+    """What the names in the type columns stand for."""
+    known = dict(PYDANTIC_TYPES)
+    for module in ("tomskit.settings", "tomskit.redis.config", "tomskit.sqlalchemy.config"):
+        for node, below in statements(syntax_tree(module).body):
+            name = name_of(node)
+            if name is not None and isinstance(node, ast.Assign) and below:
+                known[name] = prose(below)
+    unknown = {
+        name
+        for name in names - known.keys()
+        if name[0].isupper() and name not in {"None", "Literal"} and not hasattr(builtins, name)
+    }
+    if unknown:
+        raise LookupError(f"Nothing describes the types {', '.join(sorted(unknown))}")
+    rows = [[f"`{name}`", known[name]] for name in sorted(names & known.keys())]
+    return table(["Type", "Meaning"], rows)
+
+
+# -- errors
+
+
+def errors_page() -> str:
+    """Every error, and who raises it."""
+    raised_by = raisers()
+    parts = [
+        NOTICE,
+        "# Errors",
+        (
+            "Every error of tomskit is a `tomskit.TomsKitError` and is also an instance of the "
+            "built-in class that fits, so code that catches `RuntimeError`, `TypeError` or "
+            "`ValueError` goes on working. Each message names the cause and the line of code that "
+            "mends it. All are in `tomskit.errors`."
+        ),
+    ]
+    rows: list[list[str]] = []
+    details: list[str] = []
+    for name in errors.__all__:
+        node, docstring = find("tomskit.errors", name)
+        assert isinstance(node, ast.ClassDef)
+        bases = [ast.unparse(base) for base in node.bases if ast.unparse(base) != "TomsKitError"]
+        rows.append(
+            [f"[`{name}`](#{name.lower()})", ", ".join(f"`{base}`" for base in bases), docstring]
+        )
+        details += [f"## {name}", description(docstring)]
+        if name in raised_by:
+            who = "\n".join(f"- `{one}`" for one in raised_by[name])
+            details.append(f"Raised by:\n\n{who}")
+    short = [[*row[:2], prose(row[2].partition("\n")[0])] for row in rows]
+    parts += [table(["Error", "Also", "When"], short), *details]
+    return join(parts)
+
+
+def raisers() -> dict[str, list[str]]:
+    """Errors, with the public functions whose docstrings name them."""
+    found: dict[str, list[str]] = {}
+    for module, names in PUBLIC:
+        for name in names or exported(module):
+            node, docstring = find(module, name)
+            described = [(name, docstring)]
+            if isinstance(node, ast.ClassDef):
+                described += [
+                    (f"{name}.{member.name}", ast.get_docstring(member) or "")
+                    for member, _ in statements(node.body)
+                    if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef))
+                ]
+            for who, text in described:
+                section = re.search(r"^Raises:\n((?:    .*\n?)+)", text, re.MULTILINE)
+                for error in re.findall(
+                    r"^    (\w+): ", section[1] if section else "", re.MULTILINE
+                ):
+                    if who not in found.setdefault(error, []):
+                        found[error].append(who)
+    return found
+
+
+# -- public names
+
+PUBLIC: Final[Sequence[tuple[str, Sequence[str]]]] = [
+    ("tomskit.celery", ()),
+    ("tomskit.celery.options", ()),
+    ("tomskit.sqlalchemy", ()),
+    ("tomskit.sqlalchemy.database", ["db", "Database", "SessionScope"]),
+    ("tomskit.redis", ()),
+    ("tomskit.redis.redis_pool", ["redis_client"]),
+    ("tomskit.protocols", ()),
+    ("tomskit.celery.serializers", ["OrjsonSerializer"]),
+    ("tomskit", ["TomsKitBaseSettings"]),
+]
+"""Modules to import from, with the names to show; none are all that the module exports."""
+
+SETTINGS: Final = frozenset({"CeleryConfig", "DatabaseConfig", "RedisConfig"})
+
+INTERNAL: Final = frozenset(
+    {
+        "AsyncCelery.resources",
+        "AsyncCelery.run_coroutine",
+        "AsyncCelery.runtime_host",
+        "AsyncCelery.set_current",
+        "AsyncRuntime.enforce_limits",
+        "CeleryConfig.sets_any",
+        "Database.__init__",
+        "Database.close",
+        "Database.open",
+        "SessionScope.__init__",
+    }
+)
+"""Members that are there for other modules of the package."""
+
+NOTES: Final[Mapping[str, str]] = {
+    "AsyncTask.delay": "Send the task to a worker.",
+    "AsyncTask.adelay": "Send the task to a worker without blocking the event loop that runs here.",
+    "tomskit.celery.options": "What `async_shared_task` takes beside `bind`. Options that are "
+    "misspelt or of the wrong type are errors for type checkers.",
+}
+"""For members that have no docstring, so that editors show the one of the user's function."""
+
+
+def api_page() -> str:
+    """Every public name with its signature and what it does."""
+    parts = [
+        NOTICE,
+        "# Public names",
+        (
+            "What is listed here is public; everything else may change without notice. Signatures "
+            "stand here as they are in the source. The fields of the configuration classes are in "
+            "[Settings](settings.md), the error classes in [Errors](errors.md)."
+        ),
+        "\n".join(
+            f"- [{module}](#{module.replace('.', '')}): "
+            + ", ".join(f"[{name}](#{name.lower()})" for name in names or exported(module))
+            for module, names in PUBLIC
+        ),
+    ]
+    for module, names in PUBLIC:
+        parts += [f"## {module}", NOTES.get(module, "")]
+        for name in names or exported(module):
+            parts += [f"### {name}", *entry(module, name)]
+    return join(parts)
+
+
+def entry(module: str, name: str) -> Iterator[str]:
+    """The parts of the page that describe one public name."""
+    node, docstring = find(module, name)
+    match node:
+        case ast.ClassDef():
+            if any("TypedDict" in ast.unparse(base) for base in node.bases):
+                yield description(docstring)
+                yield options_table(node)
+                return
+            yield code(class_line(node))
+            yield description(docstring)
+            if name in SETTINGS:
+                yield f"Its fields: [Settings](settings.md#{name.lower()})."
+            for member, below in statements(node.body):
+                yield from member_parts(name, member, below)
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            yield code("\n".join(signatures(module, name)))
+            yield description(docstring)
+        case ast.AnnAssign():
+            yield code(f"{name}: {ast.unparse(type_of_final(node))}")
+            yield description(docstring)
+        case _:
+            yield description(docstring)
+
+
+def type_of_final(node: ast.AnnAssign) -> ast.expr:
+    """The type of a name that is declared ``Final``, with or without its type."""
+    if isinstance(node.annotation, ast.Subscript):
+        return node.annotation.slice
+    if isinstance(node.value, ast.Call):
+        return node.value.func
+    return node.annotation
+
+
+def class_line(node: ast.ClassDef) -> str:
+    """A class with its constructor's signature."""
+    bases = ", ".join(ast.unparse(part) for part in (*node.bases, *node.keywords))
+    head = f"class {node.name}({bases}):" if bases else f"class {node.name}:"
+    for member in node.body:
+        if isinstance(member, ast.FunctionDef) and member.name == "__init__":
+            if f"{node.name}.__init__" in INTERNAL:
+                break
+            return f"{head}\n    {signature(member)}"
+    return f"{head} ..."
+
+
+def signatures(module: str, name: str) -> Iterator[str]:
+    """All signatures of a function: those for type checkers, where there are several."""
+    found = [
+        node
+        for node in syntax_tree(origin(module, name)).body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name
+    ]
+    overloads = [node for node in found if is_overload(node)]
+    for node in overloads or found:
+        yield ("@overload\n" if overloads else "") + signature(node)
+
+
+def signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """A function's first line."""
+    kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+    returns = "" if node.returns is None else f" -> {ast.unparse(node.returns)}"
+    return f"{kind} {node.name}({ast.unparse(node.args)}){returns}: ..."
+
+
+def member_parts(owner: str, member: ast.stmt, below: str) -> Iterator[str]:
+    """The parts of the page that describe a member of a class."""
+    name = name_of(member)
+    if name is None or name.startswith("_") or f"{owner}.{name}" in INTERNAL:
+        return
+    if owner in SETTINGS and name.isupper():
+        return
+    if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        text = ast.get_docstring(member) or NOTES.get(f"{owner}.{name}", "")
+        if not text:
+            raise LookupError(f"Nothing describes {owner}.{name}")
+        shown = [f"@{one}" for one in sorted(decorators(member) & {"property", "classmethod"})]
+        if "cached_property" in decorators(member):
+            shown.append("@property")
+        yield f"#### {owner}.{name}"
+        yield code("\n".join([*shown, signature(member)]))
+        yield description(text)
+    elif isinstance(member, ast.AnnAssign) and below:
+        yield f"#### {owner}.{name}"
+        yield code(f"{name}: {ast.unparse(member.annotation)}")
+        yield description(below)
+
+
+def options_table(node: ast.ClassDef) -> str:
+    """The keys of a TypedDict."""
+    rows = [
+        [f"`{name_of(member)}`", f"`{ast.unparse(member.annotation)}`", prose(below)]
+        for member, below in statements(node.body)
+        if isinstance(member, ast.AnnAssign)
+    ]
+    return table(["Option", "Type", "Meaning"], rows)
