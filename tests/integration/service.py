@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import threading
 import time
 from uuid import uuid4
@@ -13,7 +14,7 @@ import celery
 from billiard.process import current_process
 from celery import Task, current_task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from tomskit.celery import (
@@ -359,3 +360,75 @@ async def own_session(pause: float) -> str:
     assert db.session is session
     assert session.info["name"] == name
     return str(name)
+
+
+# -- what Celery offers around a task
+
+
+async def _until_set(key: str) -> str:
+    while (value := await redis_client.get(key)) is None:  # noqa: ASYNC110 (others set it)
+        await asyncio.sleep(0.02)
+    return str(value)
+
+
+@async_shared_task
+async def wait_for(key: str) -> str:
+    """Runs until somebody sets the key."""
+    return await _until_set(key)
+
+
+@async_shared_task(bind=True)
+async def report_progress(self: BoundTask, key: str) -> str:
+    """Stores a state of its own, then runs until somebody sets the key."""
+    self.update_state(state="PROGRESS", meta={"done": 7})
+    return await _until_set(key)
+
+
+@async_shared_task
+async def now() -> float:
+    return time.time()
+
+
+@async_shared_task(rate_limit="1/s")
+async def at_most_one_a_second(value: int) -> int:
+    return value
+
+
+@async_shared_task(ignore_result=True)
+async def touch(key: str) -> str:
+    await redis_client.set(key, "touched", ex=60)
+    return "nobody keeps this"
+
+
+@async_shared_task(acks_late=True, reject_on_worker_lost=True)
+async def kill_own_process_once(key: str) -> int:
+    tries = int(await redis_client.incr(key))
+    if tries == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return tries
+
+
+@async_shared_task(queue="apart")
+async def in_a_queue_of_its_own() -> str:
+    return "came here"
+
+
+@async_shared_task
+async def send_to_the_queue() -> str | None:
+    return in_a_queue_of_its_own.delay().id
+
+
+@async_shared_task(bind=True)
+async def send_on_commit(self: BoundTask, name: str) -> list[str | None]:
+    """Sends a task as soon as the row that it needs is committed, and not before."""
+    sent: list[str | None] = [self.request.id]
+
+    def send(_: Session) -> None:
+        sent.append(count_users.delay(name).id)
+
+    event.listen(db.session.sync_session, "after_commit", send, once=True)
+    db.session.add(User(name=name))
+    await db.session.flush()
+    assert len(sent) == 1
+    await db.session.commit()
+    return sent

@@ -264,6 +264,14 @@ def _info(client: _Commands, section: str) -> Mapping[str, object]:
     return client.info(section)
 
 
+def _other_clients(client: redis.Redis) -> list[dict[str, str]]:
+    """Who else is connected, without replicas: the fields of CLIENT LIST."""
+    own = str(_call(client, "CLIENT", "ID"))
+    lines = str(_call(client, "CLIENT", "LIST", "TYPE", "normal")).splitlines()
+    listed = [dict(word.split("=", 1) for word in line.split()) for line in lines]
+    return [fields for fields in listed if fields["id"] != own]
+
+
 def _quote_config(word: str) -> str:
     # Redis reads \xHH inside double quotes, which leaves no character that needs thought.
     plain = all(char.isascii() and (char.isalnum() or char in "-_./:~*&+@") for char in word)
@@ -371,16 +379,22 @@ class RedisServer(Server):
         except (redis.RedisError, OSError):
             return False
 
-    def client(self, db: int = 0) -> redis.Redis:
+    def client(self, db: int = 0, *, name: str | None = None) -> redis.Redis:
         """A synchronous client; the caller closes it (it is a context manager)."""
         return redis.Redis(
             host=self.host,
             port=self.port,
             db=db,
+            client_name=name,
             username=self.username,
             password=self.password,
             decode_responses=True,
         )
+
+    def clients(self) -> list[dict[str, str]]:
+        """Who is connected, without replicas: the fields of CLIENT LIST."""
+        with self.client() as client:
+            return _other_clients(client)
 
     def flush(self, *dbs: int) -> None:
         """Empties the given databases, or all of them."""
@@ -397,6 +411,136 @@ class RedisServer(Server):
         if self.password is not None:
             login = f"{quote(self.username or '', safe='')}:{quote(self.password, safe='')}@"
         return f"redis://{login}{self.host}:{self.port}/{db}"
+
+
+class Certificates:
+    """A certificate authority with a certificate for a server on this machine and one for a client.
+
+    All three are made in `folder`, which is the caller's to remove.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder: Final = folder
+        self._issue("ca", "/CN=tomskit tests", ["basicConstraints=critical,CA:TRUE"])
+        for name in ("server", "client"):
+            usage = [f"subjectAltName=DNS:localhost,IP:{HOST}", f"extendedKeyUsage={name}Auth"]
+            self._issue(name, f"/CN=tomskit {name}", usage, by="ca")
+        # The same for another machine, from the same authority.
+        self._issue("stranger", "/CN=stranger", ["subjectAltName=DNS:elsewhere.test"], by="ca")
+
+    def certificate(self, name: str) -> str:
+        """The path of the certificate of "ca", "server", "client" or "stranger"."""
+        return str(self._folder / f"{name}.pem")
+
+    def key(self, name: str) -> str:
+        """The path of its private key."""
+        return str(self._folder / f"{name}.key")
+
+    def _issue(
+        self, name: str, subject: str, extensions: Sequence[str], by: str | None = None
+    ) -> None:
+        openssl = find_binary("openssl", install="apt-get install openssl")
+        signed = [] if by is None else ["-CA", self.certificate(by), "-CAkey", self.key(by)]
+        command = [
+            *(openssl, "req", "-x509", "-nodes", "-days", "2", "-subj", subject, *signed),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *(word for extension in extensions for word in ("-addext", extension)),
+            *("-out", self.certificate(name), "-keyout", self.key(name)),
+        ]
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, errors="replace", timeout=30
+        )
+        if done.returncode != 0:
+            msg = f"openssl made no certificate of {name}:\n{done.stderr}"
+            raise ServerError(msg)
+
+
+class TLSRedisServer(RedisServer):
+    """A Redis that speaks nothing but TLS.
+
+    Args:
+        certificates: What it shows, and whose clients it knows.
+        name: Which of the certificates it shows.
+        ask_clients: Take only clients that show a certificate.
+        password: As of RedisServer.
+        config: As of RedisServer.
+    """
+
+    def __init__(
+        self,
+        certificates: Certificates,
+        *,
+        name: str = "server",
+        ask_clients: bool = False,
+        password: str | None = None,
+        config: Sequence[ConfigLine] = (),
+    ) -> None:
+        super().__init__(password=password, config=config)
+        self._certificates = certificates
+        self._name = name
+        self._ask_clients = ask_clients
+
+    @override
+    def _config_lines(self) -> Iterator[ConfigLine]:
+        yield from super()._config_lines()
+        yield ("port", "0")
+        yield ("tls-port", str(self.port))
+        yield ("tls-ca-cert-file", self._certificates.certificate("ca"))
+        yield ("tls-cert-file", self._certificates.certificate(self._name))
+        yield ("tls-key-file", self._certificates.key(self._name))
+        yield ("tls-auth-clients", "yes" if self._ask_clients else "no")
+
+    @override
+    def _probing_client(self) -> redis.Redis:
+        return self.client()
+
+    @override
+    def client(self, db: int = 0, *, name: str | None = None) -> redis.Redis:
+        return redis.Redis(
+            host=self.host,
+            port=self.port,
+            db=db,
+            client_name=name,
+            password=self.password,
+            decode_responses=True,
+            socket_timeout=5,
+            retry=Retry(NoBackoff(), 0),
+            ssl=True,
+            ssl_ca_certs=self._certificates.certificate("ca"),
+            ssl_certfile=self._certificates.certificate("client"),
+            ssl_keyfile=self._certificates.key("client"),
+            ssl_check_hostname=False,
+        )
+
+    @override
+    def url(self, db: int = 0) -> str:
+        return super().url(db).replace("redis://", "rediss://", 1)
+
+
+class RedisClusterNode(RedisServer):
+    """A Redis Cluster of one node, which holds all slots."""
+
+    @override
+    def _config_lines(self) -> Iterator[ConfigLine]:
+        yield from super()._config_lines()
+        yield ("cluster-enabled", "yes")
+        yield ("cluster-announce-ip", self.host)
+        if self.password is not None:
+            yield ("masterauth", self.password)
+
+    @override
+    def start(self) -> None:
+        super().start()
+        with self.client() as client:
+            # After a stop and a start it has its slots. Redis before 7.0 knows no ranges of them.
+            if "cluster_slots_assigned:0" in self._cluster_info(client):
+                _call(client, "CLUSTER", "ADDSLOTS", *range(16384))
+            wait_until(
+                lambda: "cluster_state:ok" in self._cluster_info(client), 10, "the cluster is whole"
+            )
+
+    def _cluster_info(self, client: redis.Redis) -> str:
+        return str(_call(client, "CLUSTER", "INFO"))
 
 
 class Sentinel(Server):
@@ -450,6 +594,11 @@ class Sentinel(Server):
             socket_timeout=5,
             retry=Retry(NoBackoff(), 0),
         )
+
+    def clients(self) -> list[dict[str, str]]:
+        """Who is connected: the fields of CLIENT LIST."""
+        with self.client() as client:
+            return _other_clients(client)
 
     def hurry(self) -> None:
         """Makes Sentinel look around five times a second instead of every ten seconds."""

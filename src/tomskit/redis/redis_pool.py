@@ -16,6 +16,8 @@ from redis.asyncio import (
     SSLConnection,
 )
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
 from typing_extensions import override
 
 from tomskit.errors import NotInitializedError
@@ -25,6 +27,9 @@ from tomskit.urls import HostPort, parse_nodes
 __all__ = ("RedisClients", "clients", "redis_client")
 
 _DEFAULT_SENTINEL_PORT: Final = 26379
+_WAIT_SECONDS: Final = 20.0
+"""How long a command waits for a free connection."""
+
 _Close = Callable[[], Awaitable[None]]
 
 
@@ -78,6 +83,7 @@ def _create(config: RedisConfig) -> tuple[Redis | RedisCluster, list[_Close]]:
         host=config.REDIS_HOST,
         port=config.REDIS_PORT,
         db=config.REDIS_DB,
+        timeout=_WAIT_SECONDS,
         **_connection_options(config),
         **_tls_options(config),
     )
@@ -88,7 +94,7 @@ def _create(config: RedisConfig) -> tuple[Redis | RedisCluster, list[_Close]]:
 def _create_cluster(config: RedisConfig) -> tuple[RedisCluster, list[_Close]]:
     here = HostPort(config.REDIS_HOST, config.REDIS_PORT)
     nodes = parse_nodes(config.REDIS_CLUSTER_NODES or "", default_port=config.REDIS_PORT) or [here]
-    cluster = RedisCluster(
+    cluster = _PatientCluster(
         startup_nodes=[ClusterNode(node.host, node.port) for node in nodes],
         ssl=config.REDIS_USE_SSL,
         **_connection_options(config),
@@ -112,18 +118,52 @@ def _create_sentinel(config: RedisConfig) -> tuple[Redis, list[_Close]]:
             **tls,
         },
         db=config.REDIS_DB,
+        timeout=_WAIT_SECONDS,
         **_connection_options(config),
         **tls,
     )
     # RedisConfig has made sure that there is a name.
-    master = sentinel.master_for(config.REDIS_SENTINEL_MASTER_NAME or "")
+    master = sentinel.master_for(
+        config.REDIS_SENTINEL_MASTER_NAME or "", connection_pool_class=_PatientSentinelPool
+    )
     return master, [master.aclose, *(node.aclose for node in sentinel.sentinels)]
 
 
 class _SentinelClient(Protocol):
     sentinels: Sequence[Redis]
 
-    def master_for(self, service_name: str, /) -> Redis: ...
+    def master_for(
+        self, service_name: str, /, *, connection_pool_class: type[SentinelConnectionPool]
+    ) -> Redis: ...
+
+
+class _PatientSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Lets a command wait for a free connection, where Sentinel's own pool raises."""
+
+
+class _PatientCluster(RedisCluster):
+    """Lets a command wait for a free connection, where RedisCluster raises.
+
+    As many commands at once as a node may have connections. Pipelines and subscriptions take
+    connections beside them, and do not wait.
+    """
+
+    def __init__(self, *, max_connections: int, **options: Any) -> None:
+        # It names types that it imports conditionally.
+        super().__init__(max_connections=max_connections, **options)  # pyright: ignore[reportUnknownMemberType]
+        self._turns = asyncio.Semaphore(max_connections)
+
+    @override
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise RedisConnectionError("No connection available.") from None
+        try:
+            return await super().execute_command(*args, **kwargs)
+        finally:
+            self._turns.release()
 
 
 def _connection_options(config: RedisConfig) -> dict[str, Any]:
@@ -150,9 +190,12 @@ class _CurrentClient:
     @override
     def __repr__(self) -> str:
         try:
-            return f"<redis_client: {clients.current()!r}>"
+            client = clients.current()
         except NotInitializedError:
             return "<redis_client: not initialised>"
+        # Not the client's own repr: that of redis-py 6 holds the password.
+        kind = RedisCluster if isinstance(client, RedisCluster) else Redis
+        return f"<redis_client: {kind.__name__}>"
 
 
 redis_client: Final[Redis] = cast("Redis", _CurrentClient())

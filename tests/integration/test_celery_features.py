@@ -1,0 +1,275 @@
+"""What Celery offers around a task works for coroutines as it does for plain functions."""
+
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import cast
+from uuid import uuid4
+
+import pytest
+from celery import states
+from celery.app.control import Inspect
+from celery.exceptions import TaskRevokedError
+from celery.result import AsyncResult
+
+from tests.integration.conftest import SERVICE, TIMEOUT, Deployment, eventually
+from tests.support.workers import Pool, Worker
+
+Result = AsyncResult[object]
+
+
+def fresh_key() -> str:
+    return uuid4().hex
+
+
+def release(deployment: Deployment, key: str) -> None:
+    """Set the key that a task waits for."""
+    with deployment.redis.client(deployment.redis_db.result_db) as client:
+        client.set(key, "released", ex=60)
+
+
+def state(sent: Result) -> str:
+    # celery-types knows neither REVOKED nor states of one's own.
+    return str(sent.state)
+
+
+def inspect(deployment: Deployment) -> Inspect:
+    # The first answer will do, since there is one worker.
+    return deployment.client.control.inspect(timeout=TIMEOUT, limit=1)
+
+
+def answers(replies: object) -> list[object]:
+    """What the one worker answered."""
+    [answer] = cast("dict[str, list[object]]", replies).values()
+    return answer
+
+
+def control(deployment: Deployment, command: str, **arguments: object) -> None:
+    """Tell the one worker something and wait until it has done it."""
+    broadcast = cast("Callable[..., object]", deployment.client.control.broadcast)
+    assert broadcast(command, arguments=arguments, reply=True, timeout=TIMEOUT, limit=1)
+
+
+def queue_length(deployment: Deployment, queue: str) -> int:
+    with deployment.redis.client(deployment.redis_db.broker_db) as client:
+        length: int = client.llen(queue)
+        return length
+
+
+# -- when a task runs
+
+
+def test_task_with_a_countdown_runs_after_it(service: Deployment) -> None:
+    sent_at = time.time()
+
+    ran_at = cast("float", service.call("now", countdown=0.5))
+
+    assert ran_at >= sent_at + 0.5
+
+
+def test_expired_task_is_not_run(service: Deployment) -> None:
+    key = fresh_key()
+
+    sent = service.send("cache", key, "written", expires=-1)
+
+    with pytest.raises(TaskRevokedError):
+        sent.get(timeout=TIMEOUT)
+    assert state(sent) == states.REVOKED
+    assert service.key(key) is None
+
+
+def test_revoked_task_that_still_waits_is_not_run(service: Deployment) -> None:
+    key = fresh_key()
+    sent = service.send("cache", key, "written", countdown=0.7)
+
+    control(service, "revoke", task_id=sent.id)
+
+    with pytest.raises(TaskRevokedError):
+        sent.get(timeout=TIMEOUT)
+    assert state(sent) == states.REVOKED
+    assert service.key(key) is None
+
+
+def test_scheduled_task_is_listed_with_its_time(service: Deployment) -> None:
+    sent = service.send("now", countdown=3600)
+
+    def scheduled() -> list[str]:
+        listed = cast("list[dict[str, dict[str, str]]]", answers(inspect(service).scheduled()))
+        return [entry["request"]["id"] for entry in listed]
+
+    eventually(lambda: sent.id in scheduled())
+    control(service, "revoke", task_id=sent.id)
+
+
+def test_rate_limit_of_the_decorator_and_of_a_later_command_take_effect(
+    service: Deployment,
+) -> None:
+    name = f"{SERVICE}.at_most_one_a_second"
+
+    def limits() -> list[object]:
+        return [
+            line for line in answers(inspect(service).registered("rate_limit")) if name in str(line)
+        ]
+
+    before = limits()
+    control(service, "rate_limit", task_name=name, rate_limit="1000/s")
+
+    assert before == [f"{name} [rate_limit=1/s]"]
+    assert limits() == [f"{name} [rate_limit=1000/s]"]
+    sent = [service.send("at_most_one_a_second", number) for number in range(3)]
+    assert [result.get(timeout=TIMEOUT) for result in sent] == [0, 1, 2]
+    control(service, "rate_limit", task_name=name, rate_limit="1/s")
+
+
+# -- what others see of a task
+
+
+@pytest.mark.parametrize("by", ["decorator", "call"])
+def test_result_that_is_ignored_is_not_stored(service: Deployment, by: str) -> None:
+    key = fresh_key()
+
+    if by == "decorator":
+        sent = service.send("touch", key)
+    else:
+        sent = service.send("cache", key, "touched", ignore_result=True)
+
+    eventually(lambda: service.key(key) == "touched")
+    service.wait_for_line(rf"{sent.id}\] succeeded")
+    assert service.key(f"celery-task-meta-{sent.id}") is None
+
+
+def test_state_of_its_own_is_seen_while_the_task_runs(service: Deployment) -> None:
+    key = fresh_key()
+
+    sent = service.send("report_progress", key)
+
+    eventually(lambda: state(sent) == "PROGRESS")
+    assert sent.info == {"done": 7}
+    release(service, key)
+    assert sent.get(timeout=TIMEOUT) == "released"
+    assert state(sent) == states.SUCCESS
+
+
+def test_tasks_are_registered_under_their_names(service: Deployment) -> None:
+    assert f"{SERVICE}.add" in answers(inspect(service).registered())
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_running_task_is_listed_with_its_arguments(deployment: Deployment, pool: Pool) -> None:
+    deployment.worker(pool, 1)
+    key = fresh_key()
+
+    sent = deployment.send("wait_for", key)
+
+    eventually(lambda: state(sent) == states.STARTED)
+    [active] = cast("list[dict[str, object]]", answers(inspect(deployment).active()))
+    assert (active["id"], active["args"]) == (sent.id, [key])
+    release(deployment, key)
+    assert sent.get(timeout=TIMEOUT) == "released"
+    assert answers(inspect(deployment).active()) == []
+
+
+@contextmanager
+def received_events(deployment: Deployment) -> Generator[list[dict[str, object]]]:
+    """The events that workers send meanwhile, as a monitor receives them."""
+    seen: list[dict[str, object]] = []
+    with deployment.client.connection_for_read() as connection:
+        receiver = deployment.client.events.Receiver(connection, handlers={"*": seen.append})
+        thread = threading.Thread(target=receiver.capture, kwargs={"wakeup": False})
+        thread.start()
+        try:
+            yield seen
+        finally:
+            receiver.should_stop = True
+            thread.join()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
+def test_events_tell_of_a_task_that_is_received_started_and_done(
+    deployment: Deployment, pool: Pool
+) -> None:
+    deployment.worker(pool, 1, "--task-events")
+
+    with received_events(deployment) as seen:
+
+        def listening() -> bool:
+            deployment.client.control.heartbeat()
+            return bool(seen)
+
+        eventually(listening)
+        sent = deployment.send("add", 2, 3)
+        eventually(lambda: "task-succeeded" in [event["type"] for event in seen])
+
+    told = [event for event in seen if str(event["type"]).startswith("task-")]
+    assert [event["type"] for event in told] == ["task-received", "task-started", "task-succeeded"]
+    assert {event["uuid"] for event in told} == {sent.id}
+    assert told[0]["name"] == f"{SERVICE}.add"
+    assert told[-1]["result"] == "5"
+
+
+# -- where a task goes
+
+
+def test_task_goes_to_the_queue_of_its_decorator(deployment: Deployment) -> None:
+    deployment.worker("threads", 1, "-Q", "celery")
+
+    task_id = str(deployment.call("send_to_the_queue"))
+
+    assert queue_length(deployment, "apart") == 1
+    deployment.worker("threads", 1, "-Q", "apart")
+    result: Result = deployment.client.AsyncResult(task_id)
+    assert result.get(timeout=TIMEOUT) == "came here"
+    assert queue_length(deployment, "apart") == 0
+
+
+def test_task_routes_win_over_the_queue_of_the_decorator(deployment: Deployment) -> None:
+    deployment.worker(
+        "threads",
+        1,
+        *("-Q", "celery"),
+        CELERY_TASK_ROUTES=f'{{"{SERVICE}.in_a_queue_of_its_own": {{"queue": "routed"}}}}',
+    )
+
+    deployment.call("send_to_the_queue")
+
+    assert queue_length(deployment, "routed") == 1
+    assert queue_length(deployment, "apart") == 0
+
+
+def test_task_sent_on_commit_finds_what_was_committed(service: Deployment) -> None:
+    name = fresh_key()
+    sent = service.send("send_on_commit", name)
+
+    own, child = cast("Sequence[str]", sent.get(timeout=TIMEOUT))
+
+    assert own == sent.id
+    result: Result = service.client.AsyncResult(child)
+    assert result.get(timeout=TIMEOUT) == 1
+
+
+# -- processes that end
+
+
+def test_late_acknowledged_task_runs_again_when_its_process_was_killed(
+    deployment: Deployment,
+) -> None:
+    deployment.worker("prefork", 1)
+
+    assert deployment.call("kill_own_process_once", fresh_key()) == 2
+
+
+def test_revoking_a_running_task_ends_its_process_and_the_next_task_works(
+    deployment: Deployment,
+) -> None:
+    worker: Worker = deployment.worker("prefork", 1)
+    (process, _) = cast("list[int]", deployment.call("where"))
+    sent = deployment.send("wait_for", "nobody sets this")
+    eventually(lambda: state(sent) == states.STARTED)
+
+    control(deployment, "revoke", task_id=sent.id, terminate=True)
+
+    with pytest.raises(TaskRevokedError):
+        sent.get(timeout=TIMEOUT)
+    eventually(lambda: process not in worker.children())
+    assert deployment.call("add", 1, 2) == 3
