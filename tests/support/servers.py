@@ -836,6 +836,9 @@ class MariaDBServer(Server):
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
+            # A MariaDB that starts clears its temporary folder of all temporary tables, those of
+            # another that is being installed at the same moment included.
+            f"--tmpdir={self.folder}",
             *options,
         ]
         done = subprocess.run(
