@@ -172,6 +172,9 @@ def _connection_options(config: RedisConfig) -> dict[str, Any]:
         "password": config.REDIS_PASSWORD,
         "max_connections": config.REDIS_MAX_CONNECTIONS,
         "decode_responses": True,
+        # redis-py 8 has 5 seconds, which ends a longer BLPOP, and under Python 3.11 its wait_for
+        # loses cancellations: a task would run on over its time limit.
+        "socket_timeout": None,
     }
 
 
