@@ -23,6 +23,8 @@ PACKAGES: Final[Mapping[str, Sequence[tuple[str, ...]]]] = {
     # Debian package: its programs that the tests start, each under any of its names.
     "redis-server": [("redis-server",)],
     "redis-sentinel": [("redis-sentinel",)],
+    # Makes the certificates of the TLS tests.
+    "openssl": [("openssl",)],
     "mariadb-server": [("mariadbd", "mysqld"), ("mariadb-install-db", "mysql_install_db")],
 }
 # Debian keeps servers in sbin, which is not on the PATH of ordinary users.

@@ -292,6 +292,9 @@ class Execution(Generic[R]):
             return
         if isinstance(exc, SoftTimeLimitExceeded):
             self._steered.pending = _SoftTimeLimit(*exc.args)
+        else:
+            # The process is to end: a coroutine that swallows its cancellation must not keep it.
+            self._timers.append(self._loop.call_later(CLEANUP_SECONDS, self._give_up))
         self.start()
         self.cancel()
 
