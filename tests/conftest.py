@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, SentinelCluster
+from tomskit.celery import AsyncRuntime, celery_context
 
 settings.register_profile("default", derandomize=True, deadline=None)
 settings.load_profile("default")
@@ -44,3 +45,14 @@ def fresh_redis_db(redis_server: RedisServer) -> RedisDb:
     broker_db = next(_turns) * 2
     result_db = broker_db + 1
     return RedisDb(redis_server.host, redis_server.port, broker_db, result_db)
+
+
+@pytest.fixture
+def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Neither an app nor a runtime in this process, before and after."""
+    monkeypatch.setattr("celery._state._tls.current_app", None)
+    monkeypatch.setattr("celery._state.default_app", None)
+    token = celery_context.set(None)
+    yield
+    AsyncRuntime.shutdown()
+    celery_context.reset(token)

@@ -13,7 +13,7 @@ from celery import shared_task
 from tests.conftest import fresh_redis_db
 from tests.integration.conftest import AWKWARD, eventually
 from tests.support.servers import RedisClusterNode, RedisServer, SentinelCluster
-from tomskit.celery import AsyncCelery, AsyncRuntime, AsyncTaskRunner, celery_context
+from tomskit.celery import AsyncCelery, AsyncRuntime, AsyncTaskRunner
 from tomskit.errors import NotInitializedError
 from tomskit.redis import RedisConfig
 from tomskit.redis.redis_pool import redis_client
@@ -23,6 +23,8 @@ LOOKING = "looking"
 
 LAST_DB = 15
 """Of the servers behind Sentinel, whose first databases other tests use."""
+
+pytestmark = pytest.mark.usefixtures("clean_process")
 
 
 class Pipeline(Protocol):
@@ -46,17 +48,6 @@ class Client(Protocol):
 
 
 client = cast("Client", redis_client)
-
-
-@pytest.fixture(autouse=True)
-def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Neither an app nor a runtime before and after."""
-    monkeypatch.setattr("celery._state._tls.current_app", None)
-    monkeypatch.setattr("celery._state.default_app", None)
-    token = celery_context.set(None)
-    yield
-    AsyncRuntime.shutdown()
-    celery_context.reset(token)
 
 
 def make_app(config: RedisConfig) -> AsyncCelery:

@@ -11,13 +11,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.integration.conftest import SERVICE, Deployment
 from tests.support.servers import Certificates, TLSRedisServer
 from tests.support.workers import Worker
-from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig, celery_context
+from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig
 from tomskit.redis.redis_pool import redis_client
 
 ROLES = ("CELERY_BROKER", "CELERY_RESULT_BACKEND", "CELERY_WORKER")
 # A deployment has numbers of databases of its own.
 MANY_DATABASES = [("databases", "2000")]
 REFUSED = "CERTIFICATE_VERIFY_FAILED"
+
+pytestmark = pytest.mark.usefixtures("clean_process")
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +45,6 @@ def stranger(certificates: Certificates) -> Iterator[TLSRedisServer]:
     """Shows the certificate of another machine."""
     with TLSRedisServer(certificates, name="stranger") as started:
         yield started
-
-
-@pytest.fixture(autouse=True)
-def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Neither an app nor a runtime before and after."""
-    monkeypatch.setattr("celery._state._tls.current_app", None)
-    monkeypatch.setattr("celery._state.default_app", None)
-    token = celery_context.set(None)
-    yield
-    AsyncRuntime.shutdown()
-    celery_context.reset(token)
 
 
 def environment(server: TLSRedisServer, **fields: str) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Never, cast
 
@@ -261,6 +262,25 @@ def test_forked_child_starts_a_loop_of_its_own(app: AsyncCelery) -> None:
     assert AsyncRuntime.run(double(3)) == 6
 
 
+@contextmanager
+def interrupted_once(waiting: threading.Event) -> Generator[None]:
+    """SIGINT for this process as soon as `waiting` is set."""
+
+    def interrupt() -> None:
+        waiting.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # Where the tests run in the background of a shell, this signal is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        thread.join()
+
+
 def test_interruption_of_the_waiting_thread_cancels_the_coroutine(app: AsyncCelery) -> None:
     ended: list[str] = []
     waiting = threading.Event()
@@ -272,22 +292,28 @@ def test_interruption_of_the_waiting_thread_cancels_the_coroutine(app: AsyncCele
         finally:
             ended.append("cleaned up")
 
-    def interrupt() -> None:
-        waiting.wait()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    # Where the tests run in the background of a shell, this signal is ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            AsyncRuntime.run(work())
-    finally:
-        signal.signal(signal.SIGINT, before)
-    thread.join()
+    with interrupted_once(waiting), pytest.raises(KeyboardInterrupt):
+        AsyncRuntime.run(work())
 
     assert ended == ["cleaned up"]
+
+
+def test_coroutine_that_swallows_an_interruption_is_abandoned(
+    app: AsyncCelery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tomskit.celery.execution.CLEANUP_SECONDS", 0.1)
+    waiting = threading.Event()
+
+    async def work() -> None:
+        waiting.set()
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    with interrupted_once(waiting), pytest.raises(KeyboardInterrupt):
+        AsyncRuntime.run(work())
+
+    assert "is abandoned" in caplog.text
 
 
 async def _loop() -> asyncio.AbstractEventLoop:
