@@ -13,6 +13,8 @@ __all__ = (
     "NotACoroutineFunctionError",
     "NotInitializedError",
     "ProviderError",
+    "TaskArgumentsError",
+    "TaskResultError",
     "TomsKitError",
     "UnsupportedPoolError",
 )
@@ -52,6 +54,22 @@ class ProviderError(TomsKitError, RuntimeError):
 
 class NotACoroutineFunctionError(TomsKitError, TypeError):
     """A plain function was given where ``async def`` is needed."""
+
+
+class TaskArgumentsError(TomsKitError, TypeError):
+    """Arguments do not fit the annotations of the task's function.
+
+    Raised where the task is called, before anything is sent; and in the worker, for messages from
+    elsewhere, before the function runs.
+    """
+
+
+class TaskResultError(TomsKitError, TypeError):
+    """A result does not fit the annotation of what the task's function returns.
+
+    Raised in the worker, so the task fails; and where the result is read, when the reader's
+    function has another annotation than the worker's.
+    """
 
 
 class ConfigurationError(TomsKitError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-from celery import Celery, _state
+from celery import Celery, _state, result
 from celery.app.utils import Settings
 from celery.utils import threads
 
@@ -15,12 +15,14 @@ __all__ = (
     "LocalStack",
     "Pool",
     "Worker",
+    "assert_will_not_block",
     "current_app",
     "import_configuration",
     "is_anybodys_app",
     "is_set_as_current",
     "known_apps",
     "native_ident",
+    "stack_of",
     "task_stack",
     "top_of",
 )
@@ -86,6 +88,10 @@ class _Threads(Protocol):
     get_ident: Callable[[], object]
 
 
+class _Result(Protocol):
+    assert_will_not_block: Callable[[], None]
+
+
 class _App(Protocol):
     set_as_current: bool
 
@@ -95,6 +101,8 @@ _celery_threads: Final = cast("_Threads", threads)
 
 USE_FAST_LOCALS: Final = _celery_threads.USE_FAST_LOCALS
 native_ident: Final = _celery_threads.get_ident
+assert_will_not_block: Final = cast("_Result", result).assert_will_not_block
+"""Raises in a task, where waiting for another one may be for ever."""
 task_stack: Final = _celery_state._task_stack
 
 
@@ -103,8 +111,14 @@ def top_of(stack: LocalStack) -> object:
 
     The stack's own ``top`` finds out that it is empty by two exceptions (1.5 us).
     """
+    entries = stack_of(stack)
+    return entries[-1] if entries else None
+
+
+def stack_of(stack: LocalStack) -> list[object]:
+    """What is on the stack here, the newest last."""
     entry = stack._local.__storage__.get(stack.__ident_func__())
-    return entry["stack"][-1] if entry else None
+    return entry["stack"] if entry else []
 
 
 def current_app() -> Celery:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-__all__ = ("TaskOptions",)
+if TYPE_CHECKING:
+    import kombu
+    from celery.canvas import Signature
+
+__all__ = ("CallOptions", "TaskOptions")
 
 
 class TaskOptions(TypedDict, total=False, closed=True):
@@ -51,3 +57,42 @@ class TaskOptions(TypedDict, total=False, closed=True):
     acks_on_timeout: bool
     reject_on_worker_lost: bool
     retry_on_worker_lost: bool
+
+
+class CallOptions(TypedDict, total=False, closed=True):
+    """Options of one call: of ``task.options()``, ``apply_async`` and ``signature.set``.
+
+    Times are in seconds.
+    """
+
+    countdown: float
+    """How long from now the task may run at the earliest."""
+    eta: datetime
+    """When it may run at the earliest, with a time zone."""
+    expires: float | datetime
+    """When, or how long from now, it is no longer to be run."""
+    time_limit: float
+    soft_time_limit: float
+
+    queue: str | kombu.Queue
+    exchange: str | kombu.Exchange
+    routing_key: str
+    priority: int
+    serializer: str
+    compression: str
+    headers: Mapping[str, str]
+    shadow: str
+    """Another name for the logs."""
+    task_id: str
+    """By default a new UUID."""
+    ignore_result: bool
+    add_to_parent: bool
+    producer: kombu.Producer
+    retry: bool
+    """Whether to try again when the broker cannot be reached."""
+    retry_policy: Mapping[str, float | None]
+
+    link: Signature[object] | list[Signature[object]]
+    """Called with the result."""
+    link_error: Signature[object] | list[Signature[object]]
+    """Called when the task fails."""

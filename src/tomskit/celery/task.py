@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import (
     TYPE_CHECKING,
     Concatenate,
     Final,
+    Generic,
     Literal,
     Never,
     ParamSpec,
@@ -20,21 +21,31 @@ from typing import (
     overload,
 )
 
-from celery import Celery, Task, shared_task
+from celery import Celery, Task, shared_task, states
+from celery.canvas import Signature
 from celery.exceptions import Retry, TimeLimitExceeded
 from celery.local import Proxy
-from celery.result import AsyncResult
 from typing_extensions import override
 
 from tomskit.celery.app import AsyncCelery
-from tomskit.celery.internals import current_app
-from tomskit.celery.options import TaskOptions
+from tomskit.celery.canvas import ImmutableSignature, PartialSignature, TypedSignature
+from tomskit.celery.codec import Codec
+from tomskit.celery.internals import current_app, stack_of, task_stack
+from tomskit.celery.options import CallOptions, TaskOptions
+from tomskit.celery.result import TypedEagerResult, TypedResult
 from tomskit.celery.runtime import AsyncRuntime
-from tomskit.errors import ConfigurationError, NotACoroutineFunctionError
+from tomskit.errors import (
+    ConfigurationError,
+    NotACoroutineFunctionError,
+    TaskArgumentsError,
+    TaskResultError,
+)
 
-__all__ = ("AsyncTask", "BoundTask", "TaskRequest", "async_shared_task")
+__all__ = ("AsyncTask", "BoundTask", "TaskCall", "TaskRequest", "async_shared_task")
 
 P = ParamSpec("P")
+P2 = ParamSpec("P2")
+T = TypeVar("T")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -94,12 +105,23 @@ class BoundTask(Protocol):
     def retry(
         self,
         *,
+        args: tuple[object, ...] | None = None,
+        kwargs: dict[str, object] | None = None,
         exc: Exception | None = None,
         throw: bool = True,
         countdown: float | None = None,
         max_retries: int | None = None,
     ) -> Retry:
-        """Send the task again: ``raise self.retry(countdown=10)`` (seconds)."""
+        """Send the task again: ``raise self.retry(countdown=10)`` (seconds).
+
+        Args:
+            args: Other positional arguments than this time.
+            kwargs: Other keyword arguments.
+            exc: What to raise when there have been too many retries.
+            throw: Raise the exception that tells the worker, rather than return it.
+            countdown: How long to wait.
+            max_retries: Another limit for this call.
+        """
         ...
 
     def update_state(
@@ -113,22 +135,59 @@ class BoundTask(Protocol):
 
 
 class AsyncTask(Task[P, R_co]):
-    """A Celery task in every respect; only its body is a coroutine function."""
+    """A Celery task in every respect; only its body is a coroutine function.
+
+    What a type checker accepts in ``delay``, ``adelay``, ``s``, ``si`` and ``p`` arrives in the
+    function as that type, and what it would reject is a `TaskArgumentsError`.
+    """
 
     _tomskit_function: Callable[..., Coroutine[object, Never, R_co]]
     _tomskit_bind: bool
     _tomskit_queue: str | None
+    _tomskit_codec: Codec
 
     # No docstrings on these: editors then show the function's own where it is called.
-    if TYPE_CHECKING:
+    @override
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
+        return self._publish(*self._checked(args, kwargs))
 
-        @override
-        def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]: ...
-
-    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         # Publishing is blocking I/O. The thread gets a copy of this context, so the running task
         # is the new one's parent as it is with delay().
         return await asyncio.to_thread(self.delay, *args, **kwargs)
+
+    def options(self, **options: Unpack[CallOptions]) -> TaskCall[P, R_co]:
+        """The same task with options for a call: ``task.options(countdown=3).delay(...)``."""
+        return TaskCall(self, options)
+
+    @overload
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> TypedSignature[R_co]: ...  # type: ignore[overload-overlap]
+    @overload
+    def s(
+        self: Callable[Concatenate[T, P2], R],  # pyright: ignore[reportGeneralTypeIssues]
+        *args: P2.args,
+        **kwargs: P2.kwargs,
+    ) -> PartialSignature[T, R]: ...
+    @override
+    def s(self, *args: object, **kwargs: object) -> Signature[object]:
+        wire, complete = self._checked_signature(args, kwargs)
+        return self._signature(TypedSignature if complete else PartialSignature, *wire)
+
+    @override
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> ImmutableSignature[R_co]:
+        wire = self._checked(args, kwargs)
+        signature = self._signature(ImmutableSignature, *wire)
+        signature.set_immutable(True)
+        return cast("ImmutableSignature[R_co]", signature)
+
+    def p(
+        self: Callable[Concatenate[T, P2], R],  # pyright: ignore[reportGeneralTypeIssues]
+        *args: P2.args,
+        **kwargs: P2.kwargs,
+    ) -> PartialSignature[T, R]:
+        task = cast("AsyncTask[..., R]", self)
+        wire = task._tomskit_codec.check_partial(args, kwargs)
+        return cast("PartialSignature[T, R]", task._signature(PartialSignature, *wire))
 
     @property
     def func(self) -> Callable[P, Coroutine[object, Never, R_co]]:
@@ -139,15 +198,155 @@ class AsyncTask(Task[P, R_co]):
         function: Callable[..., Coroutine[object, Never, R_co]] = type(self)._tomskit_function
         return functools.partial(function, self) if self._tomskit_bind else function
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+
+        @override
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+        @override
+        def apply_async(  # type: ignore[override]
+            self,
+            args: tuple[object, ...] | None = None,
+            kwargs: Mapping[str, object] | None = None,
+            **options: Unpack[CallOptions],
+        ) -> TypedResult[R_co]: ...
+        @override
+        def apply(  # type: ignore[override]
+            self,
+            args: tuple[object, ...] | None = None,
+            kwargs: Mapping[str, object] | None = None,
+            *,
+            throw: bool | None = None,
+            task_id: str | None = None,
+            retries: int | None = None,
+        ) -> TypedEagerResult[R_co]: ...
+        @override
+        def AsyncResult(self, task_id: str) -> TypedResult[R_co]: ...  # type: ignore[override]
+        def _publish(
+            self, args: tuple[object, ...], kwargs: Mapping[str, object], **options: object
+        ) -> TypedResult[R_co]: ...
+        def _checked(
+            self, args: tuple[object, ...], kwargs: Mapping[str, object]
+        ) -> tuple[tuple[object, ...], dict[str, object]]: ...
+        def _checked_signature(
+            self, args: tuple[object, ...], kwargs: Mapping[str, object]
+        ) -> tuple[tuple[tuple[object, ...], dict[str, object]], bool]: ...
+        def _signature(
+            self,
+            kind: type[Signature[object]],
+            args: tuple[object, ...],
+            kwargs: Mapping[str, object],
+        ) -> Signature[object]: ...
+
+    else:
 
         def apply_async(self, args=None, kwargs=None, *rest, **options):
+            # Celery calls this too, in the worker, for what has come over the wire; so wire forms
+            # do as well here. (Not so on the decorated name: see _TaskProxy.)
+            return self._publish(*self._encoded(args, kwargs), *rest, **options)
+
+        def apply(self, args=None, kwargs=None, *rest, **options):
+            return self._run_here(*self._encoded(args, kwargs), *rest, **options)
+
+        def AsyncResult(self, task_id, **kwargs):
+            kwargs.setdefault("backend", self.backend)
+            return TypedResult(task_id, task_name=self.name, app=self._get_app(), **kwargs)
+
+        def signature(self, args=None, kwargs=None, *rest, **options):
+            codec = self._tomskit_codec
+            args, kwargs = codec.encode_some(args or (), kwargs or {})
+            kind = PartialSignature if codec.misses_some(args, kwargs) else TypedSignature
+            if options.get("immutable"):
+                kind = ImmutableSignature
+            elif kind is TypedSignature:
+                args, kwargs = self._encoded(args, kwargs)
+            options.setdefault("app", self.app)
+            return kind(self, args, kwargs, *rest, **options)
+
+        def map(self, it):
+            return super().map(self._tomskit_codec.check((one,), {})[0][0] for one in it)
+
+        def starmap(self, it):
+            return super().starmap(self._tomskit_codec.check((*many,), {})[0] for many in it)
+
+        def chunks(self, it, n):
+            return super().chunks((self._tomskit_codec.check((*many,), {})[0] for many in it), n)
+
+        def _signature(self, kind, args, kwargs):
+            return kind(self, args, kwargs, app=self.app)
+
+        def _checked(self, args, kwargs):
+            # pickle brings back what it was given; typing=False is Celery's, for no checks.
+            if self._sends_objects():
+                return args, kwargs
+            codec = self._tomskit_codec
+            return codec.check(args, kwargs) if self.typing else codec.encode_some(args, kwargs)
+
+        def _checked_signature(self, args, kwargs):
+            codec = self._tomskit_codec
+            if self._sends_objects() or not self.typing:
+                wire = (args, kwargs) if self._sends_objects() else codec.encode_some(args, kwargs)
+                return wire, not codec.misses_some(args, kwargs)
+            return codec.check_signature(args, kwargs)
+
+        def _encoded(self, args, kwargs):
+            args, kwargs = args or (), kwargs or {}
+            if self._sends_objects():
+                return args, kwargs
+            codec = self._tomskit_codec
+            encode = codec.encode if self.typing else codec.encode_some
+            return encode(args, kwargs)
+
+        def _sends_objects(self):
+            self._get_app()
+            return self.serializer == "pickle"
+
+        def _publish(self, args, kwargs, *rest, **options):
+            if not (self.ignore_result or self._tomskit_codec.is_ready):
+                # Before it is sent rather than when the worker has done the work.
+                self._tomskit_codec.prepare(result=True)
             queue = self._tomskit_queue
             if queue is not None and options.keys().isdisjoint(_ROUTING):
                 router = self._get_app().amqp.router
                 if router.lookup_route(self.name, args, kwargs, options, self) is None:
                     options["queue"] = queue
             return super().apply_async(args, kwargs, *rest, **options)
+
+        def _run_here(self, args, kwargs, *rest, **options):
+            done = super().apply(args, kwargs, *rest, **options)
+            if isinstance(done, TypedEagerResult):
+                # Of a retry.
+                return done
+            value = done.result
+            if done.state == states.SUCCESS:
+                value = self._tomskit_codec.load_result(value)
+            return TypedEagerResult(done.id, value, done.state, done.traceback, done._name)
+
+
+class TaskCall(Generic[P, R_co]):
+    """A task with options for a call; made by `AsyncTask.options`."""
+
+    __slots__ = ("_options", "_task")
+
+    def __init__(self, task: AsyncTask[P, R_co], options: CallOptions) -> None:
+        self._task = task
+        self._options = options
+
+    # No docstrings on these: see AsyncTask.
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
+        return self._task._publish(*self._task._checked(args, kwargs), **self._options)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
+        return await asyncio.to_thread(self.delay, *args, **kwargs)
+
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> TypedSignature[R_co]:
+        return self._task.s(*args, **kwargs).set(**self._options)
+
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> ImmutableSignature[R_co]:
+        return self._task.si(*args, **kwargs).set(**self._options)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._task.name}: {self._options}>"
 
 
 _ROUTING: Final = frozenset({"queue", "exchange", "routing_key"})
@@ -223,7 +422,11 @@ def _create(
     celery_options["dont_autoretry_for"] = (
         *options.get("dont_autoretry_for", ()),
         TimeLimitExceeded,
+        # Another try would get the same arguments, or do the same work again.
+        TaskArgumentsError,
+        TaskResultError,
     )
+    name = options.get("name") or f"{function.__module__}.{function.__name__}"
     share = cast(
         "Callable[..., Callable[[Callable[..., object]], _Proxy]]",
         shared_task,
@@ -234,24 +437,27 @@ def _create(
         _tomskit_function=staticmethod(function),
         _tomskit_bind=bind,
         _tomskit_queue=queue,
+        _tomskit_codec=(codec := Codec(function, name=name, bind=bind)),
         **celery_options,
-    )(_body(function, bind=bind))
+    )(_body(function, codec, bind=bind))
     return _TaskProxy(function, bind=bind, resolve=shared._get_current_object)
 
 
-def _body(function: Callable[..., Coroutine[object, Never, R]], *, bind: bool) -> Callable[..., R]:
+def _body(
+    function: Callable[..., Coroutine[object, Never, object]], codec: Codec, *, bind: bool
+) -> Callable[..., object]:
     """The plain function that Celery calls.
 
     It is not async, because Celery's autoretry and its tracer wrap and call it as it is.
     """
 
     @functools.wraps(function)
-    def run(self: AsyncTask[..., R], *args: object, **kwargs: object) -> R:
+    def run(self: AsyncTask[..., object], *args: object, **kwargs: object) -> object:
+        args, kwargs = codec.load(args, kwargs)
         coro = function(self, *args, **kwargs) if bind else function(*args, **kwargs)
         app: Celery = self.app
-        if isinstance(app, AsyncCelery):
-            return app.run_coroutine(coro)
-        return AsyncRuntime.run(coro)
+        value = app.run_coroutine(coro) if isinstance(app, AsyncCelery) else AsyncRuntime.run(coro)
+        return codec.dump_result(value) if _is_sent(self) else value
 
     # Celery checks a call's arguments against this; it does not follow __wrapped__.
     signature = inspect.signature(function)
@@ -265,6 +471,19 @@ def _body(function: Callable[..., Coroutine[object, Never, R]], *, bind: bool) -
         signature = signature.replace(parameters=parameters)
     run.__signature__ = signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
     return run
+
+
+def _is_sent(task: AsyncTask[..., object]) -> bool:
+    """Whether the result of the running call goes over the wire."""
+    request = task.request
+    if request.called_directly:
+        # A plain call, whose caller wants the value itself; unless that is a task of Celery's.
+        callers = cast("list[Task[..., object]]", stack_of(task_stack)[:-1])
+        return bool(callers) and callers[-1].name in {"celery.map", "celery.starmap"}
+    if task.app.conf.result_serializer == "pickle":
+        return False
+    ignored = request.ignore_result or task.ignore_result
+    return not ignored or bool(request.chain or request.callbacks or request.chord)
 
 
 if TYPE_CHECKING:
@@ -308,6 +527,15 @@ class _TaskProxy(_Proxy):
         return cast("AsyncTask[..., object]", read("_task"))
 
     if not TYPE_CHECKING:
+        # Who calls these has the values themselves, and they must fit as with delay(). Celery,
+        # which has them in wire form, calls them on the task in its registry.
+        def apply_async(self, args=None, kwargs=None, *rest, **options):
+            task = self._get_current_object()
+            return task._publish(*task._checked(args or (), kwargs or {}), *rest, **options)
+
+        def apply(self, args=None, kwargs=None, *rest, **options):
+            task = self._get_current_object()
+            return task._run_here(*task._checked(args or (), kwargs or {}), *rest, **options)
 
         @property
         def __class__(self):

@@ -1,0 +1,215 @@
+"""Results that know what the task's function returns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
+
+from celery import states
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from celery.result import AsyncResult, EagerResult, GroupResult
+from typing_extensions import override
+
+from tomskit.celery.internals import assert_will_not_block
+from tomskit.errors import TaskResultError
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from celery.backends.base import Backend
+    from celery.result import ResultBase
+
+__all__ = ("TypedEagerResult", "TypedGroupResult", "TypedResult")
+
+R_co = TypeVar("R_co", covariant=True)
+
+_FIRST_PAUSE: Final = 0.01
+"""Seconds."""
+_SLOWER: Final = 1.5
+
+
+class _Codec(Protocol):
+    def load_result(self, wire: object) -> object: ...
+
+
+class TypedResult(AsyncResult[R_co]):
+    """The result of an async task, of the type that its function returns.
+
+    Whoever reads it gets that type: ``get()``, ``await``, ``result``, a group's ``get()``. The
+    task has to be registered in the reader's app; else values are as JSON has them.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        backend: Backend | None = None,
+        task_name: str | None = None,
+        app: Celery | None = None,
+        parent: ResultBase | None = None,
+    ) -> None:
+        super().__init__(id, backend, task_name, app, parent)
+        self._task_name = task_name
+
+    async def aget(
+        self,
+        timeout: float | None = None,
+        *,
+        propagate: bool = True,
+        interval: float = 0.5,
+        disable_sync_subtasks: bool = True,
+    ) -> R_co:
+        """Wait for the task without blocking the event loop; ``await result`` does the same.
+
+        Args:
+            timeout: Seconds; None waits for ever.
+            propagate: Raise what the task, or one before it in its chain, has raised. Else that
+                exception is returned.
+            interval: The longest pause between two looks at the result backend, in seconds.
+            disable_sync_subtasks: Refuse to wait within a task, as ``get()`` does: where all
+                workers wait, none is left to run what they wait for.
+
+        Raises:
+            celery.exceptions.TimeoutError: It took longer than `timeout`.
+            TaskResultError: The worker's result is not what the function here returns.
+        """
+        if self.ignored:
+            return cast("R_co", None)
+        if disable_sync_subtasks:
+            assert_will_not_block()
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = min(_FIRST_PAUSE, interval)
+        # A thread for each look and none for the wait: waiting threads would be the ones that
+        # others need to send a task.
+        while not await asyncio.to_thread(self._look, propagate=propagate):
+            if end is not None:
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise CeleryTimeoutError("The operation timed out.")
+                pause = min(pause, left)
+            await asyncio.sleep(pause)
+            pause = min(pause * _SLOWER, interval)
+        return self.get(propagate=propagate, disable_sync_subtasks=False)
+
+    def __await__(self) -> Generator[object, None, R_co]:
+        return self.aget().__await__()
+
+    def _look(self, *, propagate: bool) -> bool:
+        if propagate and self.parent is not None:
+            cast("_WithParents", self)._maybe_reraise_parent_error()
+        return self.ready()
+
+    if not TYPE_CHECKING:
+
+        def _set_cache(self, d):
+            # Every reader comes by here: get(), ready(), result, and the join of a group.
+            if d["status"] == states.SUCCESS:
+                codec = _codec_of(self.app, self._task_name)
+                if codec is not None:
+                    d = _loaded(d, codec)
+            return super()._set_cache(d)
+
+        def __copy__(self):
+            return self.__class__(self.id, self.backend, self._task_name, self.app, self.parent)
+
+        def __reduce_args__(self):
+            return self.id, self.backend, self._task_name, None, self.parent
+
+
+def _codec_of(app: Celery, task_name: str | None) -> _Codec | None:
+    task: object = None if task_name is None else app.tasks.get(task_name)
+    return getattr(task, "_tomskit_codec", None)
+
+
+def _loaded(meta: dict[str, object], codec: _Codec) -> dict[str, object]:
+    try:
+        return {**meta, "result": codec.load_result(meta["result"])}
+    except TaskResultError as exc:
+        # Not raised here, in a loop that reads the results of others as well: get() raises it.
+        return {**meta, "status": states.FAILURE, "result": exc}
+
+
+class TypedEagerResult(EagerResult[R_co], TypedResult[R_co]):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """The result of a task that ran where it was called."""
+
+    @override
+    async def aget(
+        self,
+        timeout: float | None = None,
+        *,
+        propagate: bool = True,
+        interval: float = 0.5,
+        disable_sync_subtasks: bool = True,
+    ) -> R_co:
+        return self.get(propagate=propagate, disable_sync_subtasks=disable_sync_subtasks)
+
+
+class TypedGroupResult(GroupResult, Generic[R_co]):
+    """The results of a group, in its order."""
+
+    if TYPE_CHECKING:
+
+        @override
+        def __getitem__(self, index: int) -> TypedResult[R_co]: ...
+        @override
+        def __iter__(self) -> Iterator[TypedResult[R_co]]: ...
+        @override
+        def get(
+            self,
+            timeout: float | None = None,
+            propagate: bool = True,
+            interval: float = 0.5,
+            callback: Callable[[str, R_co], object] | None = None,
+            no_ack: bool = True,
+            on_message: Callable[..., object] | None = None,
+            disable_sync_subtasks: bool = True,
+            on_interval: Callable[..., object] | None = None,
+        ) -> list[R_co]: ...
+
+    else:
+
+        def iter_native(self, *args, **kwargs):
+            # Backends that do not push results hand out what they have read as it is.
+            members = {result.id: result for result in self.results}
+            for task_id, meta in super().iter_native(*args, **kwargs):
+                member = members.get(task_id)
+                if isinstance(member, TypedResult) and isinstance(meta, dict):
+                    meta = member._cache or member._set_cache(meta)  # noqa: PLW2901
+                yield task_id, meta
+
+    async def aget(
+        self,
+        timeout: float | None = None,
+        *,
+        propagate: bool = True,
+        interval: float = 0.5,
+        disable_sync_subtasks: bool = True,
+    ) -> list[R_co]:
+        """Wait for all of them without blocking the event loop.
+
+        Args:
+            timeout: Seconds for all together; None waits for ever.
+            propagate: Raise what one of them has raised. Else the exception is in the list.
+            interval: The longest pause between two looks at the result backend, in seconds.
+            disable_sync_subtasks: Refuse to wait within a task.
+
+        Raises:
+            celery.exceptions.TimeoutError: It took longer than `timeout`.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        return [
+            await result.aget(
+                None if end is None else max(end - time.monotonic(), 0),
+                propagate=propagate,
+                interval=interval,
+                disable_sync_subtasks=disable_sync_subtasks,
+            )
+            for result in self
+        ]
+
+    def __await__(self) -> Generator[object, None, list[R_co]]:
+        return self.aget().__await__()
+
+
+class _WithParents(Protocol):
+    def _maybe_reraise_parent_error(self) -> None: ...

@@ -1,0 +1,274 @@
+"""The wire form of values: what JSON has, and the scalars that kombu's json marks.
+
+Every serializer for JSON, kombu's own and orjson, brings the wire form back as it was. What a
+value was before, a set or a model, only the annotation of its receiver tells (`codec`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import PurePath
+from typing import ClassVar, Final, NamedTuple, Protocol, cast
+from uuid import UUID
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+__all__ = ("EXACT", "LIKE", "SAME_CONTAINERS", "SAME_KIND", "Tolerance", "arrives_as", "to_wire")
+
+
+def to_wire(value: object) -> object:
+    """The wire form of `value`; of what is in wire form already, a copy.
+
+    Raises:
+        TypeError: It has none.
+    """
+    kind = type(value)
+    return value if kind in _AS_IT_IS else _converter(kind)(value)
+
+
+def _list(value: Iterable[object]) -> list[object]:
+    # to_wire once more, without its call.
+    return [item if type(item) in _AS_IT_IS else _converter(type(item))(item) for item in value]
+
+
+def _dict(value: Mapping[object, object]) -> dict[str, object]:
+    wire = {
+        key if type(key) is str else _key(key): (
+            item if type(item) in _AS_IT_IS else _converter(type(item))(item)
+        )
+        for key, item in value.items()
+    }
+    if len(wire) != len(value):
+        raise TypeError("two keys of a dict are the same text in JSON, and one would be lost")
+    if len(wire) == _MARK_SIZE and "__type__" in wire and "__value__" in wire:
+        raise TypeError(
+            "a dict has the two keys '__type__' and '__value__', with which kombu marks typed "
+            "values: use other keys"
+        )
+    return wire
+
+
+def _key(key: object) -> str:
+    if isinstance(key, enum.Enum):
+        return _key(cast("object", key.value))
+    if isinstance(key, str):
+        return str.__str__(key)
+    if isinstance(key, (date, time)):
+        return key.isoformat()
+    if isinstance(key, (int, float, Decimal, UUID, PurePath)):
+        return str(key)
+    text = _by_pydantic(key)
+    if not isinstance(text, str):
+        raise TypeError(f"JSON has only text as keys, and the key {key!r} has no text form")
+    return text
+
+
+def _time(value: time) -> time:
+    if value.tzinfo is not None and value.utcoffset() is None:
+        raise TypeError(
+            f"{value!r} would lose its time zone, which has no offset without a date: "
+            "send a datetime, or the name of the zone beside it"
+        )
+    return value
+
+
+def _model(value: BaseModel) -> object:
+    # By field names: a model's aliases may differ for reading and for writing.
+    serializer = type(value).__pydantic_serializer__
+    plain: object = serializer.to_python(
+        value, mode="python", by_alias=False, round_trip=True, warnings=False
+    )
+    return to_wire(plain)
+
+
+def _dataclass(value: object) -> object:
+    return {name: to_wire(item) for name, item in _fields(value).items()}
+
+
+def _fields(value: object) -> dict[str, object]:
+    """The fields of a dataclass that its __init__ takes."""
+    fields = (f.name for f in dataclasses.fields(cast("_Dataclass", value)) if f.init)
+    return {name: cast("object", getattr(value, name)) for name in fields}
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
+
+
+def _member(value: enum.Enum) -> object:
+    return to_wire(cast("object", value.value))
+
+
+def _by_pydantic(value: object) -> object:
+    try:
+        return to_jsonable_python(value, inf_nan_mode="constants")
+    except (PydanticSerializationError, ValueError) as exc:
+        raise TypeError(f"{type(value).__qualname__} has no form in JSON: {exc}") from None
+
+
+def _unchanged(value: object) -> object:
+    return value
+
+
+def _converter(kind: type) -> Callable[..., object]:
+    converter = _CONVERTERS.get(kind)
+    if converter is None:
+        # A cache, and of classes only: as many entries as the program has kinds of arguments.
+        converter = _CONVERTERS[kind] = _find_converter(kind)
+    return converter
+
+
+def _find_converter(kind: type) -> Callable[..., object]:
+    if dataclasses.is_dataclass(kind):
+        return _dataclass
+    for base, converter in _BY_BASE:
+        if issubclass(kind, base):
+            return converter
+    return _by_pydantic
+
+
+_MARK_SIZE: Final = 2
+_AS_IT_IS: Final = frozenset(
+    {str, int, bool, type(None), float, datetime, date, Decimal, UUID, bytes}
+)
+_CONVERTERS: Final[dict[type, Callable[..., object]]] = {
+    list: _list,
+    tuple: _list,
+    set: _list,
+    frozenset: _list,
+    dict: _dict,
+    time: _time,
+    PurePath: str,
+    bytearray: bytes,
+}
+_BY_BASE: Final[tuple[tuple[type, Callable[..., object]], ...]] = (
+    (enum.Enum, _member),
+    (BaseModel, _model),
+    (str, str.__str__),
+    (int, int),
+    (float, float),
+    (bytes, bytes),
+    (bytearray, bytes),
+    (time, _time),
+    # Serializers write these and their subclasses (pendulum's, freezegun's) alike.
+    (date, _unchanged),
+    (Decimal, _unchanged),
+    (UUID, _unchanged),
+    (PurePath, str),
+    (Mapping, _dict),
+    (Sequence, _list),
+    (AbstractSet, _list),
+)
+
+
+class Tolerance(NamedTuple):
+    """Where what arrives may be of another class than what was sent."""
+
+    containers: bool
+    """A tuple for a Sequence may arrive as a list."""
+    scalars: bool
+    """A bool for an int may arrive as an int, an int for a float as a float."""
+    values: bool = False
+    """Another value of the same type may arrive."""
+
+
+EXACT: Final = Tolerance(containers=False, scalars=False)
+SAME_CONTAINERS: Final = Tolerance(containers=False, scalars=True)
+LIKE: Final = Tolerance(containers=True, scalars=True)
+SAME_KIND: Final = Tolerance(containers=True, scalars=True, values=True)
+
+
+def arrives_as(sent: object, arrived: object, tolerance: Tolerance) -> bool:
+    """Whether `arrived` is the value that was sent: equal, and of the same type all through."""
+    kind: type[object] = type(sent)
+    if kind is not type(arrived):
+        return _is_like(sent, arrived, tolerance)
+    if kind in _AS_IT_IS:
+        # Only NaN differs from itself.
+        same = sent == arrived or (sent != sent and arrived != arrived)  # noqa: PLR0124
+        return same or tolerance.values
+    return _comparison(kind)(sent, arrived, tolerance)
+
+
+def _comparison(kind: type[object]) -> Callable[..., bool]:
+    if issubclass(kind, (list, tuple)):
+        return _same_items
+    if issubclass(kind, dict):
+        return _same_pairs
+    if issubclass(kind, BaseModel):
+        return _same_state
+    return _same_fields if dataclasses.is_dataclass(kind) else _equal
+
+
+def _equal(sent: object, arrived: object, tolerance: Tolerance) -> bool:
+    return tolerance.values or sent == arrived
+
+
+def _same_items(sent: Sequence[object], arrived: Sequence[object], tolerance: Tolerance) -> bool:
+    return len(sent) == len(arrived) and all(
+        arrives_as(one, other, tolerance) for one, other in zip(sent, arrived, strict=True)
+    )
+
+
+def _same_pairs(
+    sent: Mapping[str, object], arrived: Mapping[str, object], tolerance: Tolerance
+) -> bool:
+    return len(sent) == len(arrived) and all(
+        key in arrived and arrives_as(item, arrived[key], tolerance) for key, item in sent.items()
+    )
+
+
+def _same_fields(sent: object, arrived: object, tolerance: Tolerance) -> bool:
+    return _same_pairs(_attributes(sent), _attributes(arrived), tolerance)
+
+
+def _same_state(sent: BaseModel, arrived: BaseModel, tolerance: Tolerance) -> bool:
+    return (
+        _same_fields(sent, arrived, tolerance)
+        and sent.__pydantic_extra__ == arrived.__pydantic_extra__
+        and sent.__pydantic_private__ == arrived.__pydantic_private__
+    )
+
+
+def _is_like(sent: object, arrived: object, tolerance: Tolerance) -> bool:
+    if tolerance.scalars and isinstance(sent, _SCALARS) and isinstance(arrived, _SCALARS):
+        # A subclass, or an int for a float: type checkers take the one for the other.
+        accepted = (int, float) if isinstance(arrived, float) else type(arrived)
+        return isinstance(sent, accepted) and _equal(sent, arrived, tolerance)
+    if isinstance(sent, BaseModel) and isinstance(arrived, BaseModel):
+        # For type checkers Response(...) is a Response[int] where that fits.
+        return _origin(sent) is _origin(arrived) and _same_state(sent, arrived, tolerance)
+    if tolerance.scalars and isinstance(sent, set) and isinstance(arrived, frozenset):
+        # What pydantic makes of collections.abc.Set.
+        return _equal(cast("object", sent), cast("object", arrived), tolerance)
+    if not tolerance.containers:
+        return False
+    if isinstance(sent, Mapping) and isinstance(arrived, Mapping):
+        return _same_pairs(
+            cast("Mapping[str, object]", sent), cast("Mapping[str, object]", arrived), tolerance
+        )
+    return (
+        isinstance(sent, Sequence)
+        and isinstance(arrived, Sequence)
+        and _same_items(
+            cast("Sequence[object]", sent), cast("Sequence[object]", arrived), tolerance
+        )
+    )
+
+
+def _origin(model: BaseModel) -> object:
+    kind = type(model)
+    return kind.__pydantic_generic_metadata__["origin"] or kind
+
+
+def _attributes(value: object) -> dict[str, object]:
+    return value.__dict__ if hasattr(value, "__dict__") else _fields(value)
+
+
+_SCALARS: Final = (str, int, float, bytes, date, time, Decimal, UUID)
