@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from pydantic import ConfigDict, PydanticUserError, Secret, SecretBytes, SecretStr, TypeAdapter
-from pydantic_core import ArgsKwargs, CoreSchema, SchemaValidator, ValidationError, core_schema
+from pydantic_core import (
+    ArgsKwargs,
+    CoreSchema,
+    SchemaError,
+    SchemaValidator,
+    ValidationError,
+    core_schema,
+)
 
 from tomskit.celery.wire import EXACT, LIKE, SAME_CONTAINERS, SAME_KIND, arrives_as, to_wire
 from tomskit.errors import ConfigurationError, TaskArgumentsError, TaskResultError
@@ -44,8 +51,6 @@ class Codec:
         self._function = function
         self._name = name
         self._bind = bind
-        self.is_ready = False
-        """Whether everything is resolved."""
 
     def prepare(self, *, result: bool) -> None:
         """Resolve the annotations.
@@ -56,7 +61,6 @@ class Codec:
         _ = self._parameters
         if result:
             _ = self._result
-            self.is_ready = True
 
     def check(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Arguments:
         """The wire form of the arguments of a call.
@@ -520,7 +524,7 @@ def _schema_of(
     config = ConfigDict(arbitrary_types_allowed=any_class)
     try:
         adapter = TypeAdapter(cast("type[object]", described), config=config)
-    except (PydanticUserError, TypeError, NameError) as exc:
+    except (PydanticUserError, SchemaError, TypeError, NameError) as exc:
         reason = str(exc).partition("\n")[0]
         raise ConfigurationError(
             f"The task {name} cannot be used, because pydantic does not understand {what}: "

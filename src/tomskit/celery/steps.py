@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import Protocol, cast
 
-from celery import bootsteps
+from celery import Celery, bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
 from celery.worker import state
@@ -16,14 +16,19 @@ from typing_extensions import override
 from tomskit.celery.execution import Limits
 from tomskit.celery.internals import Worker
 from tomskit.celery.runtime import AsyncRuntime
+from tomskit.celery.task import AsyncTask
 from tomskit.celery.worker import CHILD_FAILED, host_of
-from tomskit.errors import UnsupportedPoolError
+from tomskit.errors import ConfigurationError, UnsupportedPoolError
 
 __all__ = ("RuntimeStep",)
 
 
 class _RefusedPoolError(ClickException, UnsupportedPoolError):
     """Shown by Celery's command line as one line, without a traceback."""
+
+
+class _RefusedTasksError(ClickException, ConfigurationError):
+    """Shown in the same way."""
 
 
 class RuntimeStep(bootsteps.StartStopStep):
@@ -45,6 +50,7 @@ class RuntimeStep(bootsteps.StartStopStep):
                 "asyncio pool is for, which is not part of this version yet."
             )
         self._in_process = not issubclass(pool, PreforkPool)
+        _check_annotations(cast("Worker", parent).app)
 
     @override
     def include(self, parent: object) -> bool:
@@ -74,6 +80,22 @@ class RuntimeStep(bootsteps.StartStopStep):
     @override
     def terminate(self, parent: object) -> None:
         self.stop(parent)
+
+
+def _check_annotations(app: Celery) -> None:
+    """Refuse tasks that could not be called now, rather than when somebody calls them.
+
+    Under prefork, the processes get what is built here with the fork.
+    """
+    refused: list[str] = []
+    for task in app.tasks.values():
+        if isinstance(task, AsyncTask):
+            try:
+                task.resolve_annotations()
+            except ConfigurationError as exc:
+                refused.append(str(exc))
+    if refused:
+        raise _RefusedTasksError("\n".join(refused))
 
 
 class _WorkerState(Protocol):

@@ -19,12 +19,14 @@ from typing import (
     Unpack,
     cast,
     overload,
+    runtime_checkable,
 )
 
 from celery import Celery, Task, shared_task, states
 from celery.canvas import Signature
 from celery.exceptions import Retry, TimeLimitExceeded
 from celery.local import Proxy
+from celery.utils.functional import head_from_fun
 from typing_extensions import override
 
 from tomskit.celery.app import AsyncCelery
@@ -50,6 +52,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
+@runtime_checkable
 class TaskRequest(Protocol):
     """What ``self.request`` tells about the running call."""
 
@@ -84,6 +87,7 @@ class TaskRequest(Protocol):
         ...
 
 
+@runtime_checkable
 class BoundTask(Protocol):
     """What a function with ``bind=True`` gets as ``self``; small, so that a test can fake it."""
 
@@ -188,6 +192,17 @@ class AsyncTask(Task[P, R_co]):
         task = cast("AsyncTask[..., R]", self)
         wire = task._tomskit_codec.check_partial(args, kwargs)
         return cast("PartialSignature[T, R]", task._signature(PartialSignature, *wire))
+
+    def resolve_annotations(self) -> None:
+        """Resolve the function's annotations now, as a worker does for its tasks at its start.
+
+        Else that happens when the task is first called.
+
+        Raises:
+            ConfigurationError: One cannot be resolved, or means something that cannot be sent.
+        """
+        pickled = self.app.conf.result_serializer == "pickle"
+        self._tomskit_codec.prepare(result=not (self.ignore_result or pickled))
 
     @property
     def func(self) -> Callable[P, Coroutine[object, Never, R_co]]:
@@ -301,9 +316,7 @@ class AsyncTask(Task[P, R_co]):
             return self.serializer == "pickle"
 
         def _publish(self, args, kwargs, *rest, **options):
-            if not (self.ignore_result or self._tomskit_codec.is_ready):
-                # Before it is sent rather than when the worker has done the work.
-                self._tomskit_codec.prepare(result=True)
+            self.resolve_annotations()
             queue = self._tomskit_queue
             if queue is not None and options.keys().isdisjoint(_ROUTING):
                 router = self._get_app().amqp.router
@@ -426,6 +439,11 @@ def _create(
         TaskArgumentsError,
         TaskResultError,
     )
+    if not bind:
+        # By this one Celery tells a callback for errors that takes (request, exc, traceback) from
+        # one that takes the task's id; of a bound task's it makes a partial, and takes it for the
+        # latter. Every task of ours is bound for Celery, whose function need not be.
+        celery_options["__header__"] = staticmethod(head_from_fun(function))
     name = options.get("name") or f"{function.__module__}.{function.__name__}"
     share = cast(
         "Callable[..., Callable[[Callable[..., object]], _Proxy]]",

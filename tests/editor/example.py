@@ -1,0 +1,30 @@
+"""Tasks as users write them, opened in an editor by the tests."""
+
+from tomskit.celery import BoundTask, async_shared_task
+
+
+@async_shared_task
+async def resize(image: str, width: int = 640, height: int = 480, *, crop: bool = True) -> bytes:
+    """Make a picture fit into a box.
+
+    The original stays as it is.
+
+    Args:
+        image: The name of the picture.
+        width: Pixels from left to right.
+        height: Pixels from top to bottom.
+        crop: Cut off what does not fit, instead of leaving a border.
+    """
+    return f"{image} {width}x{height} {crop}".encode()
+
+
+@async_shared_task(bind=True, max_retries=3)
+async def publish(self: BoundTask, image: str, /, title: str, *, tags: tuple[str, ...] = ()) -> int:
+    """Put a picture on the front page.
+
+    Args:
+        image: The name of the picture.
+        title: What stands below it.
+        tags: Words to find it by.
+    """
+    return self.request.retries + len(image) + len(title) + len(tags)

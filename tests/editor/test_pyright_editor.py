@@ -1,0 +1,184 @@
+"""What an editor shows of a task: its parameters and its author's own words, never the library's."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.language_server import VARIABLE, LanguageServer, SignatureInfo
+
+EXAMPLE: Final = Path(__file__).with_name("example.py").read_text(encoding="utf-8")
+
+# What a user types after the name of a task; the cursor is at the bar.
+CALLS: Final = (
+    ".delay(|",
+    ".adelay(|",
+    ".s(|",
+    ".si(|",
+    ".func(|",
+    ".options(countdown=3).delay(|",
+    ".options(countdown=3).adelay(|",
+    ".options(countdown=3).s(|",
+    ".options(countdown=3).si(|",
+)
+
+# Where the mouse is, after the name of a task.
+MEMBERS: Final = (
+    ".|delay",
+    ".|adelay",
+    ".|s",
+    ".|si",
+    ".|func",
+    ".options(countdown=3).|delay",
+    ".options(countdown=3).|adelay",
+    ".options(countdown=3).|s",
+    ".options(countdown=3).|si",
+)
+
+every_call = pytest.mark.parametrize("call", CALLS)
+every_member = pytest.mark.parametrize("member", MEMBERS)
+
+
+class Editor:
+    """An editor with the example open, and one more line typed at its end."""
+
+    def __init__(self, server: LanguageServer, path: Path) -> None:
+        self._server = server
+        self._path = path
+
+    def signature(self, line: str) -> SignatureInfo:
+        signatures = self._server.signature_help(self._path, *self._type(line))
+        assert signatures, f"no signature help at {line}"
+        return signatures[0]
+
+    def keywords(self, line: str) -> set[str]:
+        """The keyword arguments that are suggested, as they would be inserted."""
+        suggested = self._server.completion(self._path, *self._type(line))
+        return {one.label for one in suggested if one.kind == VARIABLE and one.label.endswith("=")}
+
+    def hover(self, line: str) -> str:
+        return self._server.hover(self._path, *self._type(line))
+
+    def _type(self, line: str) -> tuple[int, int]:
+        """Types a line and answers where its bar is, which is not typed."""
+        before, bar, after = line.partition("|")
+        assert bar, f"no cursor in {line}"
+        self._server.open(self._path, f"{EXAMPLE}\n{before}{after}\n")
+        return EXAMPLE.count("\n") + 1, len(before)
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
+    root = tmp_path_factory.mktemp("project")
+    with LanguageServer(root) as server:
+        yield Editor(server, root / "example.py")
+
+
+def prose(text: str) -> str:
+    """The words of a text line by line, without the indentation that Markdown makes its own."""
+    return "\n".join(line.strip() for line in text.replace("&nbsp;", " ").splitlines()).strip()
+
+
+def docstring(function: str) -> str:
+    for node in ast.walk(ast.parse(EXAMPLE)):
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == function:
+            return prose(ast.get_docstring(node) or "")
+    pytest.fail(f"the example has no function {function}")
+
+
+@every_call
+def test_signature_help_names_every_parameter_with_type_and_default(
+    editor: Editor, call: str
+) -> None:
+    signature = editor.signature(f"resize{call}")
+
+    assert signature.parameters == (
+        "image: str",
+        "width: int = 640",
+        "height: int = 480",
+        "*",
+        "crop: bool = True",
+    )
+
+
+@every_call
+def test_signature_help_of_a_bound_task_does_not_show_self(editor: Editor, call: str) -> None:
+    signature = editor.signature(f"publish{call}")
+
+    assert signature.label.startswith(
+        "(image: str, /, title: str, *, tags: tuple[str, ...] = ()) ->"
+    )
+
+
+@every_call
+@pytest.mark.parametrize("task", ["resize", "publish"])
+def test_signature_help_shows_the_functions_own_docstring(
+    editor: Editor, task: str, call: str
+) -> None:
+    signature = editor.signature(f"{task}{call}")
+
+    assert prose(signature.documentation) == docstring(task)
+
+
+@every_call
+def test_completion_offers_the_keyword_arguments(editor: Editor, call: str) -> None:
+    keywords = editor.keywords(f"resize{call}")
+
+    assert keywords >= {"image=", "width=", "height=", "crop="}
+
+
+@every_call
+def test_completion_offers_neither_self_nor_positional_only_parameters(
+    editor: Editor, call: str
+) -> None:
+    keywords = editor.keywords(f"publish{call}")
+
+    assert {"title=", "tags="} <= keywords
+    assert not {"self=", "image="} & keywords
+
+
+def test_completion_offers_the_options_of_a_call(editor: Editor) -> None:
+    keywords = editor.keywords("resize.options(|")
+
+    assert keywords >= {"countdown=", "queue=", "expires="}
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters", "result"),
+    [
+        (
+            "resize",
+            "image: str, width: int = 640, height: int = 480, *, crop: bool = True",
+            "bytes",
+        ),
+        ("publish", "image: str, /, title: str, *, tags: tuple[str, ...] = ()", "int"),
+    ],
+)
+def test_hover_on_a_task_shows_its_parameters_and_result(
+    editor: Editor, task: str, parameters: str, result: str
+) -> None:
+    assert f"{task}: AsyncTask[({parameters}), {result}]" in editor.hover(f"|{task}")
+
+
+@pytest.mark.parametrize("task", ["resize", "publish"])
+def test_hover_on_a_task_shows_the_functions_documentation(editor: Editor, task: str) -> None:
+    assert docstring(task) in prose(editor.hover(f"|{task}"))
+
+
+@every_member
+def test_hover_on_a_member_shows_every_parameter_with_type_and_default(
+    editor: Editor, member: str
+) -> None:
+    text = prose(editor.hover(f"resize{member}"))
+
+    assert "image: str,\nwidth: int = 640,\nheight: int = 480,\n*,\ncrop: bool = True\n)" in text
+
+
+@every_member
+@pytest.mark.parametrize("task", ["resize", "publish"])
+def test_hover_on_a_member_shows_the_functions_documentation(
+    editor: Editor, task: str, member: str
+) -> None:
+    assert docstring(task) in prose(editor.hover(f"{task}{member}"))
