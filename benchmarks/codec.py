@@ -25,6 +25,8 @@ CALLS = 2_000
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 """What Celery sends beside the arguments."""
 
+SMALL = ((1,), {"b": "hello"}, EMBED)
+
 TASKS = 500
 IMPORTS = 9
 DEFINITIONS = """
@@ -100,9 +102,11 @@ def typed(
     serializer = OrjsonSerializer()
     dumps, loads = serializer.dumps, cast("Callable[[bytes], _Body]", serializer.loads)
 
+    message = args, kwargs, EMBED
+
     def there_and_back() -> object:
-        wire = check(args, kwargs) if checked else (args, kwargs)
-        positional, keyword, _ = loads(dumps((*wire, EMBED)))
+        body = (*check(args, kwargs), EMBED) if checked else message
+        positional, keyword, _ = loads(dumps(body))
         return load(tuple(positional), keyword)
 
     assert there_and_back() == (args, kwargs)
@@ -111,7 +115,7 @@ def typed(
 
 def untyped() -> object:
     """The small call by Celery alone."""
-    return kombu_json.loads(kombu_json.dumps(((1,), {"b": "hello"}, EMBED)))
+    return kombu_json.loads(kombu_json.dumps(SMALL))
 
 
 def by_hand() -> object:
