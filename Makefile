@@ -75,9 +75,9 @@ contracts: $(VENV)/.dev ## which module may import which (import-linter)
 	$(call say,import contracts)
 	@$(BIN)/lint-imports --no-logo
 
-unit: $(VENV)/.dev ## unit tests, no servers
-	$(call say,unit tests)
-	@$(BIN)/$(RUN) $(PYTEST) tests/unit
+unit: $(VENV)/.dev ## unit tests and what editors show, no servers
+	$(call say,unit tests and editor tests)
+	@$(BIN)/$(RUN) $(PYTEST) tests/unit tests/editor
 
 integration: $(VENV)/.dev servers ## integration tests on real servers and workers
 	$(call say,integration tests)

@@ -480,6 +480,16 @@ INTERNAL: Final = frozenset(
 NOTES: Final[Mapping[str, str]] = {
     "AsyncTask.delay": "Send the task to a worker.",
     "AsyncTask.adelay": "Send the task to a worker without blocking the event loop that runs here.",
+    "AsyncTask.s": (
+        "A signature: complete, or partial where the first argument is left out, which the task "
+        "before it in a chain gives."
+    ),
+    "AsyncTask.si": "A complete signature that leaves aside what the task before it returns.",
+    "AsyncTask.p": "A signature of all arguments but the first.",
+    "TaskCall.delay": "Send the task to a worker, with the options.",
+    "TaskCall.adelay": "Send it without blocking the event loop that runs here.",
+    "TaskCall.s": "A complete signature, with the options.",
+    "TaskCall.si": "The same, leaving aside what the task before it returns.",
     "tomskit.celery.options": "What `async_shared_task` takes beside `bind`. Options that are "
     "misspelt or of the wrong type are errors for type checkers.",
 }
@@ -522,8 +532,13 @@ def entry(module: str, name: str) -> Iterator[str]:
             yield description(docstring)
             if name in SETTINGS:
                 yield f"Its fields: [Settings](settings.md#{name.lower()})."
+            overloads: dict[str | None, list[str]] = {}
             for member, below in statements(node.body):
-                yield from member_parts(name, member, below)
+                if isinstance(member, ast.FunctionDef) and is_overload(member):
+                    overloads.setdefault(member.name, []).append(f"@overload\n{signature(member)}")
+                else:
+                    known = overloads.get(name_of(member), [])
+                    yield from member_parts(name, member, below, known)
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             yield code("\n".join(signatures(module, name)))
             yield description(docstring)
@@ -574,7 +589,9 @@ def signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     return f"{kind} {node.name}({ast.unparse(node.args)}){returns}: ..."
 
 
-def member_parts(owner: str, member: ast.stmt, below: str) -> Iterator[str]:
+def member_parts(
+    owner: str, member: ast.stmt, below: str, overloads: Sequence[str]
+) -> Iterator[str]:
     """The parts of the page that describe a member of a class."""
     name = name_of(member)
     if name is None or name.startswith("_") or f"{owner}.{name}" in INTERNAL:
@@ -583,13 +600,15 @@ def member_parts(owner: str, member: ast.stmt, below: str) -> Iterator[str]:
         return
     if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)):
         text = ast.get_docstring(member) or NOTES.get(f"{owner}.{name}", "")
+        if not text and "override" in decorators(member):
+            text = "As in Celery, with the types that hold here."
         if not text:
             raise LookupError(f"Nothing describes {owner}.{name}")
         shown = [f"@{one}" for one in sorted(decorators(member) & {"property", "classmethod"})]
         if "cached_property" in decorators(member):
             shown.append("@property")
         yield f"#### {owner}.{name}"
-        yield code("\n".join([*shown, signature(member)]))
+        yield code("\n".join([*shown, *(overloads or [signature(member)])]))
         yield description(text)
     elif isinstance(member, ast.AnnAssign) and below:
         yield f"#### {owner}.{name}"
