@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 from pydantic import (
     AllowInfNan,
@@ -30,7 +30,18 @@ __all__ = (
 )
 
 
-class TomsKitBaseSettings(BaseSettings):
+if TYPE_CHECKING:
+    # Pyrefly and ty read these two off the class, and what they check of a constructor's arguments
+    # is then what mypy and pyright check of any: no text for a number, no misspelt setting.
+    class _Settings(BaseSettings, strict=True, extra="forbid"):
+        # Without it mypy compares the one below with BaseModel's, which is another type.
+        model_config: ClassVar[SettingsConfigDict]
+
+else:
+    _Settings = BaseSettings
+
+
+class TomsKitBaseSettings(_Settings):
     """Typed settings that are read from environment variables of the same names.
 
     A value given to the constructor wins over the environment, and the environment over the

@@ -116,8 +116,7 @@ class TypedSignature(Signature[R_co]):
     else:
 
         def __ror__(self, other):
-            # dict has one, which would make a dict of a wrong chain.
-            return NotImplemented
+            return _after_nothing_else(other)
 
 
 class ImmutableSignature(TypedSignature[R_co]):
@@ -176,8 +175,7 @@ class PartialSignature(Signature[R_co], Generic[In_contra, R_co]):
     else:
 
         def __ror__(self, other):
-            # dict has one, which would make a dict of a wrong chain.
-            return NotImplemented
+            return _after_nothing_else(other)
 
 
 class TypedGroup(Signature[object], Generic[R_co]):
@@ -225,8 +223,7 @@ class TypedGroup(Signature[object], Generic[R_co]):
     else:
 
         def __ror__(self, other):
-            # dict has one, which would make a dict of a wrong chain.
-            return NotImplemented
+            return _after_nothing_else(other)
 
 
 class ImmutableGroup(TypedGroup[R_co]):
@@ -279,8 +276,7 @@ class PartialGroup(Signature[object], Generic[In_contra, R_co]):
     else:
 
         def __ror__(self, other):
-            # dict has one, which would make a dict of a wrong chain.
-            return NotImplemented
+            return _after_nothing_else(other)
 
 
 def _both(ours: type[_Any], celerys: type[_Any]) -> type[_Any]:
@@ -351,8 +347,7 @@ def _as(ours: type[_Any], signature: _Any) -> _Any:
 
 def _compose(left: _Any, other: object) -> _Any:
     """What ``left | other`` is."""
-    if not isinstance(other, Signature):
-        return NotImplemented
+    _require_signature(other)
     right = cast("_Any", other)
     _refuse_second_start(right)
     if isinstance(right, canvas.group) and len(right.tasks) == 1 and not _is(left, canvas.group):
@@ -362,6 +357,22 @@ def _compose(left: _Any, other: object) -> _Any:
     celerys: _Any = next(kind for kind in _CELERYS if _is(left, kind))
     combined: _Any = celerys.__or__(left, right)
     return combined if combined is NotImplemented else _typed(combined, like=left)
+
+
+def _after_nothing_else(other: object) -> _Any:
+    _require_signature(other)
+    # It knows how to go on.
+    return NotImplemented
+
+
+def _require_signature(other: object) -> None:
+    # Signatures are dicts, and a dict would take any other one with |.
+    if not isinstance(other, Signature):
+        kind = type(other).__qualname__
+        raise TypeError(
+            f"Signatures are joined with signatures, not with a {kind}: make one of a task with "
+            "task.s(...), task.si(...) or task.p(...)."
+        )
 
 
 def _is(signature: _Any, kind: type[_Any]) -> bool:

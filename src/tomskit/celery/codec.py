@@ -103,6 +103,8 @@ class Codec:
         Raises:
             TaskArgumentsError: They do not fit, neither as all arguments nor as all but the first.
         """
+        if self._parameters is None:
+            return (args, kwargs), not self.misses_some(args, kwargs)
         try:
             return self.check(args, kwargs), True
         except TaskArgumentsError as exc:

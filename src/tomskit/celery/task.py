@@ -278,13 +278,13 @@ class AsyncTask(Task[P, R_co]):
             return kind(self, args, kwargs, *rest, **options)
 
         def map(self, it):
-            return super().map(self._tomskit_codec.check((one,), {})[0][0] for one in it)
+            return super().map([self._checked((one,), {})[0][0] for one in it])
 
         def starmap(self, it):
-            return super().starmap(self._tomskit_codec.check((*many,), {})[0] for many in it)
+            return super().starmap([self._checked((*many,), {})[0] for many in it])
 
         def chunks(self, it, n):
-            return super().chunks((self._tomskit_codec.check((*many,), {})[0] for many in it), n)
+            return super().chunks([self._checked((*many,), {})[0] for many in it], n)
 
         def _signature(self, kind, args, kwargs):
             return kind(self, args, kwargs, app=self.app)
