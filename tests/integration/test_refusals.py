@@ -6,10 +6,16 @@ from tests.integration.conftest import SERVICE, Deployment
 from tests.support.workers import Pool, Worker
 
 
-def refused(deployment: Deployment, pool: Pool | None = None, **environment: str) -> str:
+def refused(
+    deployment: Deployment,
+    pool: Pool | None = None,
+    *,
+    module: str = SERVICE,
+    **environment: str,
+) -> str:
     """Start a worker that must not come up, and give what it wrote."""
     env = {**deployment.environment, **environment}
-    with Worker(SERVICE, pool=pool, env=env) as worker:
+    with Worker(module, pool=pool, env=env) as worker:
         code = worker.wait()
     assert code != 0, worker.text
     return worker.text
@@ -36,6 +42,20 @@ def test_bad_setting_is_refused_by_name(deployment: Deployment) -> None:
 
     assert "CELERY_BROKER_REDIS_PORT" in text
     assert "hush-hush" not in text
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_annotations_that_cannot_work_are_refused(deployment: Deployment, pool: Pool) -> None:
+    module = "tests.integration.untrue_service"
+
+    text = refused(deployment, pool, module=module)
+
+    assert f"{module}.charge has an annotation that cannot be resolved" in text
+    assert "name 'Decimal' is not defined" in text
+    assert "parameter password has a SecretStr" in text
+    assert f"{module}.connect cannot be used" in text
+    assert "its result" in text
+    assert "Traceback" not in text
 
 
 def test_fast_locals_are_refused(deployment: Deployment) -> None:
