@@ -10,6 +10,7 @@ import inspect
 import keyword
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any, Final, TypeAlias, cast
 
 from pydantic import ConfigDict, PydanticUserError, Secret, SecretBytes, SecretStr, TypeAdapter
@@ -564,6 +565,7 @@ def _schema_of(
             f"{reason} Use a model, a dataclass or a TypedDict, or send what identifies it."
         ) from None
     schema = cast("_Node", adapter.core_schema)
+    _reveal_members(schema)
     definitions: dict[str, CoreSchema] = {}
     if schema["type"] == "definitions":
         definitions = {cast("str", cast("_Node", one)["ref"]): one for one in schema["definitions"]}
@@ -598,12 +600,54 @@ def _walk(part: object, definitions: Mapping[str, CoreSchema]) -> Iterator[_Node
         parts.extend(value for key, value in node.items() if key not in _NO_SCHEMAS)
 
 
+def _has_hidden_members(node: _Node) -> bool:
+    """Whether a Literal has members of an enum that are not equal to their values."""
+    return any(
+        isinstance(one, Enum) and not isinstance(one, (str, int))
+        for one in node.get("expected", ())
+    )
+
+
+def _reveal_members(part: object) -> None:
+    """Let such a Literal take the value of a member for the member."""
+    if isinstance(part, (list, tuple)):
+        for item in cast("list[object]", part):
+            _reveal_members(item)
+    # The schema of a model is the model's own, for everybody.
+    if not isinstance(part, dict) or cast("_Node", part).get("type") == "model":
+        return
+    node = cast("_Node", part)
+    if node.get("type") == "literal" and _has_hidden_members(node):
+        expected = cast("list[object]", node["expected"])
+        members = {one.value: one for one in expected if isinstance(one, Enum)}
+        known = {value: one for value, one in members.items() if value not in expected}
+
+        def member(value: object) -> object:
+            try:
+                return known.get(value, value)
+            except TypeError:
+                return value
+
+        literal = cast("CoreSchema", {**node, "metadata": {"revealed": True}})
+        node.clear()
+        node.update(core_schema.no_info_before_validator_function(member, literal))
+        return
+    for key, value in node.items():
+        if key not in _NO_SCHEMAS:
+            _reveal_members(value)
+
+
 def _refuse(name: str, what: str, nodes: list[_Node]) -> None:
     for node in nodes:
         kind, cls = node["type"], node.get("cls")
         if kind in _CANNOT_TRAVEL:
             raise ConfigurationError(
                 f"The task {name} cannot be used: {what} is annotated as {_CANNOT_TRAVEL[kind]}"
+            )
+        if _has_hidden_members(node) and not node.get("metadata"):
+            raise ConfigurationError(
+                f"The task {name} cannot be used: {what} has a model with a Literal of enum "
+                "members, which pydantic does not find by their values. Annotate the enum."
             )
         if isinstance(cls, type) and issubclass(cls, (Secret, SecretBytes, SecretStr)):
             raise ConfigurationError(

@@ -268,7 +268,11 @@ def _origin(model: BaseModel) -> object:
 
 
 def _attributes(value: object) -> dict[str, object]:
-    return value.__dict__ if hasattr(value, "__dict__") else _fields(value)
+    if not dataclasses.is_dataclass(value):
+        return value.__dict__
+    # A field that __init__ does not take may be in the class only.
+    names = (field.name for field in dataclasses.fields(value))
+    return {name: cast("object", getattr(value, name, None)) for name in names}
 
 
 _SCALARS: Final = (str, int, float, bytes, date, time, Decimal, UUID)
