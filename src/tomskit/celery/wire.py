@@ -81,9 +81,13 @@ def _time(value: time) -> time:
 def _model(value: BaseModel) -> object:
     # By field names: a model's aliases may differ for reading and for writing.
     serializer = type(value).__pydantic_serializer__
-    plain: object = serializer.to_python(
-        value, mode="python", by_alias=False, round_trip=True, warnings=False
-    )
+    try:
+        plain: object = serializer.to_python(
+            value, mode="python", by_alias=False, round_trip=True, warnings=False
+        )
+    except TypeError:
+        # It makes dicts of models and dataclasses in sets, too, and these are not hashable.
+        plain = {**value.__dict__, **(value.__pydantic_extra__ or {})}
     return to_wire(plain)
 
 
@@ -201,6 +205,8 @@ def _comparison(kind: type[object]) -> Callable[..., bool]:
         return _same_items
     if issubclass(kind, dict):
         return _same_pairs
+    if issubclass(kind, (set, frozenset)):
+        return _same_members
     if issubclass(kind, BaseModel):
         return _same_state
     return _same_fields if dataclasses.is_dataclass(kind) else _equal
@@ -217,10 +223,26 @@ def _same_items(sent: Sequence[object], arrived: Sequence[object], tolerance: To
 
 
 def _same_pairs(
-    sent: Mapping[str, object], arrived: Mapping[str, object], tolerance: Tolerance
+    sent: Mapping[object, object], arrived: Mapping[object, object], tolerance: Tolerance
 ) -> bool:
-    return len(sent) == len(arrived) and all(
-        key in arrived and arrives_as(item, arrived[key], tolerance) for key, item in sent.items()
+    return (
+        len(sent) == len(arrived)
+        and all(
+            key in arrived and arrives_as(item, arrived[key], tolerance)
+            for key, item in sent.items()
+        )
+        and (tolerance.scalars or _same_members(sent.keys(), arrived.keys(), tolerance))
+    )
+
+
+def _same_members(
+    sent: AbstractSet[object], arrived: AbstractSet[object], tolerance: Tolerance
+) -> bool:
+    if tolerance.scalars:
+        return _equal(sent, arrived, tolerance)
+    found = {item: item for item in arrived}
+    return len(sent) == len(found) and all(
+        item in found and arrives_as(item, found[item], tolerance) for item in sent
     )
 
 
@@ -247,19 +269,18 @@ def _is_like(sent: object, arrived: object, tolerance: Tolerance) -> bool:
     if tolerance.scalars and isinstance(sent, set) and isinstance(arrived, frozenset):
         # What pydantic makes of collections.abc.Set.
         return _equal(cast("object", sent), cast("object", arrived), tolerance)
-    if not tolerance.containers:
-        return False
-    if isinstance(sent, Mapping) and isinstance(arrived, Mapping):
-        return _same_pairs(
-            cast("Mapping[str, object]", sent), cast("Mapping[str, object]", arrived), tolerance
-        )
-    return (
-        isinstance(sent, Sequence)
-        and isinstance(arrived, Sequence)
-        and _same_items(
-            cast("Sequence[object]", sent), cast("Sequence[object]", arrived), tolerance
-        )
-    )
+    return tolerance.containers and _are_alike_containers(sent, arrived, tolerance)
+
+
+def _are_alike_containers(sent: object, arrived: object, tolerance: Tolerance) -> bool:
+    # What pydantic makes of Mapping and Sequence.
+    if isinstance(sent, Mapping) and type(arrived) is dict:
+        pairs = cast("Mapping[object, object]", sent), cast("dict[object, object]", arrived)
+        return _same_pairs(*pairs, tolerance)
+    if isinstance(sent, Sequence) and type(arrived) is list:
+        items = cast("Sequence[object]", sent), cast("list[object]", arrived)
+        return _same_items(*items, tolerance)
+    return False
 
 
 def _origin(model: BaseModel) -> object:
@@ -267,9 +288,9 @@ def _origin(model: BaseModel) -> object:
     return kind.__pydantic_generic_metadata__["origin"] or kind
 
 
-def _attributes(value: object) -> dict[str, object]:
+def _attributes(value: object) -> Mapping[object, object]:
     if not dataclasses.is_dataclass(value):
-        return value.__dict__
+        return cast("dict[object, object]", value.__dict__)
     # A field that __init__ does not take may be in the class only.
     names = (field.name for field in dataclasses.fields(value))
     return {name: cast("object", getattr(value, name, None)) for name in names}
