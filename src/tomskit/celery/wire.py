@@ -266,18 +266,19 @@ def _is_like(sent: object, arrived: object, tolerance: Tolerance) -> bool:
     if isinstance(sent, BaseModel) and isinstance(arrived, BaseModel):
         # For type checkers Response(...) is a Response[int] where that fits.
         return _origin(sent) is _origin(arrived) and _same_state(sent, arrived, tolerance)
-    if tolerance.scalars and isinstance(sent, set) and isinstance(arrived, frozenset):
-        # What pydantic makes of collections.abc.Set.
-        return _equal(cast("object", sent), cast("object", arrived), tolerance)
-    return tolerance.containers and _are_alike_containers(sent, arrived, tolerance)
+    return _are_alike_containers(sent, arrived, tolerance)
 
 
 def _are_alike_containers(sent: object, arrived: object, tolerance: Tolerance) -> bool:
-    # What pydantic makes of Mapping and Sequence.
-    if isinstance(sent, Mapping) and type(arrived) is dict:
+    if tolerance.scalars and isinstance(sent, set) and isinstance(arrived, frozenset):
+        # What pydantic makes of collections.abc.Set; below, of Mapping and Sequence.
+        return _equal(cast("object", sent), cast("object", arrived), tolerance)
+    if not tolerance.containers:
+        return False
+    if isinstance(sent, Mapping) and arrived.__class__ is dict:
         pairs = cast("Mapping[object, object]", sent), cast("dict[object, object]", arrived)
         return _same_pairs(*pairs, tolerance)
-    if isinstance(sent, Sequence) and type(arrived) is list:
+    if isinstance(sent, Sequence) and arrived.__class__ is list:
         items = cast("Sequence[object]", sent), cast("list[object]", arrived)
         return _same_items(*items, tolerance)
     return False
