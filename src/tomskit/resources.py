@@ -16,7 +16,7 @@ __all__ = ("Resources",)
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger: Final = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS: Final = 10.0
 """What a provider gets to stop: a server that does not answer must not keep a process alive."""
@@ -33,7 +33,7 @@ class Resources:
     """
 
     def __init__(self, providers: Iterable[ResourceProvider]) -> None:
-        self.providers = tuple(providers)
+        self.providers: tuple[ResourceProvider, ...] = tuple(providers)
         names = [provider.name for provider in self.providers]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigurationError(

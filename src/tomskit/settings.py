@@ -50,7 +50,7 @@ class TomsKitBaseSettings(_Settings):
     no field; an environment variable that is none is ignored.
     """
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         case_sensitive=True,
         # The classes have many fields, and most processes that import one use none of them.
         defer_build=True,

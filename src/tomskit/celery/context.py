@@ -74,8 +74,8 @@ class TaskIdentity:
     def __init__(
         self, task: Task[..., object], request: Context, request_stack: LocalStack
     ) -> None:
-        self.task = task
-        self.request = request
+        self.task: Task[..., object] = task
+        self.request: Context = request
         self._request_stack = request_stack
 
     @classmethod

@@ -29,7 +29,7 @@ __all__ = ("CLEANUP_SECONDS", "Execution", "Limits", "as_task")
 
 R = TypeVar("R")
 
-logger = logging.getLogger(__name__)
+logger: Final = logging.getLogger(__name__)
 
 CLEANUP_SECONDS: Final = 5.0
 """What a cancelled coroutine gets for its ``finally`` blocks before it is given up."""

@@ -27,7 +27,7 @@ __all__ = ("AsyncRuntime",)
 
 R = TypeVar("R")
 
-logger = logging.getLogger(__name__)
+logger: Final = logging.getLogger(__name__)
 
 
 class AsyncRuntime:

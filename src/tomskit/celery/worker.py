@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("CHILD_FAILED", "host_of", "install")
 
-logger = logging.getLogger(__name__)
+logger: Final = logging.getLogger(__name__)
 
 _READY_VARIABLE: Final = "TOMSKIT_READY_WORKER"
 """Environment variable with the process id of a worker that has become ready."""

@@ -18,7 +18,7 @@ from tomskit.sqlalchemy.config import DatabaseConfig
 
 __all__ = ("Database", "SessionScope", "db")
 
-logger = logging.getLogger(__name__)
+logger: Final = logging.getLogger(__name__)
 
 _EXTRAS: Final = {
     "aiomysql": "mysql",
