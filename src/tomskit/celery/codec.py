@@ -208,7 +208,7 @@ class Codec:
             known = {**inspect.getclosurevars(function).nonlocals}
         try:
             return typing.get_type_hints(function, localns=known, include_extras=True)
-        except (NameError, AttributeError) as exc:
+        except (NameError, AttributeError, SyntaxError) as exc:
             raise ConfigurationError(
                 f"The task {self._name} has an annotation that cannot be resolved ({exc}), and "
                 "the worker needs it to convert the values. Import what it names at run time too, "
@@ -227,7 +227,7 @@ class Codec:
             parameter.replace(annotation=hints.get(parameter.name, parameter.empty))
             for parameter in parameters[1 if self._bind else 0 :]
         ]
-        if all(parameter.annotation is parameter.empty for parameter in resolved):
+        if resolved and all(one.annotation is one.empty for one in resolved):
             return None
         built = _Parameters(self._name, resolved)
         self._are_plain = _plain_check(resolved)
@@ -252,7 +252,10 @@ class _Slot:
         # Equal values are of the same type then: 1.5 us instead of 8 for the seven arguments of
         # the benchmark.
         self.equal_is_same = kinds <= _ONE_TYPE_EACH
-        self._is_anything = "any" in kinds
+        # Of what may be of several types, none will do for another.
+        is_one = kinds.isdisjoint({"any", "union", "tagged-union"})
+        self._like = LIKE if is_one else EXACT
+        self._like_sent = SAME_CONTAINERS if is_one else EXACT
 
     @property
     def expected(self) -> str:
@@ -270,12 +273,12 @@ class _Slot:
         """
         if self.is_free or (self.equal_is_same and not refused and bool(sent == arrived)):
             return True
-        if self._is_anything:
-            return arrives_as(sent, arrived, EXACT)
+        if arrives_as(sent, arrived, EXACT):
+            return True
         if refused:
-            return arrives_as(sent, arrived, SAME_CONTAINERS)
+            return arrives_as(sent, arrived, self._like_sent)
         # Strict mode makes models of dicts, and leaves out what a TypedDict does not have.
-        return arrives_as(sent, strict, SAME_KIND) and arrives_as(strict, arrived, LIKE)
+        return arrives_as(sent, strict, SAME_KIND) and arrives_as(strict, arrived, self._like)
 
     @property
     def described(self) -> str:
@@ -306,7 +309,7 @@ class _Parameters:
             node = by_name.get(parameter.name) or schema.get(_VARIABLE.get(parameter.kind, ""))
             nodes = [*_walk(node, self._definitions)]
             _refuse(name, f"parameter {parameter.name}", nodes)
-            slot = _Slot(parameter.name, parameter.annotation, nodes)
+            slot = _Slot(parameter.name, parameter.annotation, _visible(nodes))
             if parameter.kind in _VARIABLE:
                 self._rest[parameter.kind] = slot
                 continue
@@ -316,7 +319,6 @@ class _Parameters:
         self.complete = self._validator(self._nodes)
         slots = [*self._slots.values(), *self._rest.values()]
         self._converts_all = not any(slot.is_free for slot in slots)
-        self._equal_is_same = all(slot.equal_is_same for slot in slots)
 
     @functools.cached_property
     def open(self) -> SchemaValidator:
@@ -352,12 +354,12 @@ class _Parameters:
             arrived: Arguments = _validate(validator, ArgsKwargs(*wire))
         except ValidationError as exc:
             raise self._error(refusal or exc) from None
-        if refusal is None and self._equal_is_same and _are_equal((args, kwargs), arrived):
-            return wire
         differences = [
             slot.difference(sent, received)
             for slot, sent, expected, received in self._beside((args, kwargs), strict, arrived)
-            if not slot.arrives(sent, expected, received, refused=refusal is not None)
+            # The first half is what most are: without the call.
+            if not (refusal is None and slot.equal_is_same and sent == received)
+            and not slot.arrives(sent, expected, received, refused=refusal is not None)
         ]
         if differences:
             if refusal is not None:
@@ -388,7 +390,7 @@ class _Parameters:
                     tuple([to_wire(value) for value in args]),
                     {name: to_wire(value) for name, value in kwargs.items()},
                 )
-            except (TypeError, RecursionError):
+            except _NO_WIRE_FORM:
                 # Once more, to say which one it is.
                 pass
         return (
@@ -402,7 +404,7 @@ class _Parameters:
             return value
         try:
             return to_wire(value)
-        except (TypeError, RecursionError) as exc:
+        except _NO_WIRE_FORM as exc:
             label = where if slot is None else slot.label
             raise TaskArgumentsError(
                 f"{self._name}: {label} is {_shown(value)}, which cannot be sent: {exc}"
@@ -419,10 +421,12 @@ class _Parameters:
         self, sent: Arguments, strict: Arguments, arrived: Arguments
     ) -> Iterator[tuple[_Slot, object, object, object]]:
         """One beside the other, for the arguments that were given."""
-        for index, value in enumerate(sent[0]):
-            slot = self._slot(index)
-            if slot is not None:
-                yield slot, value, strict[0][index], arrived[0][index]
+        known = len(self._positional)
+        yield from zip(self._positional, sent[0], strict[0], arrived[0], strict=False)
+        rest = self._rest.get(inspect.Parameter.VAR_POSITIONAL)
+        if rest is not None and len(sent[0]) > known:
+            for values in zip(*(one[0][known:] for one in (sent, strict, arrived)), strict=True):
+                yield (rest, *values)
         for name, value in sent[1].items():
             slot = self._slot(name)
             # Under an alias, pydantic's Field(alias=), it has another name by now.
@@ -447,7 +451,8 @@ class _Parameters:
             if isinstance(where, str):
                 return f"there is no parameter {where}, which is {_shown(given)}"
             return f"argument {where + 1} is one too many, {_shown(given)}"
-        label = ".".join(map(str, (slot.label, *path[1:])))
+        name = slot.label if isinstance(where, int) else where
+        label = ".".join(map(str, (name, *path[1:])))
         return f"{label} is {_shown(given)}, not {slot.expected}: {message}"
 
 
@@ -461,7 +466,7 @@ class _Result:
         schema, definitions = _schema_of(name, described, "its result", any_class=False)
         nodes = [*_walk(schema["items_schema"], definitions)]
         _refuse(name, "result", nodes)
-        self._slot = _Slot("its result", annotation, nodes)
+        self._slot = _Slot("its result", annotation, _visible(nodes))
         if definitions:
             schema = {
                 "type": "definitions",
@@ -479,7 +484,7 @@ class _Result:
             strict, refusal = value, exc
         try:
             wire = to_wire(value)
-        except (TypeError, RecursionError) as exc:
+        except _NO_WIRE_FORM as exc:
             raise TaskResultError(
                 f"{self._name}: its result is {_shown(value)}, which cannot be sent: {exc}"
             ) from None
@@ -517,19 +522,16 @@ def _validate(validator: SchemaValidator, value: object) -> Any:
     return validator.validate_python(value, strict=False, by_alias=True, by_name=True)
 
 
-def _are_equal(sent: Arguments, arrived: Arguments) -> bool:
-    (args, kwargs), (arrived_args, arrived_kwargs) = sent, arrived
-    return args == arrived_args[: len(args)] and all(
-        name in arrived_kwargs and value == arrived_kwargs[name] for name, value in kwargs.items()
-    )
-
-
 def _never(*_args: object, **_kwargs: object) -> bool:
     return False
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001
+        # It is the value of somebody else, and there is another error to tell of.
+        text = "a value that cannot be shown"
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN - 3]}..."
     return f"{text} ({type(value).__qualname__})"
@@ -558,7 +560,7 @@ def _schema_of(
     config = ConfigDict(arbitrary_types_allowed=any_class)
     try:
         adapter = TypeAdapter(cast("type[object]", described), config=config)
-    except (PydanticUserError, SchemaError, TypeError, NameError) as exc:
+    except (PydanticUserError, SchemaError, TypeError, NameError, RuntimeError) as exc:
         reason = str(exc).partition("\n")[0]
         raise ConfigurationError(
             f"The task {name} cannot be used, because pydantic does not understand {what}: "
@@ -637,9 +639,21 @@ def _reveal_members(part: object) -> None:
             _reveal_members(value)
 
 
+def _visible(nodes: list[_Node]) -> list[_Node]:
+    """Without what is inside the types that pydantic puts together, such as Path."""
+    hidden = {
+        id(inner)
+        for node in nodes
+        if node["type"] == "lax-or-strict"
+        for part in ("lax_schema", "strict_schema")
+        for inner in _walk(node[part], {})
+    }
+    return [node for node in nodes if id(node) not in hidden]
+
+
 def _refuse(name: str, what: str, nodes: list[_Node]) -> None:
     for node in nodes:
-        kind, cls = node["type"], node.get("cls")
+        kind = node["type"]
         if kind in _CANNOT_TRAVEL:
             raise ConfigurationError(
                 f"The task {name} cannot be used: {what} is annotated as {_CANNOT_TRAVEL[kind]}"
@@ -649,11 +663,20 @@ def _refuse(name: str, what: str, nodes: list[_Node]) -> None:
                 f"The task {name} cannot be used: {what} has a model with a Literal of enum "
                 "members, which pydantic does not find by their values. Annotate the enum."
             )
-        if isinstance(cls, type) and issubclass(cls, (Secret, SecretBytes, SecretStr)):
+        if secret := _secret(node):
             raise ConfigurationError(
-                f"The task {name} cannot be used: {what} has a {cls.__name__}, which is written "
-                "as asterisks. Send what names the secret, and let the worker look it up."
+                f"The task {name} cannot be used: {what} has a {secret}, which is written as "
+                "asterisks. Send what names the secret, and let the worker look it up."
             )
+
+
+def _secret(node: _Node) -> str | None:
+    cls, function = node.get("cls"), node.get("function")
+    if isinstance(cls, type) and issubclass(cls, (SecretBytes, SecretStr)):
+        return cls.__name__
+    # Of a Secret[T] only its functions are in the schema.
+    owner = str(getattr(function, "__qualname__", "")).partition(".")[0]
+    return owner if owner == Secret.__name__ else None
 
 
 def _plain_check(parameters: Sequence[inspect.Parameter]) -> Callable[..., bool]:
@@ -688,6 +711,8 @@ def _plain_check(parameters: Sequence[inspect.Parameter]) -> Callable[..., bool]
 
 
 _SHOWN: Final = 100
+_NO_WIRE_FORM: Final = (TypeError, ValueError, RecursionError)
+"""What pydantic says of circles is a ValueError."""
 _VARIABLE: Final[Mapping[object, str]] = {
     inspect.Parameter.VAR_POSITIONAL: "var_args_schema",
     inspect.Parameter.VAR_KEYWORD: "var_kwargs_schema",
@@ -706,8 +731,7 @@ _ONE_TYPE_EACH: Final = frozenset(
     {
         *("int", "str", "float", "bool", "none", "bytes", "datetime", "date", "time", "timedelta"),
         *("decimal", "uuid", "enum", "literal", "list", "set", "frozenset", "tuple", "dict"),
-        *("nullable", "default", "model", "model-fields", "model-field", "dataclass"),
-        *("dataclass-args", "dataclass-field", "typed-dict", "typed-dict-field"),
+        *("nullable", "default"),
     }
 )
 _CANNOT_TRAVEL: Final = {

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import PurePath
-from typing import ClassVar, Final, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -87,7 +88,7 @@ def _model(value: BaseModel) -> object:
         )
     except TypeError:
         # It makes dicts of models and dataclasses in sets, too, and these are not hashable.
-        plain = {**value.__dict__, **(value.__pydantic_extra__ or {})}
+        plain = {**_attributes(value), **(value.__pydantic_extra__ or {})}
     return to_wire(plain)
 
 
@@ -184,7 +185,7 @@ class Tolerance(NamedTuple):
 
 EXACT: Final = Tolerance(containers=False, scalars=False)
 SAME_CONTAINERS: Final = Tolerance(containers=False, scalars=True)
-LIKE: Final = Tolerance(containers=True, scalars=True)
+LIKE: Final = Tolerance(containers=True, scalars=False)
 SAME_KIND: Final = Tolerance(containers=True, scalars=True, values=True)
 
 
@@ -203,6 +204,8 @@ def arrives_as(sent: object, arrived: object, tolerance: Tolerance) -> bool:
 def _comparison(kind: type[object]) -> Callable[..., bool]:
     if issubclass(kind, (list, tuple)):
         return _same_items
+    if issubclass(kind, deque):
+        return _same_queue
     if issubclass(kind, dict):
         return _same_pairs
     if issubclass(kind, (set, frozenset)):
@@ -216,6 +219,10 @@ def _equal(sent: object, arrived: object, tolerance: Tolerance) -> bool:
     return tolerance.values or sent == arrived
 
 
+def _same_queue(sent: deque[object], arrived: deque[object], tolerance: Tolerance) -> bool:
+    return sent.maxlen == arrived.maxlen and _same_items(sent, arrived, tolerance)
+
+
 def _same_items(sent: Sequence[object], arrived: Sequence[object], tolerance: Tolerance) -> bool:
     return len(sent) == len(arrived) and all(
         arrives_as(one, other, tolerance) for one, other in zip(sent, arrived, strict=True)
@@ -223,7 +230,7 @@ def _same_items(sent: Sequence[object], arrived: Sequence[object], tolerance: To
 
 
 def _same_pairs(
-    sent: Mapping[object, object], arrived: Mapping[object, object], tolerance: Tolerance
+    sent: Mapping[Any, object], arrived: Mapping[Any, object], tolerance: Tolerance
 ) -> bool:
     return (
         len(sent) == len(arrived)
@@ -251,10 +258,19 @@ def _same_fields(sent: object, arrived: object, tolerance: Tolerance) -> bool:
 
 
 def _same_state(sent: BaseModel, arrived: BaseModel, tolerance: Tolerance) -> bool:
+    private, others_private = sent.__pydantic_private__, arrived.__pydantic_private__
+    extra, others = sent.__pydantic_extra__, arrived.__pydantic_extra__
+    if not private and not extra and private == others_private and extra == others:
+        # Most have scalars only: 0.8 us instead of 2 for three of them.
+        fields, arrived_fields = sent.__dict__, arrived.__dict__
+        kinds = [*map(type, fields.values())]
+        if _AS_IT_IS.issuperset(kinds) and fields == arrived_fields:
+            return kinds == [*map(type, arrived_fields.values())]
     return (
         _same_fields(sent, arrived, tolerance)
-        and sent.__pydantic_extra__ == arrived.__pydantic_extra__
-        and sent.__pydantic_private__ == arrived.__pydantic_private__
+        and private == others_private
+        and extra == others
+        and (not extra or not others or _same_pairs(extra, others, EXACT))
     )
 
 
@@ -262,7 +278,9 @@ def _is_like(sent: object, arrived: object, tolerance: Tolerance) -> bool:
     if tolerance.scalars and isinstance(sent, _SCALARS) and isinstance(arrived, _SCALARS):
         # A subclass, or an int for a float: type checkers take the one for the other.
         accepted = (int, float) if isinstance(arrived, float) else type(arrived)
-        return isinstance(sent, accepted) and _equal(sent, arrived, tolerance)
+        # Not every large int is a float.
+        same = sent == arrived or (tolerance.values and not isinstance(arrived, float))
+        return isinstance(sent, accepted) and same
     if isinstance(sent, BaseModel) and isinstance(arrived, BaseModel):
         # For type checkers Response(...) is a Response[int] where that fits.
         return _origin(sent) is _origin(arrived) and _same_state(sent, arrived, tolerance)
@@ -289,11 +307,13 @@ def _origin(model: BaseModel) -> object:
     return kind.__pydantic_generic_metadata__["origin"] or kind
 
 
-def _attributes(value: object) -> Mapping[object, object]:
-    if not dataclasses.is_dataclass(value):
-        return cast("dict[object, object]", value.__dict__)
+def _attributes(value: object) -> Mapping[str, object]:
+    if isinstance(value, BaseModel):
+        # Not what a cached_property has put beside the fields.
+        kept, fields = value.__dict__, type(value).__pydantic_fields__
+        return kept if kept.keys() == fields.keys() else {name: kept.get(name) for name in fields}
     # A field that __init__ does not take may be in the class only.
-    names = (field.name for field in dataclasses.fields(value))
+    names = (field.name for field in dataclasses.fields(cast("_Dataclass", value)))
     return {name: cast("object", getattr(value, name, None)) for name in names}
 
 
