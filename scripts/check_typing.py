@@ -1,9 +1,12 @@
-"""Check the type-checking tests with mypy, pyright, basedpyright, pyrefly and ty.
+"""Check the types that users see with mypy, pyright, basedpyright, pyrefly and ty.
 
 Each checker runs once over tests/typing, with its strict settings, on whatever ``tomskit`` the
 current environment has. A line that ends in ``# E: reason`` must be an error, and no other line
 may be one. ``# E(not ty, pyrefly): reason`` names checkers that let the line pass; as soon as one
 of them reports it, that is a difference too.
+
+Besides, mypy must find no Any in what tests/typing/no_any writes, not even in an expression, and
+pyright (``--verifytypes``) must know the type of every public name of ``tomskit``.
 
 Usage: python scripts/check_typing.py
 """
@@ -12,9 +15,11 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -186,6 +191,42 @@ def _checkers() -> list[Checker]:
     ]
 
 
+def _any() -> list[str]:
+    """Where mypy finds an Any in the service that has none."""
+    folder = TESTS / "no_any"
+    command = [
+        *(str(BIN / "mypy"), "--config-file", str(folder / "mypy.ini")),
+        *("--cache-dir", ".mypy_cache/no_any", "--python-executable", sys.executable),
+        *("--output", "json", "--no-error-summary", str(folder)),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return []
+    try:
+        errors = [*_read_mypy(done.stdout)]
+    except ValueError:
+        errors = []
+    if not errors:
+        raise RuntimeError(f"mypy did not check {folder}:\n{done.stdout}{done.stderr}")
+    return [f"{path}:{number}: {message}" for path, number, message in errors]
+
+
+def _incomplete_types() -> list[str]:
+    """What pyright says when not all types of the public names of tomskit are declared."""
+    # It asks the python on the PATH where packages are; --pythonpath is for other modes than this
+    # one. The folder is one without a configuration of ours.
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    command = [str(BIN / "pyright"), "--verifytypes", "tomskit", "--ignoreexternal"]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+    # It ends with 0 if and only if the score is 100 %.
+    if done.returncode == 0:
+        return []
+    return f"{done.stdout}{done.stderr}".splitlines()
+
+
 def _marks(files: list[Path]) -> dict[Line, frozenset[str]]:
     """Every marked line with the names of the checkers that let it pass."""
     marks: dict[Line, frozenset[str]] = {}
@@ -220,6 +261,8 @@ def main() -> int:
         return 2
     print(f"{_assertions(files)} assertions and {len(marks)} marked lines in {len(files)} files\n")
     with ThreadPoolExecutor() as pool:
+        types = pool.submit(_incomplete_types)
+        without_any = pool.submit(_any)
         reports = list(pool.map(Checker.run, checkers))
     print(f"{'checker':<14}{'cases':>7}{'caught':>8}{'unexpected':>12}")
     differences: list[str] = []
@@ -234,6 +277,13 @@ def main() -> int:
         differences += [
             f"{line.name()}: {checker.name}: {errors[line]}" for line in sorted(unexpected)
         ]
+    print()
+    for name, found in (
+        ("no Any in tests/typing/no_any (mypy)", without_any.result()),
+        ("all public names have types (pyright)", types.result()),
+    ):
+        print(f"{name:<40}{'no' if found else 'yes'}")
+        differences += found
     if differences:
         print("", *differences, sep="\n")
     return 1 if differences else 0

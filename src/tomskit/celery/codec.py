@@ -127,8 +127,15 @@ class Codec:
 
     def misses_some(self, args: Sequence[object], kwargs: dict[str, object]) -> bool:
         """Whether a call with these arguments, in wire form, lacks others."""
+        signature = inspect.signature(self._function)
+        itself = [None] if self._bind else []
         try:
-            inspect.signature(self._function).bind(*([None] if self._bind else ()), *args, **kwargs)
+            signature.bind_partial(*itself, *args, **kwargs)
+        except TypeError:
+            # It has too many of them, or others.
+            return False
+        try:
+            signature.bind(*itself, *args, **kwargs)
         except TypeError:
             return True
         return False
@@ -254,7 +261,11 @@ class _Slot:
         self.equal_is_same = kinds <= _ONE_TYPE_EACH
         # Of what may be of several types, none will do for another.
         is_one = kinds.isdisjoint({"any", "union", "tagged-union"})
-        self._like = LIKE if is_one else EXACT
+        # A tuple may stand for a Sequence, which arrives as a list; not for a list.
+        is_abstract = any(
+            node["type"] == "json-or-python" or node.get("strict") is False for node in nodes
+        )
+        self._like = LIKE if is_one and is_abstract else EXACT
         self._like_sent = SAME_CONTAINERS if is_one else EXACT
 
     @property
@@ -273,12 +284,16 @@ class _Slot:
         """
         if self.is_free or (self.equal_is_same and not refused and bool(sent == arrived)):
             return True
-        if arrives_as(sent, arrived, EXACT):
-            return True
-        if refused:
-            return arrives_as(sent, arrived, self._like_sent)
-        # Strict mode makes models of dicts, and leaves out what a TypedDict does not have.
-        return arrives_as(sent, strict, SAME_KIND) and arrives_as(strict, arrived, self._like)
+        try:
+            if arrives_as(sent, arrived, EXACT):
+                return True
+            if refused:
+                return arrives_as(sent, arrived, self._like_sent)
+            # Strict mode makes models of dicts, and leaves out what a TypedDict does not have.
+            return arrives_as(sent, strict, SAME_KIND) and arrives_as(strict, arrived, self._like)
+        except RecursionError:
+            # Too deep for JSON, too.
+            return False
 
     @property
     def described(self) -> str:

@@ -330,7 +330,8 @@ class AsyncTask(Task[P, R_co]):
                 # Of a retry.
                 return done
             value = done.result
-            if done.state == states.SUCCESS:
+            ignored = options.get("ignore_result", self.ignore_result)
+            if done.state == states.SUCCESS and not ignored:
                 value = self._tomskit_codec.load_result(value)
             return TypedEagerResult(done.id, value, done.state, done.traceback, done._name)
 

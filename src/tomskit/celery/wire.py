@@ -60,7 +60,9 @@ def _key(key: object) -> str:
         return _key(cast("object", key.value))
     if isinstance(key, str):
         return str.__str__(key)
-    if isinstance(key, (date, time)):
+    if isinstance(key, time):
+        return _time(key).isoformat()
+    if isinstance(key, date):
         return key.isoformat()
     if isinstance(key, (int, float, Decimal, UUID, PurePath)):
         return str(key)
@@ -264,8 +266,12 @@ def _same_state(sent: BaseModel, arrived: BaseModel, tolerance: Tolerance) -> bo
         # Most have scalars only: 0.8 us instead of 2 for three of them.
         fields, arrived_fields = sent.__dict__, arrived.__dict__
         kinds = [*map(type, fields.values())]
-        if _AS_IT_IS.issuperset(kinds) and fields == arrived_fields:
-            return kinds == [*map(type, arrived_fields.values())]
+        if (
+            _AS_IT_IS.issuperset(kinds)
+            and fields == arrived_fields
+            and kinds == [*map(type, arrived_fields.values())]
+        ):
+            return True
     return (
         _same_fields(sent, arrived, tolerance)
         and private == others_private
@@ -275,26 +281,32 @@ def _same_state(sent: BaseModel, arrived: BaseModel, tolerance: Tolerance) -> bo
 
 
 def _is_like(sent: object, arrived: object, tolerance: Tolerance) -> bool:
-    if tolerance.scalars and isinstance(sent, _SCALARS) and isinstance(arrived, _SCALARS):
-        # A subclass, or an int for a float: type checkers take the one for the other.
-        accepted = (int, float) if isinstance(arrived, float) else type(arrived)
-        # Not every large int is a float.
-        same = sent == arrived or (tolerance.values and not isinstance(arrived, float))
-        return isinstance(sent, accepted) and same
+    if isinstance(sent, _SCALARS) and isinstance(arrived, _SCALARS):
+        return _are_alike_scalars(sent, arrived, tolerance)
     if isinstance(sent, BaseModel) and isinstance(arrived, BaseModel):
         # For type checkers Response(...) is a Response[int] where that fits.
         return _origin(sent) is _origin(arrived) and _same_state(sent, arrived, tolerance)
     return _are_alike_containers(sent, arrived, tolerance)
 
 
+def _are_alike_scalars(sent: object, arrived: object, tolerance: Tolerance) -> bool:
+    if isinstance(sent, int) and isinstance(arrived, float):
+        # Nothing but the annotation makes it one. Not every large int is a float.
+        return (sent.__class__ is int or tolerance.scalars) and sent == arrived
+    return (
+        tolerance.scalars and isinstance(sent, type(arrived)) and _equal(sent, arrived, tolerance)
+    )
+
+
 def _are_alike_containers(sent: object, arrived: object, tolerance: Tolerance) -> bool:
-    if tolerance.scalars and isinstance(sent, set) and isinstance(arrived, frozenset):
+    if isinstance(sent, set) and isinstance(arrived, frozenset):
         # What pydantic makes of collections.abc.Set; below, of Mapping and Sequence.
-        return _equal(cast("object", sent), cast("object", arrived), tolerance)
+        members = cast("set[object]", sent), cast("frozenset[object]", arrived)
+        return _same_members(*members, tolerance)
     if not tolerance.containers:
         return False
     if isinstance(sent, Mapping) and arrived.__class__ is dict:
-        pairs = cast("Mapping[object, object]", sent), cast("dict[object, object]", arrived)
+        pairs = cast("Mapping[str, object]", sent), cast("dict[str, object]", arrived)
         return _same_pairs(*pairs, tolerance)
     if isinstance(sent, Sequence) and arrived.__class__ is list:
         items = cast("Sequence[object]", sent), cast("list[object]", arrived)

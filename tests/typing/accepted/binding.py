@@ -1,3 +1,5 @@
+# A result that nobody waits for is as it should be here.
+# mypy: disable-error-code="unused-awaitable"
 """Whatever a user may write as the type of `self`; and what can be passed on as a BoundTask."""
 
 from __future__ import annotations
@@ -7,9 +9,8 @@ from typing import Any, assert_type
 
 from celery import Task
 from celery.exceptions import Retry
-from celery.result import AsyncResult
 
-from tomskit.celery import AsyncTask, BoundTask, TaskRequest, async_shared_task
+from tomskit.celery import AsyncTask, BoundTask, TaskRequest, TypedResult, async_shared_task
 
 
 @async_shared_task(bind=True)
@@ -68,13 +69,13 @@ def give_up_or_retry(task: BoundTask, exc: Exception) -> None:
 
 
 def self_is_not_a_parameter() -> None:
-    assert_type(by_protocol.delay(1), AsyncResult[float])
-    assert_type(by_protocol.delay(account=1, dry_run=True), AsyncResult[float])
-    assert_type(by_celery.delay(1, dry_run=True), AsyncResult[float])
-    assert_type(by_celery_object.delay(1), AsyncResult[float])
-    assert_type(by_class.delay(1, dry_run=True), AsyncResult[float])
-    assert_type(by_class_any.delay(1), AsyncResult[float])
-    assert_type(by_own_result.delay(account=1), AsyncResult[float])
+    assert_type(by_protocol.delay(1), TypedResult[float])
+    assert_type(by_protocol.delay(account=1, dry_run=True), TypedResult[float])
+    assert_type(by_celery.delay(1, dry_run=True), TypedResult[float])
+    assert_type(by_celery_object.delay(1), TypedResult[float])
+    assert_type(by_class.delay(1, dry_run=True), TypedResult[float])
+    assert_type(by_class_any.delay(1), TypedResult[float])
+    assert_type(by_own_result.delay(account=1), TypedResult[float])
     assert_type(alone.delay().get(), None)
     assert_type(positional.delay(1, 0.5, 0.25, label="a").get(), list[str])
     assert_type(unbound.delay(1).get(), int)
@@ -115,6 +116,8 @@ class FakeTask:
     def retry(
         self,
         *,
+        args: tuple[object, ...] | None = None,
+        kwargs: dict[str, object] | None = None,
         exc: Exception | None = None,
         throw: bool = True,
         countdown: float | None = None,

@@ -1,3 +1,5 @@
+# A result that nobody waits for is as it should be here.
+# mypy: disable-error-code="unused-awaitable"
 """The background work of a shop: models, tasks, and the web side that sends them."""
 
 from __future__ import annotations
@@ -12,14 +14,20 @@ from typing import Literal, assert_type
 from uuid import UUID
 
 import redis.asyncio
-from celery.canvas import Signature
 from celery.result import AsyncResult
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tomskit.celery import AsyncTask, BoundTask, async_shared_task
+from tomskit.celery import (
+    AsyncTask,
+    BoundTask,
+    ImmutableSignature,
+    TypedResult,
+    TypedSignature,
+    async_shared_task,
+)
 from tomskit.redis.redis_pool import redis_client
 from tomskit.sqlalchemy.database import db
 
@@ -129,19 +137,19 @@ async def revenue(since: datetime, until: datetime | None = None) -> dict[str, D
 
 def in_a_web_view(order_id: UUID) -> str | None:
     placed = place_order.delay(order_id, "Ada", [Line("tea", 2)])
-    assert_type(placed, AsyncResult[Order])
+    assert_type(placed, TypedResult[Order])
     assert_type(placed.get(timeout=3), Order)
     assert_type(price.delay("tea", currency="USD").get(), Decimal)
-    assert_type(charge.delay(order_id, Decimal(3)), AsyncResult[str])
+    assert_type(charge.delay(order_id, Decimal(3)), TypedResult[str])
     assert_type(charge.delay(order_id, amount=Decimal(3)).get(), str)
-    assert_type(send_receipt.delay(order_id, 2, reply_to="a@b.c"), AsyncResult[None])
+    assert_type(send_receipt.delay(order_id, 2, reply_to="a@b.c"), TypedResult[None])
     assert_type(revenue.delay(datetime.now(UTC)).get(), dict[str, Decimal])
     return placed.id
 
 
 async def in_an_async_view(order_id: UUID) -> Decimal:
     charged = await charge.adelay(order_id, Decimal(3))
-    assert_type(charged, AsyncResult[str])
+    assert_type(charged, TypedResult[str])
     assert_type(await charge.func(order_id, Decimal(3)), str)
     both = await asyncio.gather(price.func("tea"), revenue.func(datetime.now(UTC)))
     assert_type(both, tuple[Decimal, dict[str, Decimal]])
@@ -154,10 +162,10 @@ async def in_an_async_view(order_id: UUID) -> Decimal:
 
 
 def later(order_id: UUID, when: datetime) -> Sequence[AsyncResult[str]]:
-    assert_type(charge.s(order_id, Decimal(3)), Signature[str])
-    assert_type(charge.si(order_id, amount=Decimal(3)), Signature[str])
+    assert_type(charge.s(order_id, Decimal(3)), TypedSignature[str])
+    assert_type(charge.si(order_id, amount=Decimal(3)), ImmutableSignature[str])
     one = charge.apply_async((order_id, Decimal(3)), eta=when, queue="night", priority=9)
-    assert_type(one, AsyncResult[str])
+    assert_type(one, TypedResult[str])
     other = charge.apply_async(kwargs={"order_id": order_id, "amount": 3}, countdown=1.5)
     return [one, other]
 

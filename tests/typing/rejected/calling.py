@@ -73,7 +73,7 @@ def options_of_a_call() -> None:
 
 def results() -> None:
     a: str = price.delay("tea").get()  # E: Decimal is not str
-    b: AsyncResult[str] = price.delay("tea")  # E: AsyncResult[Decimal]
+    b: AsyncResult[str] = price.delay("tea")  # E: TypedResult[Decimal]
     c: int = nothing.delay().get()  # E: None is not int
     d: bytes = optional.delay().get()  # E: a tuple or None is not bytes
     e: dict[str, float] = revenue.delay(datetime.now(UTC)).get()  # E: Decimal is not float

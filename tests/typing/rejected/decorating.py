@@ -97,6 +97,12 @@ async def keyword_self(*, self: BoundTask) -> int:
     return 1
 
 
+# Mypy alone minds that one of the notes could be called self; `self: BoundTask, /` helps.
+@async_shared_task(bind=True)  # E(not pyright, basedpyright, pyrefly, ty): self among keywords
+async def keywords(self: BoundTask, a: int, **notes: str) -> int:
+    return a
+
+
 @async_shared_task(bind=True)  # E: self is a task, not an app
 async def wrong_self(self: Celery, a: int) -> int:
     return a

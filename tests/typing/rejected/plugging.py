@@ -187,9 +187,9 @@ def configuring() -> None:
     AsyncCelery(config=DatabaseConfig())  # E: not a CeleryConfig
     AsyncCelery(database=RedisConfig())  # E: not a DatabaseConfig
     AsyncCelery(redis="redis://localhost")  # E: a URL
-    CeleryConfig(CELERY_BROKER_REDIS_PORT="x")  # E(not pyrefly, ty): str for int
+    CeleryConfig(CELERY_BROKER_REDIS_PORT="x")  # E: str for int
     CeleryConfig(CELERY_BROKER_REDIS_PORT=[6379])  # E: list for int
-    CeleryConfig(CELERY_BROKER_REDIS_PROT=6379)  # E(not pyrefly): misspelt
+    CeleryConfig(CELERY_BROKER_REDIS_PROT=6379)  # E: misspelt
     CeleryConfig(CELERY_RESULT_BACKEND_TYPE="mongodb")  # E: not one of the literals
     n: str = app.config.CELERY_BROKER_REDIS_PORT  # E: int is not str
     app.config.CELERY_BROKER_URL = "redis://"  # E: computed
