@@ -572,6 +572,14 @@ WIDENED: tuple[tuple[str, object, object, object], ...] = (
     ("a StrEnum as key", dict[str, int], {Word.YES: 1}, {"yes": 1}),
     ("a tuple for a Sequence", Sequence[int], (1, 2), [1, 2]),
     ("a tuple for a Sequence in a dict", dict[str, Sequence[str]], {"a": ("b",)}, {"a": ["b"]}),
+    ("a bool for an int in a union", int | str, True, 1),
+    ("an IntEnum for an int in a union", int | str, Level.LOW, 1),
+    ("an int for a float in a union", float | str, 1, 1.0),
+    ("a bool for an int in a list of a union", list[int | str], [True], [1]),
+    ("a tuple for a Sequence or None", Sequence[int] | None, (1,), [1]),
+    ("a tuple for a Sequence in a union", Sequence[int] | bytes, (1,), [1]),
+    ("it beside a list", tuple[Sequence[int], list[int]], ((1,), [1]), ([1], [1])),
+    ("a set for a Set in a union", AbstractSet[int] | str, {1}, frozenset([1])),
     ("a NamedTuple for a tuple", tuple[int, int], Pair(1, 2), (1, 2)),
     ("a set for a Set", AbstractSet[int], {1}, frozenset([1])),
     ("a frozenset for a Set", AbstractSet[int], frozenset([1]), frozenset([1])),
@@ -600,6 +608,44 @@ def test_what_a_type_checker_takes_for_it_arrives_as_the_annotation_says(
 
     assert make.received == [arrived]
     assert type(make.received[0]) is type(arrived)
+
+
+@dataclasses.dataclass
+class Sample:
+    word: str = "x"
+    count: int = 1
+    ratio: float = 0.5
+    either: int | str = 1
+
+
+@dataclasses.dataclass
+class Shelf:
+    items: Sequence[int] = ()
+    marks: AbstractSet[int] = frozenset()
+    names: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+
+
+@pytest.mark.parametrize(
+    ("value", "arrived"),
+    [
+        (Sample(word=Word.YES), Sample(word="yes")),
+        (Sample(count=True), Sample(count=1)),
+        (Sample(count=Level.LOW), Sample(count=1)),
+        (Sample(ratio=2), Sample(ratio=2.0)),
+        (Sample(either=True), Sample(either=1)),
+        (Shelf(items=(1, 2)), Shelf(items=[1, 2])),
+        (Shelf(items=[], marks={1}), Shelf(items=[], marks=frozenset([1]))),
+        (Shelf(items=[], names=OrderedDict[str, int](a=1)), Shelf(items=[], names={"a": 1})),
+    ],
+    ids=repr,
+)
+def test_a_part_that_a_type_checker_takes_for_it_arrives_as_the_field_says(
+    make: Maker, value: Sample | Shelf, arrived: Sample | Shelf
+) -> None:
+    make.taking(type(value)).delay(value).get()
+
+    # By text, which tells the types apart.
+    assert repr(make.received) == repr([arrived])
 
 
 def test_an_int_for_a_float_arrives_beside_a_field_of_any(make: Maker) -> None:
@@ -688,6 +734,14 @@ def test_a_set_of_frozen_dataclasses_in_a_model_arrives(make: Maker) -> None:
 class Point:
     x: int
     y: int
+
+
+def test_a_root_model_of_such_a_set_arrives(make: Maker) -> None:
+    root = cast("Callable[[object], object]", RootModel[set[Point]])
+
+    delay(make.taking(root), root({Point(1, 2)}))
+
+    assert make.received == [root({Point(1, 2)})]
 
 
 def test_a_recursive_dataclass_with_a_field_that_init_does_not_take_arrives(make: Maker) -> None:

@@ -131,6 +131,12 @@ class PartialSignature(Signature[R_co], Generic[In_contra, R_co]):
         @override
         def delay(self, upstream: In_contra, /) -> TypedResult[R_co]: ...
         @override
+        def apply_async(  # type: ignore[override]
+            self, args: tuple[In_contra], kwargs: None = None, **options: Unpack[CallOptions]
+        ) -> TypedResult[R_co]: ...
+        @override
+        def apply(self, args: tuple[In_contra], kwargs: None = None) -> TypedEagerResult[R_co]: ...  # type: ignore[override]
+        @override
         def set(self, immutable: None = None, **options: Unpack[CallOptions]) -> Self: ...  # type: ignore[override]
         @override
         def clone(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -190,7 +196,17 @@ class TypedGroup(Signature[object], Generic[R_co]):
             self, args: None = None, kwargs: None = None, **options: Unpack[CallOptions]
         ) -> TypedGroupResult[R_co]: ...
         @override
+        def apply(self, args: None = None, kwargs: None = None) -> TypedGroupResult[R_co]: ...  # type: ignore[override]
+        @override
         def set(self, immutable: bool | None = None, **options: Unpack[CallOptions]) -> Self: ...  # type: ignore[override]
+        @override
+        def clone(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+            self, args: None = None, kwargs: None = None, **options: Unpack[CallOptions]
+        ) -> Self: ...
+        @override
+        def on_error(self, errback: Signature[object]) -> Self: ...  # type: ignore[override]
+        @override
+        def link(self, callback: ImmutableSignature[object]) -> Signature[object]: ...  # type: ignore[override]
 
     else:
 
@@ -237,6 +253,20 @@ class PartialGroup(Signature[object], Generic[In_contra, R_co]):
 
         @override
         def delay(self, upstream: In_contra, /) -> TypedGroupResult[R_co]: ...  # type: ignore[override]
+        @override
+        def apply_async(  # type: ignore[override]
+            self, args: tuple[In_contra], kwargs: None = None, **options: Unpack[CallOptions]
+        ) -> TypedGroupResult[R_co]: ...
+        @override
+        def apply(self, args: tuple[In_contra], kwargs: None = None) -> TypedGroupResult[R_co]: ...  # type: ignore[override]
+        @override
+        def clone(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+            self, args: None = None, kwargs: None = None, **options: Unpack[CallOptions]
+        ) -> Self: ...
+        @override
+        def on_error(self, errback: Signature[object]) -> Self: ...  # type: ignore[override]
+        @override
+        def link(self, callback: ImmutableSignature[object]) -> Signature[object]: ...  # type: ignore[override]
         @override
         def set(self, immutable: None = None, **options: Unpack[CallOptions]) -> Self: ...  # type: ignore[override]
 
@@ -433,6 +463,8 @@ _CELERYS: Final = (canvas.group, canvas.chord, canvas._chain, Signature)
 
 Step: TypeAlias = PartialSignature[T, U] | ImmutableSignature[U]
 """What may follow a task that returns T."""
+GroupStep: TypeAlias = PartialGroup[T, U] | ImmutableGroup[U]
+"""The calls at the same time that may."""
 
 
 @overload
@@ -442,11 +474,30 @@ def group(signatures: Iterable[TypedSignature[T]], /) -> TypedGroup[T]: ...
 @overload
 def group(signatures: Iterable[PartialSignature[T, U]], /) -> PartialGroup[T, U]: ...
 @overload
-def group(a: ImmutableSignature[T1], /) -> ImmutableGroup[T1]: ...
-@overload
 def group(a: ImmutableSignature[T1], b: ImmutableSignature[T2], /) -> ImmutableGroup[T1 | T2]: ...
 @overload
-def group(a: TypedSignature[T1], /) -> TypedGroup[T1]: ...
+def group(
+    a: ImmutableSignature[T1], b: ImmutableSignature[T2], c: ImmutableSignature[T3], /
+) -> ImmutableGroup[T1 | T2 | T3]: ...
+@overload
+def group(
+    a: ImmutableSignature[T1],
+    b: ImmutableSignature[T2],
+    c: ImmutableSignature[T3],
+    d: ImmutableSignature[T4],
+    /,
+) -> ImmutableGroup[T1 | T2 | T3 | T4]: ...
+@overload
+def group(
+    a: ImmutableSignature[T1],
+    b: ImmutableSignature[T2],
+    c: ImmutableSignature[T3],
+    d: ImmutableSignature[T4],
+    e: ImmutableSignature[T5],
+    /,
+) -> ImmutableGroup[T1 | T2 | T3 | T4 | T5]: ...
+@overload
+def group(*signatures: ImmutableSignature[T]) -> ImmutableGroup[T]: ...
 @overload
 def group(a: TypedSignature[T1], b: TypedSignature[T2], /) -> TypedGroup[T1 | T2]: ...
 @overload
@@ -458,21 +509,38 @@ def group(
     a: TypedSignature[T1], b: TypedSignature[T2], c: TypedSignature[T3], d: TypedSignature[T4], /
 ) -> TypedGroup[T1 | T2 | T3 | T4]: ...
 @overload
-def group(*signatures: ImmutableSignature[T]) -> ImmutableGroup[T]: ...
+def group(
+    a: TypedSignature[T1],
+    b: TypedSignature[T2],
+    c: TypedSignature[T3],
+    d: TypedSignature[T4],
+    e: TypedSignature[T5],
+    /,
+) -> TypedGroup[T1 | T2 | T3 | T4 | T5]: ...
 @overload
 def group(*signatures: TypedSignature[T]) -> TypedGroup[T]: ...
 @overload
-def group(a: PartialSignature[T, T1], /) -> PartialGroup[T, T1]: ...
+def group(a: PartialSignature[T, T1], b: Step[T, T2], /) -> PartialGroup[T, T1 | T2]: ...
+@overload
+def group(a: ImmutableSignature[T1], b: PartialSignature[T, T2], /) -> PartialGroup[T, T1 | T2]: ...
 @overload
 def group(
-    a: PartialSignature[T, T1], b: PartialSignature[T, T2], /
-) -> PartialGroup[T, T1 | T2]: ...
-@overload
-def group(
-    a: PartialSignature[T, T1], b: PartialSignature[T, T2], c: PartialSignature[T, T3], /
+    a: PartialSignature[T, T1], b: Step[T, T2], c: Step[T, T3], /
 ) -> PartialGroup[T, T1 | T2 | T3]: ...
 @overload
-def group(*signatures: PartialSignature[T, U]) -> PartialGroup[T, U]: ...
+def group(
+    a: ImmutableSignature[T1], b: PartialSignature[T, T2], c: Step[T, T3], /
+) -> PartialGroup[T, T1 | T2 | T3]: ...
+@overload
+def group(
+    a: PartialSignature[T, T1], b: Step[T, T2], c: Step[T, T3], d: Step[T, T4], /
+) -> PartialGroup[T, T1 | T2 | T3 | T4]: ...
+@overload
+def group(
+    a: PartialSignature[T, T1], b: Step[T, T2], c: Step[T, T3], d: Step[T, T4], e: Step[T, T5], /
+) -> PartialGroup[T, T1 | T2 | T3 | T4 | T5]: ...
+@overload
+def group(first: PartialSignature[T, U], /, *rest: Step[T, U]) -> PartialGroup[T, U]: ...
 def group(
     *signatures: Signature[object] | Iterable[Signature[object]],
 ) -> _Any:
@@ -529,12 +597,32 @@ def chain(a: PartialSignature[T, T1], b: Step[T1, T2], /) -> PartialSignature[T,
 def chain(
     a: PartialSignature[T, T1], b: Step[T1, T2], c: Step[T2, T3], /
 ) -> PartialSignature[T, T3]: ...
+@overload
+def chain(first: TypedSignature[T], /, *rest: ImmutableSignature[T]) -> TypedSignature[T]: ...
+@overload
+def chain(a: TypedSignature[T1], b: GroupStep[T1, T2], /) -> TypedGroup[T2]: ...
+@overload
+def chain(
+    a: TypedSignature[T1], b: GroupStep[T1, T2], c: Step[list[T2], T3], /
+) -> TypedSignature[T3]: ...
+@overload
+def chain(a: TypedSignature[T1], b: Step[T1, T2], c: GroupStep[T2, T3], /) -> TypedGroup[T3]: ...
+@overload
+def chain(
+    a: TypedSignature[T1], b: Step[T1, T2], c: GroupStep[T2, T3], d: Step[list[T3], T4], /
+) -> TypedSignature[T4]: ...
+@overload
+def chain(a: TypedGroup[T1], b: Step[list[T1], T2], /) -> TypedSignature[T2]: ...
+@overload
+def chain(a: TypedGroup[T1], b: Step[list[T1], T2], c: Step[T2, T3], /) -> TypedSignature[T3]: ...
 def chain(*signatures: Signature[object]) -> _Any:
     """Tasks one after the other, as ``a | b | c``: each gets the result of the one before it.
 
     Args:
         *signatures: Two to six. Of more, chain the chains with ``|``.
     """
+    if not signatures:
+        raise TypeError("A chain has at least one signature.")
     combined: _Any = signatures[0]
     for signature in signatures[1:]:
         combined |= signature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 from celery import states
@@ -99,7 +99,22 @@ class TypedResult(AsyncResult[R_co]):
             cast("_WithParents", self)._maybe_reraise_parent_error()
         return self.ready()
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+
+        @property
+        @override
+        def info(self) -> object: ...
+        @property
+        @override
+        def args(self) -> tuple[object, ...] | None: ...
+        @property
+        @override
+        def kwargs(self) -> Mapping[str, object] | None: ...
+        @property
+        @override
+        def children(self) -> list[ResultBase] | None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    else:
 
         def _set_cache(self, d):
             # Every reader comes by here: get(), ready(), result, and the join of a group.
@@ -164,6 +179,30 @@ class TypedGroupResult(GroupResult, Generic[R_co]):
             on_message: Callable[..., object] | None = None,
             disable_sync_subtasks: bool = True,
             on_interval: Callable[..., object] | None = None,
+        ) -> list[R_co]: ...
+        @override
+        def join(
+            self,
+            timeout: float | None = None,
+            propagate: bool = True,
+            interval: float = 0.5,
+            callback: Callable[[str, R_co], object] | None = None,
+            no_ack: bool = True,
+            on_message: Callable[..., object] | None = None,
+            disable_sync_subtasks: bool = True,
+            on_interval: Callable[..., object] | None = None,
+        ) -> list[R_co]: ...
+        @override
+        def join_native(
+            self,
+            timeout: float | None = None,
+            propagate: bool = True,
+            interval: float = 0.5,
+            callback: Callable[[str, R_co], object] | None = None,
+            no_ack: bool = True,
+            on_message: Callable[..., object] | None = None,
+            on_interval: Callable[..., object] | None = None,
+            disable_sync_subtasks: bool = True,
         ) -> list[R_co]: ...
 
     else:

@@ -292,7 +292,7 @@ def _is_like(sent: object, arrived: object, tolerance: Tolerance) -> bool:
 def _are_alike_scalars(sent: object, arrived: object, tolerance: Tolerance) -> bool:
     if isinstance(sent, int) and isinstance(arrived, float):
         # Nothing but the annotation makes it one. Not every large int is a float.
-        return (sent.__class__ is int or tolerance.scalars) and sent == arrived
+        return (sent.__class__ is int or tolerance.scalars) and _equal(sent, arrived, EXACT)
     return (
         tolerance.scalars and isinstance(sent, type(arrived)) and _equal(sent, arrived, tolerance)
     )
