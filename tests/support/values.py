@@ -516,6 +516,7 @@ PRICE: Final = Decimal("1.10")
 LINES: Final = [Line(item="tea", price=PRICE), Line(item="ü☂", price=PRICE, colour=Colour.BLUE)]
 ORDER: Final = Order(id=ID, placedAt=NOON, lines=LINES, due=DAY, attachment=BINARY)
 SMALL_ORDER: Final = Order(id=OTHER_ID, placedAt=NAIVE, due=MIDNIGHT)
+PLAIN_ORDER: Final = Order(id=OTHER_ID, placedAt=NAIVE, due=DAY)
 HOME: Final = Address("Elm St.", DAY, {ID, OTHER_ID})
 
 CASES: Final[Sequence[Case[Any]]] = (
@@ -567,12 +568,12 @@ CASES: Final[Sequence[Case[Any]]] = (
     _case(echo_typed_dict, Span(start=NOON), Span(start=NOON, end=DAY)),
     _case(echo_dataclass, Person("Ada", HOME, [HOME, Address("Oak St.", DAY)], born=DAY)),
     _case(echo_dataclass_with_slots, Version((1, 2), DAY)),
-    _case(echo_model, ORDER, SMALL_ORDER),
+    _case(echo_model, ORDER, SMALL_ORDER, PLAIN_ORDER),
     _case(echo_recursive_model, Node(day=DAY, children=[Node(day=date.max)])),
     _case(
         echo_generic_model,
         Response[Order](data=ORDER, took=timedelta(seconds=1.5)),
-        Response[Order](data=SMALL_ORDER),
+        Response[Order](data=PLAIN_ORDER),
     ),
     _case(echo_generic_model_of_scalars, Response[set[UUID]](data={ID, OTHER_ID})),
     _case(echo_list_of_models, [ORDER, SMALL_ORDER], []),
