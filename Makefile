@@ -77,7 +77,7 @@ contracts: $(VENV)/.dev ## which module may import which (import-linter)
 
 unit: $(VENV)/.dev ## unit tests and what editors show, no servers
 	$(call say,unit tests and editor tests)
-	@$(BIN)/$(RUN) $(PYTEST) tests/unit tests/editor
+	@$(BIN)/$(RUN) $(PYTEST) tests/unit tests/editor --numprocesses $(PROCESSES)
 
 integration: $(VENV)/.dev servers ## integration tests on real servers and workers
 	$(call say,integration tests)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -14,6 +16,7 @@ from uuid import uuid4
 import celery
 import pytest
 from celery import Signature, signature, states
+from celery.exceptions import ChordError
 from celery.signals import before_task_publish
 
 from tests.integration import typed_service
@@ -38,11 +41,12 @@ from tests.support.values import (
     Person,
     Response,
     described,
+    echo_any,
     echo_datetime,
     echo_model,
 )
 from tests.support.workers import Pool
-from tomskit.celery import AsyncCelery, TypedResult, chain, chord, group
+from tomskit.celery import AsyncCelery, TypedGroupResult, TypedResult, chain, chord, group
 from tomskit.errors import TaskArgumentsError, TaskResultError
 
 T = TypeVar("T")
@@ -85,6 +89,9 @@ some_workers = pytest.mark.parametrize(
     ids="-".join,
     indirect=True,
     scope="module",
+)
+one_worker = pytest.mark.parametrize(
+    "served", [WORKERS[-1]], ids="-".join, indirect=True, scope="module"
 )
 some_annotations = pytest.mark.parametrize("case", SOME, ids=[case.name for case in SOME])
 
@@ -466,14 +473,14 @@ def test_callback_gets_the_result_and_arguments_of_its_own(service: Deployment) 
 
 
 def test_error_callback_is_called_with_request_error_and_traceback(service: Deployment) -> None:
-    callback = typed_service.on_failure.signature()
+    callback = typed_service.on_failure.s()
 
     sent = typed_service.refuse.s(ORDER).set(link_error=callback).delay()
 
     with pytest.raises(ValueError, match=str(ID)):
         got(sent)
     eventually(lambda: service.key(f"failure-{sent.id}") is not None)
-    assert service.key(f"failure-{sent.id}") == f"{sent.id}: ValueError({ID!r}), True"
+    assert service.key(f"failure-{sent.id}") == f"ValueError({ID!r}), True"
 
 
 def test_error_callback_with_one_parameter_gets_the_id(service: Deployment) -> None:
@@ -488,7 +495,7 @@ def test_error_callback_with_one_parameter_gets_the_id(service: Deployment) -> N
 
 
 def test_error_callback_of_a_chain_is_called_for_the_step_that_fails(service: Deployment) -> None:
-    callback = typed_service.on_failure.signature()
+    callback = typed_service.on_failure.s()
     steps = chain(typed_service.place.s(DAY, PRICE), typed_service.refuse.p())
 
     sent = steps.on_error(callback).delay()
@@ -496,6 +503,64 @@ def test_error_callback_of_a_chain_is_called_for_the_step_that_fails(service: De
     with pytest.raises(ValueError, match=str(ID)):
         got(sent)
     eventually(lambda: service.key(f"failure-{sent.id}") is not None)
+
+
+def test_error_callback_of_a_chord_is_called_when_its_header_fails(service: Deployment) -> None:
+    callback = typed_service.on_failure.s()
+    header = [typed_service.place.s(DAY, PRICE), typed_service.refuse.s(ORDER)]
+
+    sent = chord(header, typed_service.total.p().on_error(callback)).delay()
+
+    with pytest.raises(ChordError, match=str(ID)):
+        got(sent)
+    eventually(lambda: service.key(f"failure-{sent.id}") is not None)
+    assert str(service.key(f"failure-{sent.id}")).startswith("ChordError(")
+
+
+# -- results that Celery has no message of
+
+
+@contextmanager
+def stored_unseen(service: Deployment, value: object) -> Generator[str]:
+    """The id of a result that is stored once somebody waits for it, without a message.
+
+    So it is for a client whose subscription reaches Redis after the message, and whose look at the
+    result reaches it before.
+    """
+    example = echo_any.delay(value)
+    got(example)
+    key, task_id = f"celery-task-meta-{example.id}", str(uuid4())
+    with service.redis.client(service.redis_db.result_db) as redis, ThreadPoolExecutor(1) as waiter:
+
+        def store() -> None:
+            eventually(lambda: redis.pubsub_numsub(key.replace(example.id, task_id))[0][1] == 1)
+            # What the client does next is to look, and it does not find it.
+            time.sleep(0.2)
+            text = str(redis.get(key)).replace(example.id, task_id)
+            redis.set(key.replace(example.id, task_id), text, ex=60)
+
+        storing = waiter.submit(store)
+        yield task_id
+        storing.result()
+
+
+@one_worker
+def test_result_is_found_whose_message_was_missed(service: Deployment) -> None:
+    with stored_unseen(service, ID) as task_id:
+        result = echo_any.AsyncResult(task_id).get(timeout=5)
+
+    assert described(result) == described(ID)
+
+
+@one_worker
+def test_result_of_a_group_is_found_whose_message_was_missed(service: Deployment) -> None:
+    seen = echo_any.delay(NOON)
+
+    with stored_unseen(service, ID) as task_id:
+        results = TypedGroupResult[object](str(uuid4()), [seen, echo_any.AsyncResult(task_id)])
+        values = results.get(timeout=5)
+
+    assert described(values) == described([NOON, ID])
 
 
 # -- what does not fit

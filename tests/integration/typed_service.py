@@ -228,9 +228,10 @@ async def give_wrong_result(key: str) -> date:
 
 
 @async_shared_task
-async def on_failure(request: TaskRequest, exc: Exception, traceback: str) -> None:
+async def on_failure(request: TaskRequest, exc: Exception, traceback: str | None) -> None:
     """A callback of the kind that is called where the task has failed."""
-    text = f"{request.id}: {exc!r}, {'Traceback' in traceback}"
+    # For a chord whose header has failed, Celery has no traceback.
+    text = f"{exc!r}, {traceback is not None and 'Traceback' in traceback}"
     await redis_client.set(f"failure-{request.id}", text, ex=60)
 
 

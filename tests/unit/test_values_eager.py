@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-from uuid import uuid4
+import enum
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Literal, TypeVar, cast
+from uuid import UUID, uuid4
 
 import pytest
+from celery.result import AsyncResult
 
-from tests.support.values import CASES, Case, described
-from tomskit.celery import AsyncCelery, chain, chord, group
+from tests.support.values import (
+    CASES,
+    DAY,
+    ID,
+    NAIVE,
+    ORDER,
+    OTHER_ID,
+    Case,
+    Order,
+    described,
+    echo_date,
+)
+from tomskit.celery import AsyncCelery, BoundTask, async_shared_task, chain, chord, group
 
 T = TypeVar("T")
 
@@ -62,3 +77,69 @@ def test_value_reaches_a_callback(app: AsyncCelery, case: Case[T]) -> None:
 
     results = [case.echo.AsyncResult(task_id).get() for task_id in ids]
     assert described(results) == described(case.arriving)
+
+
+@async_shared_task(bind=True)
+async def retry_with_args(self: BoundTask, at: datetime, ids: set[UUID]) -> list[str]:
+    if self.request.retries == 0:
+        raise self.retry(args=(at + timedelta(days=1), ids | {OTHER_ID}), countdown=0)
+    return [described(at), described(ids)]
+
+
+def test_retry_gets_its_new_arguments(app: AsyncCelery) -> None:
+    results = retry_with_args.delay(NAIVE, {ID}).get()
+
+    assert results == [described(NAIVE + timedelta(days=1)), described({ID, OTHER_ID})]
+
+
+@async_shared_task(bind=True, autoretry_for=(ConnectionError,), default_retry_delay=0)
+async def autoretry(self: BoundTask, orders: dict[UUID, Order]) -> str:
+    if self.request.retries == 0:
+        raise ConnectionError
+    return described(orders)
+
+
+def test_automatic_retry_gets_the_same_arguments(app: AsyncCelery) -> None:
+    assert autoretry.delay({ID: ORDER}).get() == described({ID: ORDER})
+
+
+@pytest.mark.parametrize("way", [echo_date.apply_async, echo_date.apply])
+def test_positional_arguments_may_be_a_list_as_in_celery(
+    app: AsyncCelery, way: Callable[..., object]
+) -> None:
+    send = cast("Callable[[list[object]], AsyncResult[object]]", way)
+
+    assert described(send([DAY]).get()) == described(DAY)
+
+
+class Weekday(enum.Enum):
+    MONDAY = 1
+
+
+@async_shared_task
+async def by_weekday(value: dict[Weekday, str]) -> dict[Weekday, str]:
+    return value
+
+
+def test_enum_of_numbers_comes_back_as_the_key_of_a_dict(app: AsyncCelery) -> None:
+    result = by_weekday.delay({Weekday.MONDAY: "tea"}).get()
+
+    assert described(result) == described({Weekday.MONDAY: "tea"})
+
+
+@async_shared_task
+async def by_number(value: dict[Literal[1, 2], str]) -> dict[Literal[1, 2], str]:
+    return value
+
+
+def test_literal_number_comes_back_as_the_key_of_a_dict(app: AsyncCelery) -> None:
+    assert described(by_number.delay({1: "tea"}).get()) == described({1: "tea"})
+
+
+@async_shared_task
+async def complex_of(value: complex) -> complex:
+    return value
+
+
+def test_int_may_stand_for_a_complex_as_for_a_type_checker(app: AsyncCelery) -> None:
+    assert described(complex_of.delay(1).get()) == described(1 + 0j)

@@ -17,10 +17,10 @@ from pathlib import PurePath
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-__all__ = ("EXACT", "LIKE", "SAME_CONTAINERS", "SAME_KIND", "Tolerance", "arrives_as", "to_wire")
+__all__ = ("EXACT", "SAME_CONTAINERS", "SAME_KIND", "Tolerance", "arrives_as", "to_wire")
 
 
 def to_wire(value: object) -> object:
@@ -90,7 +90,8 @@ def _model(value: BaseModel) -> object:
         )
     except TypeError:
         # It makes dicts of models and dataclasses in sets, too, and these are not hashable.
-        plain = {**_attributes(value), **(value.__pydantic_extra__ or {})}
+        whole = {**_attributes(value), **(value.__pydantic_extra__ or {})}
+        plain = whole["root"] if isinstance(value, RootModel) else whole
     return to_wire(plain)
 
 
@@ -187,7 +188,6 @@ class Tolerance(NamedTuple):
 
 EXACT: Final = Tolerance(containers=False, scalars=False)
 SAME_CONTAINERS: Final = Tolerance(containers=False, scalars=True)
-LIKE: Final = Tolerance(containers=True, scalars=False)
 SAME_KIND: Final = Tolerance(containers=True, scalars=True, values=True)
 
 
