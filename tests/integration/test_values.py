@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from itertools import product
-from typing import Final, TypeVar, cast
+from typing import Final, Protocol, TypeVar, cast
 from uuid import uuid4
 
 import celery
 import pytest
 from celery import Signature, signature, states
-from celery.exceptions import ChordError
 from celery.signals import before_task_publish
 
 from tests.integration import typed_service
@@ -473,7 +472,7 @@ def test_callback_gets_the_result_and_arguments_of_its_own(service: Deployment) 
 
 
 def test_error_callback_is_called_with_request_error_and_traceback(service: Deployment) -> None:
-    callback = typed_service.on_failure.s()
+    callback = typed_service.on_failure.signature()
 
     sent = typed_service.refuse.s(ORDER).set(link_error=callback).delay()
 
@@ -495,7 +494,7 @@ def test_error_callback_with_one_parameter_gets_the_id(service: Deployment) -> N
 
 
 def test_error_callback_of_a_chain_is_called_for_the_step_that_fails(service: Deployment) -> None:
-    callback = typed_service.on_failure.s()
+    callback = typed_service.on_failure.signature()
     steps = chain(typed_service.place.s(DAY, PRICE), typed_service.refuse.p())
 
     sent = steps.on_error(callback).delay()
@@ -506,15 +505,15 @@ def test_error_callback_of_a_chain_is_called_for_the_step_that_fails(service: De
 
 
 def test_error_callback_of_a_chord_is_called_when_its_header_fails(service: Deployment) -> None:
-    callback = typed_service.on_failure.s()
+    callback = typed_service.on_failure.signature()
     header = [typed_service.place.s(DAY, PRICE), typed_service.refuse.s(ORDER)]
 
     sent = chord(header, typed_service.total.p().on_error(callback)).delay()
 
-    with pytest.raises(ChordError, match=str(ID)):
+    with pytest.raises(ValueError, match=str(ID)):
         got(sent)
     eventually(lambda: service.key(f"failure-{sent.id}") is not None)
-    assert str(service.key(f"failure-{sent.id}")).startswith("ChordError(")
+    assert str(ID) in str(service.key(f"failure-{sent.id}"))
 
 
 # -- results that Celery has no message of
@@ -533,15 +532,21 @@ def stored_unseen(service: Deployment, value: object) -> Generator[str]:
     with service.redis.client(service.redis_db.result_db) as redis, ThreadPoolExecutor(1) as waiter:
 
         def store() -> None:
-            eventually(lambda: redis.pubsub_numsub(key.replace(example.id, task_id))[0][1] == 1)
+            channel = key.replace(example.id, task_id)
+            eventually(lambda: cast("_Channels", redis).pubsub_numsub(channel)[0][1] == 1)
             # What the client does next is to look, and it does not find it.
             time.sleep(0.2)
-            text = str(redis.get(key)).replace(example.id, task_id)
-            redis.set(key.replace(example.id, task_id), text, ex=60)
+            redis.set(channel, str(redis.get(key)).replace(example.id, task_id), ex=60)
 
         storing = waiter.submit(store)
         yield task_id
         storing.result()
+
+
+class _Channels(Protocol):
+    """What redis-py leaves partly without types."""
+
+    def pubsub_numsub(self, channel: str, /) -> list[tuple[object, int]]: ...
 
 
 @one_worker
