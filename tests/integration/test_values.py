@@ -552,7 +552,7 @@ class _Channels(Protocol):
 @one_worker
 def test_result_is_found_whose_message_was_missed(service: Deployment) -> None:
     with stored_unseen(service, ID) as task_id:
-        result = echo_any.AsyncResult(task_id).get(timeout=5)
+        result = echo_any.AsyncResult(task_id).get(timeout=3)
 
     assert described(result) == described(ID)
 
@@ -563,7 +563,7 @@ def test_result_of_a_group_is_found_whose_message_was_missed(service: Deployment
 
     with stored_unseen(service, ID) as task_id:
         results = TypedGroupResult[object](str(uuid4()), [seen, echo_any.AsyncResult(task_id)])
-        values = results.get(timeout=5)
+        values = results.get(timeout=3)
 
     assert described(values) == described([NOON, ID])
 
@@ -626,31 +626,31 @@ def test_result_that_does_not_fit_calls_no_callback(service: Deployment) -> None
 @pytest.mark.usefixtures("_database")
 @some_annotations
 def test_value_comes_back_from_a_database(case: Case[T]) -> None:
-    sent = [case.echo.delay(value) for value in case.sent]
+    sent = [case.echo.delay(value) for value in case.sent[:2]]
 
     results = [got(result) for result in sent]
 
-    assert described(results) == described(case.arriving)
+    assert described(results) == described(case.arriving[:2])
 
 
 @pytest.mark.usefixtures("_database")
 @some_annotations
 def test_value_is_awaited_from_a_database(case: Case[T]) -> None:
-    sent = [case.echo.delay(value) for value in case.sent]
+    sent = [case.echo.delay(value) for value in case.sent[:2]]
 
     results = [asyncio.run(result.aget(timeout=TIMEOUT, interval=0.01)) for result in sent]
 
-    assert described(results) == described(case.arriving)
+    assert described(results) == described(case.arriving[:2])
 
 
 @pytest.mark.usefixtures("_database")
 @some_annotations
 def test_value_is_read_from_a_database_by_the_id_of_its_task(case: Case[T]) -> None:
-    ids = [case.echo.delay(value).id for value in case.sent]
+    ids = [case.echo.delay(value).id for value in case.sent[:2]]
 
     results = [got(case.echo.AsyncResult(task_id)) for task_id in ids]
 
-    assert described(results) == described(case.arriving)
+    assert described(results) == described(case.arriving[:2])
 
 
 @pytest.mark.usefixtures("_database")

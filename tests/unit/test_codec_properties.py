@@ -290,6 +290,12 @@ def test_what_does_not_fit_is_refused_or_arrives_equal(case: tuple[object, objec
         assert alike(value, arrived)
 
 
+def kind_of(value: object) -> object:
+    """The class of a value, of a generic model without its arguments."""
+    generic = getattr(value, "__pydantic_generic_metadata__", {"origin": None})["origin"]
+    return generic or type(value)
+
+
 def alike(one: object, other: object) -> bool:
     """Equal, as a tuple or deque for a Sequence is to the list that arrives."""
     if are(Mapping, one, other):
@@ -298,7 +304,8 @@ def alike(one: object, other: object) -> bool:
         one, other = list(cast("Sequence[object]", one)), cast("list[object]", other)
     if one == other:
         return True
-    if not are((list, tuple), one, other) and not (type(one) is type(other) and is_composite(one)):
+    is_composed = is_composite(one) and kind_of(one) is kind_of(other)
+    if not are((list, tuple), one, other) and not is_composed:
         return same(one, other)
     parts, others = parts_of(one), parts_of(other)
     if is_a((dict, set, frozenset), one):

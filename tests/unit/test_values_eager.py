@@ -121,19 +121,9 @@ async def by_weekday(value: dict[Weekday, str]) -> dict[Weekday, str]:
     return value
 
 
-def test_enum_of_numbers_comes_back_as_the_key_of_a_dict(app: AsyncCelery) -> None:
-    result = by_weekday.delay({Weekday.MONDAY: "tea"}).get()
-
-    assert described(result) == described({Weekday.MONDAY: "tea"})
-
-
 @async_shared_task
 async def by_number(value: dict[Literal[1, 2], str]) -> dict[Literal[1, 2], str]:
     return value
-
-
-def test_literal_number_comes_back_as_the_key_of_a_dict(app: AsyncCelery) -> None:
-    assert described(by_number.delay({1: "tea"}).get()) == described({1: "tea"})
 
 
 @async_shared_task

@@ -365,28 +365,31 @@ class _Parameters:
         self, args: tuple[object, ...], kwargs: dict[str, object], validator: SchemaValidator
     ) -> Arguments:
         refusal = None
+        refused: list[_Slot | None] = []
         try:
             strict: Arguments = validator.validate_python(
                 ArgsKwargs(args, kwargs), strict=True, by_alias=True, by_name=True
             )
         except ValidationError as exc:
             strict, refusal = (args, kwargs), exc
+            refused = [self._slot(one["loc"][0]) for one in exc.errors() if one["loc"]]
         wire = self.to_wire(args, kwargs)
         try:
             arrived: Arguments = _validate(validator, ArgsKwargs(*wire))
         except ValidationError as exc:
             raise self._error(refusal or exc) from None
         differences = [
-            slot.difference(sent, received)
+            (slot, slot.difference(sent, received))
             for slot, sent, expected, received in self._beside((args, kwargs), strict, arrived)
             # The first half is what most are: without the call.
             if not (refusal is None and slot.equal_is_same and sent == received)
-            and not slot.arrives(sent, expected, received, refused=refusal is not None)
+            and not slot.arrives(sent, expected, received, refused=slot in refused)
         ]
         if differences:
-            if refusal is not None:
+            if refusal is not None and all(slot in refused for slot, _ in differences):
                 raise self._error(refusal)
-            raise TaskArgumentsError(f"{self._name}: {'; '.join(differences)}")
+            texts = "; ".join(text for _, text in differences)
+            raise TaskArgumentsError(f"{self._name}: {texts}")
         return wire
 
     def check_follower(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:

@@ -550,11 +550,13 @@ class _TaskProxy(_Proxy):
         # which has them in wire form, calls them on the task in its registry.
         def apply_async(self, args=None, kwargs=None, *rest, **options):
             task = self._get_current_object()
-            return task._publish(*task._checked(args or (), kwargs or {}), *rest, **options)
+            wire = task._checked(tuple(args or ()), dict(kwargs or {}))
+            return task._publish(*wire, *rest, **options)
 
         def apply(self, args=None, kwargs=None, *rest, **options):
             task = self._get_current_object()
-            return task._run_here(*task._checked(args or (), kwargs or {}), *rest, **options)
+            wire = task._checked(tuple(args or ()), dict(kwargs or {}))
+            return task._run_here(*wire, *rest, **options)
 
         @property
         def __class__(self):

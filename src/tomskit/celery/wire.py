@@ -290,6 +290,8 @@ def _is_like(sent: object, arrived: object, tolerance: Tolerance) -> bool:
 
 
 def _are_alike_scalars(sent: object, arrived: object, tolerance: Tolerance) -> bool:
+    if isinstance(arrived, complex):
+        return isinstance(sent, (int, float)) and _equal(sent, arrived, EXACT)
     if isinstance(sent, int) and isinstance(arrived, float):
         # Nothing but the annotation makes it one. Not every large int is a float.
         return (sent.__class__ is int or tolerance.scalars) and _equal(sent, arrived, EXACT)
@@ -324,9 +326,13 @@ def _attributes(value: object) -> Mapping[str, object]:
         # Not what a cached_property has put beside the fields.
         kept, fields = value.__dict__, type(value).__pydantic_fields__
         return kept if kept.keys() == fields.keys() else {name: kept.get(name) for name in fields}
+    config: Mapping[str, object] = getattr(type(value), "__pydantic_config__", None) or {}
+    if config.get("extra") == "allow":
+        # What is no field is not sent, and has to be missed.
+        return cast("dict[str, object]", value.__dict__)
     # A field that __init__ does not take may be in the class only.
     names = (field.name for field in dataclasses.fields(cast("_Dataclass", value)))
     return {name: cast("object", getattr(value, name, None)) for name in names}
 
 
-_SCALARS: Final = (str, int, float, bytes, date, time, Decimal, UUID)
+_SCALARS: Final = (str, int, float, complex, bytes, date, time, Decimal, UUID)
