@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from itertools import product
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, TypeVar, cast
 from uuid import uuid4
 
 import celery
@@ -40,12 +38,11 @@ from tests.support.values import (
     Person,
     Response,
     described,
-    echo_any,
     echo_datetime,
     echo_model,
 )
 from tests.support.workers import Pool
-from tomskit.celery import AsyncCelery, TypedGroupResult, TypedResult, chain, chord, group
+from tomskit.celery import AsyncCelery, TypedResult, chain, chord, group
 from tomskit.errors import TaskArgumentsError, TaskResultError
 
 T = TypeVar("T")
@@ -514,58 +511,6 @@ def test_error_callback_of_a_chord_is_called_when_its_header_fails(service: Depl
         got(sent)
     eventually(lambda: service.key(f"failure-{sent.id}") is not None)
     assert str(ID) in str(service.key(f"failure-{sent.id}"))
-
-
-# -- results that Celery has no message of
-
-
-@contextmanager
-def stored_unseen(service: Deployment, value: object) -> Generator[str]:
-    """The id of a result that is stored once somebody waits for it, without a message.
-
-    So it is for a client whose subscription reaches Redis after the message, and whose look at the
-    result reaches it before.
-    """
-    example = echo_any.delay(value)
-    got(example)
-    key, task_id = f"celery-task-meta-{example.id}", str(uuid4())
-    with service.redis.client(service.redis_db.result_db) as redis, ThreadPoolExecutor(1) as waiter:
-
-        def store() -> None:
-            channel = key.replace(example.id, task_id)
-            eventually(lambda: cast("_Channels", redis).pubsub_numsub(channel)[0][1] == 1)
-            # What the client does next is to look, and it does not find it.
-            time.sleep(0.2)
-            redis.set(channel, str(redis.get(key)).replace(example.id, task_id), ex=60)
-
-        storing = waiter.submit(store)
-        yield task_id
-        storing.result()
-
-
-class _Channels(Protocol):
-    """What redis-py leaves partly without types."""
-
-    def pubsub_numsub(self, channel: str, /) -> list[tuple[object, int]]: ...
-
-
-@one_worker
-def test_result_is_found_whose_message_was_missed(service: Deployment) -> None:
-    with stored_unseen(service, ID) as task_id:
-        result = echo_any.AsyncResult(task_id).get(timeout=3)
-
-    assert described(result) == described(ID)
-
-
-@one_worker
-def test_result_of_a_group_is_found_whose_message_was_missed(service: Deployment) -> None:
-    seen = echo_any.delay(NOON)
-
-    with stored_unseen(service, ID) as task_id:
-        results = TypedGroupResult[object](str(uuid4()), [seen, echo_any.AsyncResult(task_id)])
-        values = results.get(timeout=3)
-
-    assert described(values) == described([NOON, ID])
 
 
 # -- what does not fit

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -110,20 +109,6 @@ def test_positional_arguments_may_be_a_list_as_in_celery(
     send = cast("Callable[[list[object]], AsyncResult[object]]", way)
 
     assert described(send([DAY]).get()) == described(DAY)
-
-
-class Weekday(enum.Enum):
-    MONDAY = 1
-
-
-@async_shared_task
-async def by_weekday(value: dict[Weekday, str]) -> dict[Weekday, str]:
-    return value
-
-
-@async_shared_task
-async def by_number(value: dict[Literal[1, 2], str]) -> dict[Literal[1, 2], str]:
-    return value
 
 
 @async_shared_task
