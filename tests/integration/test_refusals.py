@@ -52,7 +52,7 @@ def test_annotations_that_cannot_work_are_refused(deployment: Deployment, pool: 
 
     assert f"{module}.charge has an annotation that cannot be resolved" in text
     assert "name 'Decimal' is not defined" in text
-    assert "parameter password has a secret" in text
+    assert "parameter password has a SecretStr" in text
     assert f"{module}.connect cannot be used" in text
     assert "its result" in text
     assert "Traceback" not in text
