@@ -25,7 +25,16 @@ from tomskit.resources import Resources
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
 
-__all__ = ("CLEANUP_SECONDS", "Execution", "Limits", "as_task")
+__all__ = (
+    "CLEANUP_SECONDS",
+    "Execution",
+    "Interruption",
+    "Limits",
+    "SoftTimeLimit",
+    "Steered",
+    "as_celery_error",
+    "as_task",
+)
 
 R = TypeVar("R")
 
@@ -61,7 +70,7 @@ class Limits(NamedTuple):
     hard: float | None
 
 
-class _SoftTimeLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
+class SoftTimeLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
     """The soft limit as it is raised at an await.
 
     It is a cancellation as well, so that ``TaskGroup``, ``asyncio.timeout`` and every library that
@@ -74,19 +83,33 @@ class _SoftTimeLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
 
 
 # Result backends store an exception's class by these two, and look it up by them.
-_SoftTimeLimit.__qualname__ = _SoftTimeLimit.__name__ = SoftTimeLimitExceeded.__name__
-_SoftTimeLimit.__module__ = SoftTimeLimitExceeded.__module__
+SoftTimeLimit.__qualname__ = SoftTimeLimit.__name__ = SoftTimeLimitExceeded.__name__
+SoftTimeLimit.__module__ = SoftTimeLimitExceeded.__module__
 
 
-class _Steered(Awaitable[R]):
+class Interruption:
+    """What interrupts a coroutine; shared by the coroutines that run within each other.
+
+    Attributes:
+        pending: What the next cancellation is to be, at the await where it arrives.
+        given_up: The coroutine is not run any further, whatever it does.
+    """
+
+    __slots__ = ("given_up", "pending")
+
+    def __init__(self) -> None:
+        self.pending: BaseException | None = None
+        self.given_up = False
+
+
+class Steered(Awaitable[R]):
     """Awaits a coroutine and can raise something else than the cancellation at its await."""
 
-    __slots__ = ("_coro", "_given_up", "done", "pending")
+    __slots__ = ("_coro", "_interruption", "done")
 
-    def __init__(self, coro: Coroutine[object, Never, R]) -> None:
+    def __init__(self, coro: Coroutine[object, Never, R], interruption: Interruption) -> None:
         self._coro = cast("Coroutine[object, object, R]", coro)
-        self._given_up = False
-        self.pending: BaseException | None = None
+        self._interruption = interruption
         self.done = False
 
     @override
@@ -98,7 +121,7 @@ class _Steered(Awaitable[R]):
         return self
 
     def __next__(self) -> object:
-        if self._given_up:
+        if self._interruption.given_up:
             raise asyncio.CancelledError
         try:
             return self._coro.send(None)
@@ -107,13 +130,16 @@ class _Steered(Awaitable[R]):
             raise
 
     def send(self, value: object) -> object:  # noqa: ARG002 (a task sends nothing but None)
+        """Go on after an await."""
         return self.__next__()
 
     def throw(self, exc: BaseException, *_: object) -> object:
-        if self._given_up:
+        """Raise `exc` at the await, or what the interruption has in place of a cancellation."""
+        interruption = self._interruption
+        if interruption.given_up:
             raise exc
-        if self.pending is not None and isinstance(exc, asyncio.CancelledError):
-            exc, self.pending = self.pending, None
+        if interruption.pending is not None and isinstance(exc, asyncio.CancelledError):
+            exc, interruption.pending = interruption.pending, None
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
@@ -124,15 +150,32 @@ class _Steered(Awaitable[R]):
             raise
 
     def close(self) -> None:
+        """Close the coroutine; does nothing to one that has ended."""
         self._coro.close()
 
     def give_up(self) -> None:
-        self._given_up = True
+        """Run it no further, whatever it does."""
+        self._interruption.given_up = True
         self.done = True
         try:
             self._coro.close()
-        except RuntimeError:
+        except (RuntimeError, ValueError):
+            # ValueError: it runs just now, in a call that waits without an await.
             logger.warning("%r awaits even while it is being closed", self._coro)
+
+
+def as_celery_error(error: BaseException) -> BaseException:
+    """What Celery is told of how a coroutine has ended."""
+    if isinstance(error, SoftTimeLimit):
+        return SoftTimeLimitExceeded(*error.args).with_traceback(error.__traceback__)
+    if isinstance(error, asyncio.CancelledError):
+        # Celery's tracer lets a BaseException end the whole process.
+        cancelled = concurrent.futures.CancelledError(
+            "The coroutine was cancelled, or awaited something that was."
+        )
+        cancelled.__cause__ = error
+        return cancelled
+    return error
 
 
 class Execution(Generic[R]):
@@ -141,6 +184,7 @@ class Execution(Generic[R]):
     __slots__ = (
         "_begun",
         "_context",
+        "_cut",
         "_error",
         "_finished",
         "_identity",
@@ -169,7 +213,8 @@ class Execution(Generic[R]):
         identity: TaskIdentity | None,
         limits: Limits | None,
     ) -> None:
-        self._steered = _Steered(coro)
+        self._cut = Interruption()
+        self._steered = Steered(coro, self._cut)
         self._context = copy_context()
         self._loop = loop
         self._inbox = inbox
@@ -213,15 +258,8 @@ class Execution(Generic[R]):
                 raise self._over_limit
             if interruption is not None and not isinstance(interruption, SoftTimeLimitExceeded):
                 raise interruption
-            if isinstance(error, _SoftTimeLimit):
-                raise SoftTimeLimitExceeded(*error.args).with_traceback(error.__traceback__)
-            if isinstance(error, asyncio.CancelledError):
-                # Celery's tracer lets a BaseException end the whole process.
-                raise concurrent.futures.CancelledError(
-                    "The coroutine was cancelled, or awaited something that was."
-                ) from error
             if error is not None:
-                raise error
+                raise as_celery_error(error)
             return cast("R", self._result)
         finally:
             # The exception's traceback holds this frame: no cycle may keep the task's data alive.
@@ -255,23 +293,23 @@ class Execution(Generic[R]):
             return
         if self._begun:
             self.task.cancel()
-        elif self._steered.pending is None:
+        elif self._cut.pending is None:
             # A task that is cancelled before its first step never runs at all.
-            self._steered.pending = asyncio.CancelledError()
+            self._cut.pending = asyncio.CancelledError()
 
     async def _main(self) -> None:
         self._begun = True
         identity = self._identity
         token = None if identity is None else identity.assume()
         try:
-            if self._steered.pending is not None:
-                raise self._steered.pending  # noqa: TRY301 (the coroutine has not started)
+            if self._cut.pending is not None:
+                raise self._cut.pending  # noqa: TRY301 (the coroutine has not started)
             self._result = await self._resources.scoped(self._steered)
         except BaseException as exc:  # noqa: BLE001 (whatever it is, it belongs to the caller)
             self._error = exc
-            if self._steered.pending is not None and isinstance(exc, asyncio.CancelledError):
+            if self._cut.pending is not None and isinstance(exc, asyncio.CancelledError):
                 # It was interrupted while a provider made it wait.
-                self._error = self._steered.pending
+                self._error = self._cut.pending
             # One that could not start is closed, so that Python does not warn about it.
             self._steered.close()
         if identity is not None and token is not None:
@@ -291,7 +329,7 @@ class Execution(Generic[R]):
         if self._finished or self._steered.done:
             return
         if isinstance(exc, SoftTimeLimitExceeded):
-            self._steered.pending = _SoftTimeLimit(*exc.args)
+            self._cut.pending = SoftTimeLimit(*exc.args)
         else:
             # The process is to end: a coroutine that swallows its cancellation must not keep it.
             self._timers.append(self._loop.call_later(CLEANUP_SECONDS, self._give_up))
@@ -305,7 +343,7 @@ class Execution(Generic[R]):
     def _on_hard_limit(self, seconds: float) -> None:
         logger.error("Hard time limit (%ss) exceeded for %s", seconds, self._name())
         self._over_limit = TimeLimitExceeded(seconds)
-        self._steered.pending = None
+        self._cut.pending = None
         self.cancel()
         self._timers.append(self._loop.call_later(CLEANUP_SECONDS, self._give_up))
 

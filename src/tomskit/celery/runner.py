@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Generic, Never, ParamSpec, TypeVar
 
 from tomskit.celery.context import TaskIdentity, find_app
+from tomskit.celery.event_loop import resources_of
 from tomskit.celery.execution import as_task
-from tomskit.celery.runtime import resources_of
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError, NotInitializedError
 from tomskit.resources import Resources
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
-import contextlib
 import logging
 import os
 import threading
 from collections.abc import Coroutine
-from contextvars import copy_context
 from typing import ClassVar, Final, Never, TypeVar
 
 from celery import Celery
+from typing_extensions import override
 
-from tomskit.celery.context import TaskIdentity, find_app
-from tomskit.celery.execution import CLEANUP_SECONDS, Execution, Limits, as_task
-from tomskit.celery.inbox import Inbox
-from tomskit.errors import EventLoopError, NotACoroutineFunctionError, NotInitializedError
-from tomskit.redis import RedisConfig, RedisProvider
-from tomskit.resources import Resources
-from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+from tomskit.celery.context import find_app
+from tomskit.celery.event_loop import EventLoop, discard
+from tomskit.celery.execution import Limits
+from tomskit.errors import EventLoopError, NotInitializedError
 
 __all__ = ("AsyncRuntime",)
 
@@ -37,9 +32,8 @@ class AsyncRuntime:
     it starts by itself at the first `run`, for the current app, and ends with the interpreter.
     """
 
-    _current: ClassVar[_LoopThread | None] = None
+    _current: ClassVar[EventLoop | None] = None
     _lock: ClassVar[threading.RLock] = threading.RLock()
-    _limits: ClassVar[Limits | None] = None
 
     @classmethod
     def init(cls, celery_app: Celery, /) -> None:
@@ -88,13 +82,20 @@ class AsyncRuntime:
                 current.stop()
 
     @classmethod
+    def adopt(cls, event_loop: EventLoop) -> None:
+        """Run coroutines on this loop, which runs already, instead of one of its own."""
+        with AsyncRuntime._lock:
+            cls.shutdown()
+            AsyncRuntime._current = event_loop
+
+    @classmethod
     def enforce_limits(cls, defaults: Limits | None) -> None:
         """Enforce the time limits of tasks on the loop, for a pool that does not.
 
         Args:
             defaults: For tasks and calls that set none; None leaves all limits to the pool.
         """
-        AsyncRuntime._limits = defaults
+        EventLoop.limits = defaults
 
     @classmethod
     def app(cls) -> Celery | None:
@@ -103,10 +104,10 @@ class AsyncRuntime:
         return None if current is None else current.app
 
     @classmethod
-    def _start_for_current_app(cls, coro: Coroutine[object, Never, object]) -> _LoopThread:
+    def _start_for_current_app(cls, coro: Coroutine[object, Never, object]) -> EventLoop:
         app = find_app()
         if app is None:
-            _discard(coro)
+            discard(coro)
             raise NotInitializedError(
                 "AsyncRuntime is not initialised and there is no Celery app to initialise it for. "
                 "Make one before, app = AsyncCelery('proj', config=CeleryConfig()), "
@@ -117,152 +118,61 @@ class AsyncRuntime:
                 cls.init(app)
                 current = AsyncRuntime._current
         except BaseException:
-            _discard(coro)
+            discard(coro)
             raise
         assert current is not None  # noqa: S101 (init has set it)
         return current
 
 
-class _LoopThread:
+class _LoopThread(EventLoop):
     """An event loop that runs in a thread of its own, with an app's resources."""
 
     def __init__(self, app: Celery) -> None:
-        self.app: Final = app
-        self._resources = resources_of(app)
-        self._loop = asyncio.new_event_loop()
-        self._inbox = Inbox(self._loop)
+        super().__init__(app, asyncio.new_event_loop())
         self._thread = threading.Thread(target=self._serve, name="tomskit-runtime", daemon=True)
-        self._running: set[Execution[object]] = set()
 
     def start(self) -> None:
         self._thread.start()
         try:
-            self._wait(self._resources.start())
+            self._wait(self.resources.start())
         except BaseException:
-            self._loop.call_soon_threadsafe(self._inbox.close)
+            self.loop.call_soon_threadsafe(self.inbox.close)
             self._close()
             raise
         logger.debug("AsyncRuntime started for %r", self.app)
 
+    @override
     def stop(self) -> None:
         if self.owns_this_thread():
             raise EventLoopError(
                 "AsyncRuntime.shutdown() was called from its own event loop, which it would have "
                 "to wait for. Call it from another thread."
             )
-        self._wait(self._release())
+        self._wait(self.release())
         self._close()
         logger.debug("AsyncRuntime stopped")
 
-    def run(self, coro: Coroutine[object, Never, R]) -> R:
-        if not asyncio.iscoroutine(coro):
-            raise NotACoroutineFunctionError(
-                f"AsyncRuntime.run takes a coroutine, not {type(coro).__name__}: "
-                "call the async function, AsyncRuntime.run(work(1))."
-            )
-        identity = TaskIdentity.current()
-        if identity is not None and identity.request.is_eager and _loop_runs_here():
-            return self._run_aside(identity, coro)
-        if self.owns_this_thread():
-            _discard(coro)
-            raise EventLoopError(
-                "AsyncRuntime.run was called from the event loop that it would have to wait for. "
-                "Inside a coroutine await the coroutine itself, and of a task its function: "
-                "await task.func(1)."
-            )
-        return Execution(
-            coro,
-            loop=self._loop,
-            inbox=self._inbox,
-            resources=self._resources,
-            running=self._running,
-            identity=identity,
-            limits=None if identity is None else _limits_of(identity),
-        ).run()
-
+    @override
     def owns_this_thread(self) -> bool:
         return threading.get_ident() == self._thread.ident
-
-    def _run_aside(self, identity: TaskIdentity, coro: Coroutine[object, Never, R]) -> R:
-        """Run an eager task that a coroutine has called, while that coroutine waits.
-
-        Eager calls block, and the loop of the calling coroutine cannot run the called one
-        meanwhile, so that gets a loop in a thread of its own.
-        """
-
-        def work() -> R:
-            self.app.set_current()
-            return asyncio.run(as_task(identity, self._resources, coro))
-
-        with concurrent.futures.ThreadPoolExecutor(1, "tomskit-eager") as thread:
-            return thread.submit(copy_context().run, work).result()
 
     def _serve(self) -> None:
         # Shared tasks that a coroutine calls are this app's.
         self.app.set_current()
-        asyncio.set_event_loop(self._loop)
-        self._inbox.open()
-        self._loop.run_forever()
+        asyncio.set_event_loop(self.loop)
+        self.inbox.open()
+        self.loop.run_forever()
 
     def _wait(self, coro: Coroutine[object, Never, R]) -> R:
-        return asyncio.run_coroutine_threadsafe(coro, self._loop).result()
-
-    async def _release(self) -> None:
-        # After a warm shutdown nothing runs any more; this is for a cold one, and for what tasks
-        # have left in the background.
-        self._inbox.close()
-        executions = tuple(self._running)
-        for execution in executions:
-            execution.cancel()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        # Each is cancelled once: a second time would cut short what it does to clean up.
-        for task in rest - {execution.task for execution in executions}:
-            task.cancel()
-        if rest:
-            await asyncio.wait(rest, timeout=CLEANUP_SECONDS)
-        await self._resources.stop()
-        await self._loop.shutdown_asyncgens()
+        return asyncio.run_coroutine_threadsafe(coro, self.loop).result()
 
     def _close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        self._loop.close()
+        self.loop.close()
 
 
-def _limits_of(identity: TaskIdentity) -> Limits | None:
-    request, task, default = identity.request, identity.task, AsyncRuntime._limits  # noqa: SLF001
-    if default is None or request.is_eager or request.called_directly:
-        return None
-    hard, soft = request.timelimit or (None, None)
-    return Limits(
-        soft=soft or task.soft_time_limit or default.soft,
-        hard=hard or task.time_limit or default.hard,
-    )
-
-
-def _loop_runs_here() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def resources_of(app: Celery) -> Resources:
-    """The providers of an AsyncCelery; for any other app those that the environment configures."""
-    resources: object = getattr(app, "resources", None)
-    if isinstance(resources, Resources):
-        return resources
-    return Resources([DatabaseProvider(DatabaseConfig()), RedisProvider(RedisConfig())])
-
-
-def _discard(coro: Coroutine[object, Never, object]) -> None:
-    """Close a coroutine that will not be awaited, so that Python does not warn about it."""
-    with contextlib.suppress(AttributeError):
-        coro.close()
-
-
-_inherited: Final[list[_LoopThread]] = []
+_inherited: Final[list[EventLoop]] = []
 
 
 def _forget_after_fork() -> None:

@@ -1,0 +1,144 @@
+"""EventLoop: an event loop with an app's resources, on which other threads run coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from contextvars import copy_context
+from typing import ClassVar, Final, Never, TypeVar
+
+from celery import Celery
+
+from tomskit.celery.context import TaskIdentity
+from tomskit.celery.execution import CLEANUP_SECONDS, Execution, Limits, as_task
+from tomskit.celery.inbox import Inbox
+from tomskit.errors import EventLoopError, NotACoroutineFunctionError
+from tomskit.redis import RedisConfig, RedisProvider
+from tomskit.resources import Resources
+from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+
+__all__ = ("EventLoop", "discard", "resources_of")
+
+R = TypeVar("R")
+
+
+class EventLoop(ABC):
+    """Runs coroutines for code that is not one, with the resources of an app."""
+
+    limits: ClassVar[Limits | None] = None
+    """Defaults of the time limits that are enforced here; None leaves all of them to the pool."""
+
+    def __init__(self, app: Celery, loop: asyncio.AbstractEventLoop) -> None:
+        self.app: Final = app
+        self.loop: Final = loop
+        self.resources: Final = resources_of(app)
+        self.inbox: Final = Inbox(loop)
+        self._running: set[Execution[object]] = set()
+
+    @abstractmethod
+    def owns_this_thread(self) -> bool:
+        """Whether the loop runs, or is to run, in the calling thread."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Cancel what still runs, close the resources and the loop."""
+
+    def run(self, coro: Coroutine[object, Never, R]) -> R:
+        """Run `coro` to its end, as the task that runs where this is called."""
+        if not asyncio.iscoroutine(coro):
+            raise NotACoroutineFunctionError(
+                f"AsyncRuntime.run takes a coroutine, not {type(coro).__name__}: "
+                "call the async function, AsyncRuntime.run(work(1))."
+            )
+        if self.owns_this_thread():
+            return self.run_in_own_thread(coro)
+        identity = TaskIdentity.current()
+        if identity is not None and identity.request.is_eager and _loop_runs_here():
+            return self._run_aside(identity, coro)
+        return Execution(
+            coro,
+            loop=self.loop,
+            inbox=self.inbox,
+            resources=self.resources,
+            running=self._running,
+            identity=identity,
+            limits=None if identity is None else self._limits_of(identity),
+        ).run()
+
+    def run_in_own_thread(self, coro: Coroutine[object, Never, R]) -> R:
+        """Run a coroutine for code that runs in the loop's own thread."""
+        identity = TaskIdentity.current()
+        if identity is not None and identity.request.is_eager and _loop_runs_here():
+            return self._run_aside(identity, coro)
+        discard(coro)
+        raise EventLoopError(
+            "AsyncRuntime.run was called from the event loop that it would have to wait for. "
+            "Inside a coroutine await the coroutine itself, and of a task its function: "
+            "await task.func(1)."
+        )
+
+    async def release(self) -> None:
+        """Cancel what still runs and close the resources; on the loop."""
+        # After a warm shutdown nothing runs any more; this is for a cold one, and for what tasks
+        # have left in the background.
+        self.inbox.close()
+        executions = tuple(self._running)
+        for execution in executions:
+            execution.cancel()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        # Each is cancelled once: a second time would cut short what it does to clean up.
+        for task in rest - {execution.task for execution in executions}:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=CLEANUP_SECONDS)
+        await self.resources.stop()
+        await self.loop.shutdown_asyncgens()
+
+    def _run_aside(self, identity: TaskIdentity, coro: Coroutine[object, Never, R]) -> R:
+        """Run an eager task that a coroutine has called, while that coroutine waits.
+
+        Eager calls block, and the loop of the calling coroutine cannot run the called one
+        meanwhile, so that gets a loop in a thread of its own.
+        """
+
+        def work() -> R:
+            self.app.set_current()
+            return asyncio.run(as_task(identity, self.resources, coro))
+
+        with concurrent.futures.ThreadPoolExecutor(1, "tomskit-eager") as thread:
+            return thread.submit(copy_context().run, work).result()
+
+    def _limits_of(self, identity: TaskIdentity) -> Limits | None:
+        request, task, default = identity.request, identity.task, self.limits
+        if default is None or request.is_eager or request.called_directly:
+            return None
+        hard, soft = request.timelimit or (None, None)
+        return Limits(
+            soft=soft or task.soft_time_limit or default.soft,
+            hard=hard or task.time_limit or default.hard,
+        )
+
+
+def _loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def resources_of(app: Celery) -> Resources:
+    """The providers of an AsyncCelery; for any other app those that the environment configures."""
+    resources: object = getattr(app, "resources", None)
+    if isinstance(resources, Resources):
+        return resources
+    return Resources([DatabaseProvider(DatabaseConfig()), RedisProvider(RedisConfig())])
+
+
+def discard(coro: Coroutine[object, Never, object]) -> None:
+    """Close a coroutine that will not be awaited, so that Python does not warn about it."""
+    with contextlib.suppress(AttributeError):
+        coro.close()
