@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, MutableMapping
+from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cached_property
-from typing import ClassVar, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Never, TypeVar, cast
 
 from celery import Celery
 from celery.app.utils import Settings
@@ -27,6 +28,13 @@ from tomskit.protocols import ResourceProvider, Runtime, Serializer
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+
+if TYPE_CHECKING:
+    from celery.backends.base import Backend
+    from celery.result import AsyncResult
+    from kombu import Producer
+
+    from tomskit.celery.asyncio_pool.blocking import BlockingCalls
 
 __all__ = ("AsyncCelery",)
 
@@ -73,6 +81,7 @@ class AsyncCelery(Celery):
         self._providers = tuple(providers)
         Resources(self._providers)  # two of one name are an error now, not when a worker starts
         self._serializer = serializer
+        self.blocking_calls: BlockingCalls | None = None
         install_task_id()
         register_orjson_serializer()
         if serializer is not None:
@@ -133,6 +142,37 @@ class AsyncCelery(Celery):
     def run_coroutine(self, coro: Coroutine[object, Never, R], /) -> R:
         """Run a task's coroutine on this app's runtime, as the running task."""
         return self.runtime_host.run(coro)
+
+    @property
+    def runs_in_worker_loop(self) -> bool:
+        """Whether the asyncio pool runs the coroutines itself, and not the app's own runtime."""
+        return isinstance(self.runtime, type) and issubclass(self.runtime, AsyncRuntime)
+
+    @property
+    @override
+    def backend(self) -> Backend:
+        """The result backend; under the asyncio pool one that holds up only who calls it."""
+        backend = super().backend
+        calls = self.blocking_calls
+        return backend if calls is None else calls.results(backend)
+
+    @override
+    def send_task(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+        """Send a task by name; as of ``celery.Celery``."""
+        calls = self.blocking_calls
+        if calls is None or not calls.can_wait():
+            return super().send_task(*args, **kwargs)
+        return calls.publish(super().send_task, *args, **kwargs)
+
+    @override
+    def producer_or_acquire(self, producer: Producer | None = None) -> Any:
+        """A producer from the pool, as a context manager; as of ``celery.Celery``."""
+        calls = self.blocking_calls
+        if producer is None and calls is not None and calls.can_wait():
+            # Whoever waits with a producer in hand keeps it from others that may wait for one. Each
+            # call of send_task takes one in its thread.
+            return nullcontext(None)
+        return super().producer_or_acquire(producer)
 
     @override
     def config_from_object(

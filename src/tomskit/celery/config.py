@@ -17,7 +17,6 @@ from pydantic import (
 )
 from typing_extensions import override
 
-from tomskit.errors import ConfigurationError
 from tomskit.redis.config import CertificateCheck, Host, Nodes, RedisConfig
 from tomskit.settings import (
     CommaSeparated,
@@ -279,7 +278,16 @@ class CeleryConfig(TomsKitBaseSettings):
         default="prefork", description="How the worker runs several tasks at once."
     )
     CELERY_WORKER_CONCURRENCY: PositiveInt | None = Field(
-        default=None, description="Tasks at once; the number of processors by default."
+        default=None,
+        description="Tasks at once; the number of processors by default, and 1000 with asyncio.",
+    )
+    CELERY_WORKER_SYNC_CONCURRENCY: PositiveInt = Field(
+        default=16, description="Plain tasks at once in threads, beside async ones with asyncio."
+    )
+    CELERY_WORKER_SLOW_CALLBACK_DURATION: SecondsOrZero = Field(
+        default=0.5,
+        description="Seconds for which a task may block the event loop with asyncio, before the log "
+        "names it; 0 is no limit.",
     )
     CELERY_WORKER_POOL_START_METHOD: Literal["fork", "spawn"] = Field(
         default="fork", description="How the prefork pool makes its processes."
@@ -441,11 +449,7 @@ class CeleryConfig(TomsKitBaseSettings):
         return self.database_config().SQLALCHEMY_ENGINE_OPTIONS
 
     def celery_settings(self) -> dict[str, object]:
-        """All of it under Celery's own setting names. Holds passwords.
-
-        Raises:
-            ConfigurationError: ``CELERY_WORKER_POOL`` names a pool that this version lacks.
-        """
+        """All of it under Celery's own setting names. Holds passwords."""
         settings: dict[str, object] = {}
         for field in type(self).model_fields:
             name = field.removeprefix(_PREFIX).lower()
@@ -460,11 +464,6 @@ class CeleryConfig(TomsKitBaseSettings):
             settings["broker_use_ssl"] = dict(self._broker().REDIS_TLS_OPTIONS)
         if self.CELERY_RESULT_BACKEND_REDIS_USE_SSL:
             settings["redis_backend_use_ssl"] = dict(self._results().REDIS_TLS_OPTIONS)
-        if self.CELERY_WORKER_POOL == "asyncio":
-            raise ConfigurationError(
-                "CELERY_WORKER_POOL='asyncio' is not part of this version yet: "
-                "use 'prefork', 'threads' or 'solo'."
-            )
         return settings
 
     def database_config(self) -> DatabaseConfig:

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = (
     "TaskIdentity",
+    "begin_execution",
     "celery_context",
     "find_app",
+    "keep_by_execution",
     "task_id_context",
 )
 
@@ -61,9 +63,15 @@ def _ident() -> object:
     return native_ident() if token is None else token
 
 
-def _install(stack: LocalStack) -> None:
+def keep_by_execution(stack: LocalStack) -> None:
+    """Let what a coroutine and its children see on this stack be their own task's."""
     if stack.__ident_func__ is not _ident:
         stack.__ident_func__ = _ident
+
+
+def begin_execution() -> None:
+    """Give this context stacks of its own, which what starts in it shares."""
+    _execution.set(object())
 
 
 class TaskIdentity:
@@ -88,7 +96,7 @@ class TaskIdentity:
         request = cast("Context | None", top_of(stack))
         if request is None:
             return None
-        _install(stack)
+        keep_by_execution(stack)
         return cls(task, request, stack)
 
     def assume(self) -> Token[object | None]:
@@ -114,4 +122,4 @@ if USE_FAST_LOCALS:
         "USE_FAST_LOCALS is set: with it Celery binds the running task to its thread for good, "
         "and a coroutine cannot see its own request. Unset that environment variable."
     )
-_install(task_stack)
+keep_by_execution(task_stack)

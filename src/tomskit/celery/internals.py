@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Protocol, cast
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from celery import Celery, _state, result
+from celery import Celery, _state, concurrency, result
 from celery.app.utils import Settings
 from celery.utils import threads
+
+if TYPE_CHECKING:
+    from celery.worker.consumer import Consumer
+    from kombu.asynchronous import Hub
 
 __all__ = (
     "USE_FAST_LOCALS",
@@ -22,6 +27,7 @@ __all__ = (
     "is_set_as_current",
     "known_apps",
     "native_ident",
+    "register_pool",
     "stack_of",
     "task_stack",
     "top_of",
@@ -49,14 +55,26 @@ class Pool(Protocol):
     is_green: bool
 
 
+class _ConnectionInfo(Protocol):
+    requires_hub: type[Hub] | None
+    transport_cls: object
+
+
 class Worker(Protocol):
     """``celery.worker.WorkController``, as boot steps see it."""
 
     app: Celery
     pool_cls: type[Pool]
+    consumer_cls: type[Consumer] | str
+    concurrency: int
+    hub: Hub | None
+    options: dict[str, object]
     steps: list[object]
     soft_time_limit: float | None
     time_limit: float | None
+    use_eventloop: bool
+    wait_for_soft_shutdown: Callable[[], object]
+    _conninfo: _ConnectionInfo
 
 
 class ConfigurationSource(Protocol):
@@ -143,6 +161,26 @@ def is_anybodys_app(app: Celery) -> bool:
 def is_set_as_current(app: Celery) -> bool:
     """Whether the app made itself the current one."""
     return cast("_App", app).set_as_current
+
+
+class _Pools(Protocol):
+    ALIASES: dict[str, str]
+
+
+class _Choice(Protocol):
+    choices: Sequence[str]
+
+
+def register_pool(name: str, path: str) -> None:
+    """Let ``worker_pool``, ``-P`` and their environment variables take `name`.
+
+    Celery's command line has copied the names of the pools before it loads an app.
+    """
+    cast("_Pools", concurrency).ALIASES[name] = path
+    command = sys.modules.get("celery.bin.worker")
+    choice = cast("_Choice | None", getattr(command, "WORKERS_POOL", None))
+    if choice is not None and name not in choice.choices:
+        choice.choices = (*choice.choices, name)
 
 
 def import_configuration(app: Celery, name: str) -> object:

@@ -13,6 +13,10 @@ from celery.worker import state
 from click import ClickException
 from typing_extensions import override
 
+from tomskit.celery.asyncio_pool import AsyncioPool
+from tomskit.celery.asyncio_pool.hub import LoopHub
+from tomskit.celery.asyncio_pool.main_loop import MainLoop
+from tomskit.celery.asyncio_pool.signals import SignalHandlers
 from tomskit.celery.execution import Limits
 from tomskit.celery.internals import Worker
 from tomskit.celery.runtime import AsyncRuntime
@@ -45,11 +49,14 @@ class RuntimeStep(bootsteps.StartStopStep):
             name = pool.__module__.rpartition(".")[2]
             raise _RefusedPoolError(
                 f"The {name} pool cannot run coroutines: it replaces the threads and sockets that "
-                "asyncio needs. Use the prefork, threads or solo pool (-P, or "
-                "CELERY_WORKER_POOL); thousands of tasks at once in one process are what the "
-                "asyncio pool is for, which is not part of this version yet."
+                "asyncio needs. Thousands of tasks at once in one process are what the asyncio "
+                "pool is for: CELERY_WORKER_POOL=asyncio, without -P. Or use the prefork, threads "
+                "or solo pool."
             )
         self._in_process = not issubclass(pool, PreforkPool)
+        self._signals: SignalHandlers | None = None
+        if issubclass(pool, AsyncioPool):
+            _check_transport(cast("Worker", parent))
         _check_annotations(cast("Worker", parent).app)
 
     @override
@@ -66,20 +73,41 @@ class RuntimeStep(bootsteps.StartStopStep):
             if threading.current_thread() is threading.main_thread():
                 signal.signal(CHILD_FAILED, _stop_failed_worker)
         elif host is not None:
+            if isinstance(worker.hub, LoopHub):
+                self._run_in_worker_loop(worker.app, worker.hub)
             host.start()
             # Celery leaves these to the pool, and only prefork enforces them.
             AsyncRuntime.enforce_limits(Limits(worker.soft_time_limit, worker.time_limit))
+
+    def _run_in_worker_loop(self, app: Celery, hub: LoopHub) -> None:
+        main_loop = MainLoop(app, hub)
+        main_loop.start()
+        AsyncRuntime.adopt(main_loop)
+        if threading.current_thread() is threading.main_thread():
+            self._signals = SignalHandlers(hub)
+            self._signals.install()
 
     @override
     def stop(self, parent: object) -> None:
         host = host_of(cast("Worker", parent).app)
         if self._in_process and host is not None:
+            if self._signals is not None:
+                self._signals.remove()
             host.stop()
             AsyncRuntime.enforce_limits(None)
 
     @override
     def terminate(self, parent: object) -> None:
         self.stop(parent)
+
+
+def _check_transport(worker: Worker) -> None:
+    if not worker.use_eventloop:
+        transport = worker.app.connection_for_read().transport.driver_type
+        raise _RefusedPoolError(
+            f"The asyncio pool cannot wait for messages of the {transport!r} transport, which has no "
+            "event loop: use a Redis or AMQP broker, or the prefork, threads or solo pool."
+        )
 
 
 def _check_annotations(app: Celery) -> None:

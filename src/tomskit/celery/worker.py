@@ -15,11 +15,12 @@ from celery.platforms import EX_FAILURE
 
 from tomskit.celery.context import celery_context, task_id_context
 from tomskit.celery.host import RuntimeHost
-from tomskit.celery.internals import current_app
+from tomskit.celery.internals import current_app, register_pool
 from tomskit.errors import ProviderError
 
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
+    from tomskit.celery.internals import Worker
 
 __all__ = ("CHILD_FAILED", "host_of", "install")
 
@@ -38,9 +39,11 @@ Celery gives it no meaning, and the system ignores it where nobody listens.
 
 def install(app: AsyncCelery) -> None:
     """Run coroutines in every worker of `app`."""
+    register_pool("asyncio", "tomskit.celery.asyncio_pool:AsyncioPool")
     # By name: the modules of Celery that it needs are the worker's, not every producer's.
     app.steps["worker"].add("tomskit.celery.steps:RuntimeStep")
     # Signals are the process's, not the app's; connecting twice changes nothing.
+    signals.worker_init.connect(_prepare_worker)
     signals.worker_process_init.connect(_start_in_child)
     signals.worker_process_shutdown.connect(_stop_in_child)
     signals.worker_ready.connect(_note_ready)
@@ -52,6 +55,13 @@ def host_of(app: Celery) -> RuntimeHost | None:
     """The host of the app's runtime; None for an app that is not an AsyncCelery."""
     host: object = getattr(app, "runtime_host", None)
     return host if isinstance(host, RuntimeHost) else None
+
+
+def _prepare_worker(sender: Worker, **_: object) -> None:
+    if host_of(sender.app) is not None:
+        from tomskit.celery.asyncio_pool.setup import prepare
+
+        prepare(sender)
 
 
 def _start_in_child(**_: object) -> None:
@@ -72,7 +82,7 @@ def _start_in_child(**_: object) -> None:
 
 def _stop_in_child(**_: object) -> None:
     host = host_of(current_app())
-    if host is not None:
+    if host is not None and current_process().name != "MainProcess":
         host.stop()
 
 

@@ -1,0 +1,101 @@
+"""LoopConsumer: the worker's consumer, connecting in a thread and consuming in the loop's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from celery.worker import loops
+from typing_extensions import override
+
+from tomskit.celery.asyncio_pool.hub import LoopHub
+from tomskit.celery.asyncio_pool.redis_channel import wait_in_loop
+
+if TYPE_CHECKING:
+    from celery.worker.consumer import Consumer as _Consumer
+    from kombu import Connection
+else:
+    _Consumer = object
+
+__all__ = ("LoopConsumer", "consumer_class")
+
+R = TypeVar("R")
+
+
+class LoopConsumer(_Consumer):
+    """Put in front of a class of consumers, keeps them from holding up the event loop.
+
+    Celery connects, and connects again, in blocking calls with pauses between. All that is done in a
+    thread here, while the worker waits and coroutines run. Only the consuming itself, for which
+    Celery calls `loop`, is done in the worker's own thread.
+    """
+
+    hub: LoopHub
+
+    @override
+    def start(self) -> None:
+        thread = _ConsumerThread(super().start, self.hub)
+        self._consumer_thread = thread
+        thread.run()
+
+    @override
+    def ensure_connected(self, conn: Connection) -> Connection:
+        return super().ensure_connected(wait_in_loop(conn))
+
+    def loop(self, *args: object) -> None:
+        """Consume until the connection is lost or the worker is to stop."""
+        loop = cast("Callable[..., None]", loops.asynloop)
+        self._consumer_thread.call_back(lambda: loop(*args))
+
+
+class _ConsumerThread:
+    """Runs a function in a thread that can have others called in the worker's own."""
+
+    def __init__(self, function: Callable[[], None], hub: LoopHub) -> None:
+        self._function = function
+        self._hub = hub
+        self._asked: Future[Callable[[], None] | None] = Future()
+        self._ended: Future[None] = Future()
+
+    def run(self) -> None:
+        """Run the function to its end; called in the worker's thread."""
+        context = copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(self._serve,), name="tomskit-consumer", daemon=True
+        )
+        thread.start()
+        while True:
+            asked = self._asked
+            self._hub.wait_for_thread(asked)
+            self._asked = Future()
+            call = asked.result()
+            if call is None:
+                break
+            call()
+        thread.join()
+        self._ended.result()
+
+    def call_back(self, function: Callable[[], None]) -> None:
+        """Call a function in the worker's thread, from the other one."""
+        done: Future[None] = Future()
+        self._asked.set_result(lambda: _run_into(done, function))
+        done.result()
+
+    def _serve(self) -> None:
+        _run_into(self._ended, self._function)
+        self._asked.set_result(None)
+
+
+def _run_into(future: Future[R], function: Callable[[], R]) -> None:
+    try:
+        future.set_result(function())
+    except BaseException as exc:  # noqa: BLE001 (it is raised where the future is looked at)
+        future.set_exception(exc)
+
+
+def consumer_class(base: type[_Consumer]) -> type[_Consumer]:
+    """`base`, connecting in a thread."""
+    return type(base.__name__, (LoopConsumer, base), {"__module__": base.__module__})

@@ -1,0 +1,237 @@
+"""LoopHub: the worker's own event loop, kombu's, waiting through an asyncio loop.
+
+The worker and all coroutines share one thread. Where the worker has nothing to do it lets the asyncio
+loop run, until there is something for the worker again: so neither needs locks, and no task is handed
+from thread to thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar, cast
+
+from kombu.asynchronous import Hub
+from kombu.utils.eventio import READ
+from typing_extensions import override
+
+from tomskit.errors import UnsupportedPoolError
+
+__all__ = ("LoopHub",)
+
+R = TypeVar("R")
+
+_WAIT_SECONDS = 1.0
+"""How long to wait at most where kombu names no time, as kombu's own loop does."""
+
+
+class LoopHub(Hub):
+    """A hub that polls through an asyncio loop.
+
+    Its poller is kombu's own: an epoll object, which the asyncio loop watches as one more file
+    descriptor. So other threads may register descriptors in it, as those that reconnect do.
+
+    Attributes:
+        loop: The asyncio loop of this thread. It runs only while the worker waits.
+    """
+
+    def __init__(self, timer: object = None) -> None:
+        self.asyncio_loop = asyncio.new_event_loop()
+        self._thread = threading.get_ident()
+        self._poller_fd: int | None = None
+        self._running = False
+        self._turning = False
+        self._watching = False
+        self._signals: deque[Callable[[], None]] = deque()
+        # kombu's loop sleeps, and with it everything, when it has no descriptor to poll.
+        self._filler, self._filler_end = os.pipe()
+        super().__init__(timer)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    def owns_this_thread(self) -> bool:
+        """Whether this is the thread of the worker and of its asyncio loop."""
+        return threading.get_ident() == self._thread
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the worker waits now, so that this code, if it is in its thread, is the loop's."""
+        return self._running
+
+    def turn(self, timeout: float) -> None:
+        """Let the asyncio loop run until something happens for the worker, `timeout` s at most.
+
+        What is ready in the loop runs in any case.
+        """
+        loop = self.asyncio_loop
+        self._watch_poller()
+        timer = loop.call_later(timeout, loop.stop) if timeout > 0 else loop.call_soon(loop.stop)
+        self._turning = True
+        try:
+            self._run()
+        finally:
+            self._turning = False
+            timer.cancel()
+        self._handle_signals()
+
+    def wait(self, awaitable: Awaitable[R]) -> R:
+        """Let the asyncio loop run until `awaitable` is done; the worker does nothing meanwhile."""
+        loop = self.asyncio_loop
+        future = asyncio.ensure_future(awaitable, loop=loop)
+        future.add_done_callback(lambda _: loop.stop())
+        while not future.done():
+            self._run()
+            self._handle_signals()
+        return future.result()
+
+    def wait_for_thread(self, future: concurrent.futures.Future[R]) -> None:
+        """As `wait`, for something that a thread does; raises nothing of it."""
+        loop = self.asyncio_loop
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+        while not future.done():
+            self._run()
+            self._handle_signals()
+
+    def wait_readable(self, fd: int) -> None:
+        """Let the asyncio loop run until something can be read from `fd`."""
+        loop = self.asyncio_loop
+        readable = False
+
+        def stop() -> None:
+            nonlocal readable
+            readable = True
+            loop.stop()
+
+        loop.add_reader(fd, stop)
+        try:
+            while not readable:
+                self._run()
+                self._handle_signals()
+        finally:
+            loop.remove_reader(fd)
+
+    def can_turn(self) -> bool:
+        """Whether this is the worker's own code, which may let the asyncio loop run."""
+        return self.owns_this_thread() and not self._running
+
+    def wake(self) -> None:
+        """Give the worker its turn soon; from the asyncio loop's thread."""
+        if self._running:
+            self.asyncio_loop.stop()
+
+    def call_in_turn(self, handle: Callable[[], None]) -> None:
+        """Call `handle` where the worker waits, as soon as it does; from a signal handler."""
+        self._signals.append(handle)
+        self.asyncio_loop.call_soon_threadsafe(self.wake)
+
+    def _watch_poller(self) -> None:
+        if not self._watching and self._poller_fd is not None:
+            self.asyncio_loop.add_reader(self._poller_fd, self._on_poller_ready)
+            self._watching = True
+
+    def _unwatch_poller(self) -> None:
+        if self._watching and self._poller_fd is not None:
+            self.asyncio_loop.remove_reader(self._poller_fd)
+        self._watching = False
+
+    def _on_poller_ready(self) -> None:
+        if self._turning:
+            self.asyncio_loop.stop()
+        else:
+            # The worker waits for something else, and looks at this in its next turn.
+            self._unwatch_poller()
+
+    def _run(self) -> None:
+        self._running = True
+        try:
+            self.asyncio_loop.run_forever()
+        finally:
+            self._running = False
+
+    def _handle_signals(self) -> None:
+        while self._signals:
+            self._signals.popleft()()
+
+    # -- what kombu calls
+
+    @override
+    def _create_poller(self) -> None:
+        super()._create_poller()
+        mine = cast("_Hub", self)
+        poller = _LoopPoller(self, mine._poller)
+        self._poller_fd = poller.fileno()
+        mine._poller = poller
+        mine.readers[self._filler] = (_do_nothing, ())
+        poller.register(self._filler, READ)
+
+    @override
+    def _close_poller(self) -> None:
+        self._unwatch_poller()
+        self._poller_fd = None
+        super()._close_poller()
+
+    @override
+    def call_soon(self, callback: Callable[..., object], *args: object) -> object:
+        scheduled: object = super().call_soon(callback, *args)
+        if self._running and self.owns_this_thread():
+            # From a coroutine: kombu's hub looks for such calls before it waits, not while it does.
+            self.asyncio_loop.stop()
+        return scheduled
+
+    @override
+    def close(self, *args: object) -> None:
+        super().close(*args)
+        if self._filler_end >= 0:
+            os.close(self._filler)
+            os.close(self._filler_end)
+            self._filler_end = -1
+
+
+def _do_nothing() -> None:
+    """The filler never becomes readable."""
+
+
+class _Poller(Protocol):
+    """What kombu's hub uses of a poller."""
+
+    def register(self, fd: int, events: int) -> object: ...
+    def unregister(self, fd: int) -> object: ...
+    def poll(self, timeout: float | None) -> list[tuple[int, int]] | None: ...
+    def close(self) -> None: ...
+
+
+class _Descriptor(Protocol):
+    def fileno(self) -> int: ...
+
+
+class _Hub(Protocol):
+    _poller: _Poller
+    readers: dict[int, tuple[Callable[..., object], tuple[object, ...]]]
+
+
+class _LoopPoller:
+    """kombu's poller, waited for in the asyncio loop."""
+
+    def __init__(self, hub: LoopHub, poller: _Poller) -> None:
+        self._hub = hub
+        self._poller = poller
+        self.register = poller.register
+        self.unregister = poller.unregister
+        self.close = poller.close
+
+    def fileno(self) -> int:
+        # Which of the two it is, is a matter of the system: Linux, or macOS and the BSDs.
+        for name in ("_epoll", "_kqueue"):
+            descriptor: _Descriptor | None = getattr(self._poller, name, None)
+            if descriptor is not None:
+                return descriptor.fileno()
+        raise UnsupportedPoolError("The asyncio pool needs a system with epoll or kqueue.")
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]] | None:
+        if not self._hub.owns_this_thread():
+            # Celery asks other workers for their state while it connects, and waits for answers.
+            return self._poller.poll(timeout)
+        self._hub.turn(_WAIT_SECONDS if timeout is None else timeout)
+        return self._poller.poll(0)

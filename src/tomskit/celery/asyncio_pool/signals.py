@@ -1,0 +1,78 @@
+"""Signals that end a worker, handled in its turn and not in the middle of a coroutine."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Final, Protocol, cast
+
+from celery.worker import state as worker_state
+
+from tomskit.celery.asyncio_pool.hub import LoopHub
+
+__all__ = ("SignalHandlers",)
+
+_Handler = Callable[[int, FrameType | None], object]
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+
+class _StopRequests(Protocol):
+    should_stop: int | None
+
+
+class SignalHandlers:
+    """Defers Celery's signal handlers to where the worker waits.
+
+    Python calls a handler wherever the program happens to be, and Celery's do much: that of SIGQUIT
+    cancels all tasks and waits for them. In the middle of a coroutine that could only go wrong.
+    """
+
+    def __init__(self, hub: LoopHub) -> None:
+        self._hub = hub
+        self._deferred: dict[int, _Deferred] = {}
+
+    def install(self) -> None:
+        """Defer whichever handlers are installed now; from the main thread."""
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler) and not isinstance(handler, _Deferred):
+                deferred = self._deferred[number] = _Deferred(handler, self._defer)
+                signal.signal(number, deferred)
+
+    def remove(self) -> None:
+        """Put Celery's own handlers back."""
+        for number in self._deferred:
+            current = signal.getsignal(number)
+            if isinstance(current, _Deferred):
+                signal.signal(number, cast("Callable[..., object]", current.handler))
+        self._deferred.clear()
+
+    def _defer(self, handler: _Handler, number: int) -> None:
+        stopping = cast("_StopRequests", worker_state).should_stop not in {None, False}
+        if number == signal.SIGTERM and stopping:
+            # Celery ignores it. Who sends it again wants the worker to end now.
+            number = signal.SIGQUIT
+            again = self._deferred.get(number)
+            handler = handler if again is None else again.handler
+        self._hub.call_in_turn(partial(self._handle, handler, number))
+
+    def _handle(self, handler: _Handler, number: int) -> None:
+        try:
+            handler(number, None)
+        finally:
+            # Celery's handlers install others for the next time.
+            self.install()
+
+
+class _Deferred:
+    """A signal handler that has another one called later."""
+
+    def __init__(self, handler: _Handler, defer: Callable[[_Handler, int], None]) -> None:
+        self.handler = handler
+        self._defer = defer
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        self._defer(self.handler, number)
