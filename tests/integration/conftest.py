@@ -45,15 +45,28 @@ class Deployment:
         **more_environment: str,
     ) -> Worker:
         """Start a worker and wait until it is ready; it is stopped when the test ends."""
+        more_environment.update(environment or {})
+        worker = self.begin(pool, concurrency, *extra_args, module=module, **more_environment)
+        worker.wait_ready()
+        return worker
+
+    def begin(
+        self,
+        pool: Pool,
+        concurrency: int,
+        *extra_args: str,
+        module: str = SERVICE,
+        **environment: str,
+    ) -> Worker:
+        """Start a worker without waiting for it; it is stopped when the test ends."""
         worker = Worker(
             module,
             pool=pool,
             concurrency=concurrency,
-            env={**self.environment, **(environment or {}), **more_environment},
+            env={**self.environment, **environment},
             extra_args=extra_args,
         )
         self.stack.enter_context(worker)
-        worker.wait_ready()
         return worker
 
     @property
@@ -110,7 +123,7 @@ def deployment(redis_server: RedisServer, mariadb_server: MariaDBServer) -> Iter
         yield fresh
 
 
-@pytest.fixture(scope="module", params=["prefork", "solo", "threads"])
+@pytest.fixture(scope="module", params=["prefork", "solo", "threads", "asyncio"])
 def service(
     request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
 ) -> Iterator[Deployment]:

@@ -155,7 +155,7 @@ def test_tasks_are_registered_under_their_names(service: Deployment) -> None:
     assert f"{SERVICE}.add" in answers(inspect(service).registered())
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
 def test_running_task_is_listed_with_its_arguments(deployment: Deployment, pool: Pool) -> None:
     deployment.worker(pool, 1)
     key = fresh_key()
@@ -186,7 +186,7 @@ def received_events(deployment: Deployment) -> Generator[list[dict[str, object]]
             thread.join()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "asyncio"])
 def test_events_tell_of_a_task_that_is_received_started_and_done(
     deployment: Deployment, pool: Pool
 ) -> None:

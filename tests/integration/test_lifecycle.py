@@ -10,7 +10,7 @@ from celery.result import AsyncResult
 from tests.integration.conftest import TIMEOUT, Deployment, eventually
 from tests.support.workers import Pool
 
-POOLS: tuple[Pool, ...] = ("prefork", "solo", "threads")
+POOLS: tuple[Pool, ...] = ("prefork", "solo", "threads", "asyncio")
 
 
 def connections(deployment: Deployment) -> int:

@@ -59,7 +59,7 @@ def test_hard_limit_is_not_retried(service: Deployment) -> None:
     assert service.key("tries") == "1"
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
 def test_hard_limit_lets_finally_blocks_run(deployment: Deployment, pool: Pool) -> None:
     deployment.worker(pool)
 
@@ -79,7 +79,7 @@ def test_coroutine_that_swallows_its_cancellation_is_abandoned(deployment: Deplo
     assert deployment.call("add", 1, 2) == 3
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "asyncio"])
 def test_limits_from_the_configuration_hold(deployment: Deployment, pool: Pool) -> None:
     deployment.worker(
         pool,
@@ -91,7 +91,7 @@ def test_limits_from_the_configuration_hold(deployment: Deployment, pool: Pool) 
         deployment.call("sleep", 20)
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
 def test_limits_from_the_command_line_hold(deployment: Deployment, pool: Pool) -> None:
     deployment.worker(pool, 2, "--soft-time-limit=1")
 

@@ -15,6 +15,7 @@ START: dict[str, tuple[Pool, dict[str, str]]] = {
     "prefork-spawn": ("prefork", {"CELERY_WORKER_POOL_START_METHOD": "spawn"}),
     "solo": ("solo", {}),
     "threads": ("threads", {}),
+    "asyncio": ("asyncio", {}),
 }
 
 

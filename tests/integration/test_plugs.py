@@ -13,7 +13,7 @@ from tests.integration.plugs import ReversedJson
 from tests.support.workers import Pool, Worker
 
 PLUGGED = "tests.integration.plugged"
-POOLS: tuple[Pool, ...] = ("prefork", "solo", "threads")
+POOLS: tuple[Pool, ...] = ("prefork", "solo", "threads", "asyncio")
 
 
 def named_clients(deployment: Deployment) -> set[str]:

@@ -36,7 +36,7 @@ def send_surely(deployment: Deployment, task: str, *args: object) -> AsyncResult
     raise AssertionError("the task could not be sent")
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
 def test_every_task_runs_across_a_failover(
     deployment: Deployment, sentinel_cluster: SentinelCluster, pool: Pool
 ) -> None:

@@ -17,3 +17,6 @@ Chosen by ``CELERY_WORKER_POOL=asyncio``, ``worker_pool = "asyncio"`` or ``-P as
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
 
 __all__ = ("AsyncioPool",)
+
+# Celery shows it when a worker starts, and in `inspect stats`.
+AsyncioPool.__module__ = __name__

@@ -13,6 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Protocol, TypeVar, cast
 
 from kombu.asynchronous import Hub
@@ -93,6 +94,20 @@ class LoopHub(Hub):
         while not future.done():
             self._run()
             self._handle_signals()
+
+    def run_in_thread(self, function: Callable[[], R]) -> R:
+        """Call a function that blocks, and let the asyncio loop run meanwhile."""
+        done: concurrent.futures.Future[R] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as exc:  # noqa: BLE001 (it is raised where it is waited for)
+                done.set_exception(exc)
+
+        threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+        self.wait_for_thread(done)
+        return done.result()
 
     def wait_readable(self, fd: int) -> None:
         """Let the asyncio loop run until something can be read from `fd`."""

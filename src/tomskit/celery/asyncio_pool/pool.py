@@ -9,18 +9,18 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from celery import signals
 from celery.concurrency.base import BasePool
 from celery.utils.log import get_logger
-from celery.worker import state as worker_state
 from kombu.asynchronous import get_event_loop
 from typing_extensions import override
 
 from tomskit.celery.asyncio_pool.blocking import BlockingCalls
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob, Report
+from tomskit.celery.asyncio_pool.signals import quit_requested
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
 from tomskit.celery.context import keep_by_execution
 from tomskit.celery.execution import Limits
@@ -37,10 +37,6 @@ logger: Final = get_logger(__name__)
 
 _FIRST_PID: Final = 1 << 22
 """Jobs are numbered from here, where Linux has no process ids any more."""
-
-
-class _StopRequests(Protocol):
-    should_terminate: int | None
 
 
 class _Lane:
@@ -131,9 +127,8 @@ class AsyncioPool(BasePool):
         self.flush()
         turns = self._hub.create_loop()
         terminated = False
-        state = cast("_StopRequests", worker_state)
         while self._async.running or (self._plain.running and not terminated):
-            if state.should_terminate not in {None, False} and not terminated:
+            if quit_requested() and not terminated:
                 terminated = True
                 self._blocking.give_up()
                 self._terminate_all()

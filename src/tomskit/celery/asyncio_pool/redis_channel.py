@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
         _sock: socket | None
 
+        def connect(self) -> None: ...
         def send_packed_command(self, *args: object, **kwargs: object) -> None: ...
         def read_response(self, *args: object, **kwargs: object) -> object: ...
 
@@ -54,6 +55,15 @@ class _WaitingConnection(_Connection):
     """Waits in the loop for an answer that does not come at once, where the worker waits for it."""
 
     _asked = False
+
+    @override
+    def connect(self) -> None:
+        hub = get_event_loop()
+        if self._sock is None and isinstance(hub, LoopHub) and hub.can_turn():
+            # A connection that was lost is made again in the middle of a read.
+            hub.run_in_thread(super().connect)
+        else:
+            super().connect()
 
     @override
     def send_packed_command(self, *args: object, **kwargs: object) -> None:

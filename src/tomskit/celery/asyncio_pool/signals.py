@@ -12,7 +12,7 @@ from celery.worker import state as worker_state
 
 from tomskit.celery.asyncio_pool.hub import LoopHub
 
-__all__ = ("SignalHandlers",)
+__all__ = ("SignalHandlers", "quit_requested", "stop_requested")
 
 _Handler = Callable[[int, FrameType | None], object]
 
@@ -20,7 +20,23 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 class _StopRequests(Protocol):
+    """Celery's flags: an exit code, 0 among them, or True, asks for it."""
+
     should_stop: int | None
+    should_terminate: int | None
+
+
+_requests: Final = cast("_StopRequests", worker_state)
+
+
+def stop_requested() -> bool:
+    """Whether the worker is to stop, warm."""
+    return _requests.should_stop is not None and _requests.should_stop is not False
+
+
+def quit_requested() -> bool:
+    """Whether the worker is to stop and to cancel what runs."""
+    return _requests.should_terminate is not None and _requests.should_terminate is not False
 
 
 class SignalHandlers:
@@ -51,15 +67,13 @@ class SignalHandlers:
         self._deferred.clear()
 
     def _defer(self, handler: _Handler, number: int) -> None:
-        stopping = cast("_StopRequests", worker_state).should_stop not in {None, False}
-        if number == signal.SIGTERM and stopping:
-            # Celery ignores it. Who sends it again wants the worker to end now.
-            number = signal.SIGQUIT
-            again = self._deferred.get(number)
-            handler = handler if again is None else again.handler
         self._hub.call_in_turn(partial(self._handle, handler, number))
 
     def _handle(self, handler: _Handler, number: int) -> None:
+        quitting = self._deferred.get(signal.SIGQUIT)
+        if number == signal.SIGTERM and stop_requested() and quitting is not None:
+            # Celery ignores it. Who sends it again wants the worker to end now.
+            handler, number = quitting.handler, signal.SIGQUIT
         try:
             handler(number, None)
         finally:
