@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from celery import Celery, bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
@@ -13,6 +14,7 @@ from celery.worker import state
 from click import ClickException
 from typing_extensions import override
 
+from tomskit.celery.app import AsyncCelery
 from tomskit.celery.asyncio_pool import AsyncioPool
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.main_loop import MainLoop
@@ -25,6 +27,8 @@ from tomskit.celery.worker import CHILD_FAILED, host_of
 from tomskit.errors import ConfigurationError, UnsupportedPoolError
 
 __all__ = ("RuntimeStep",)
+
+logger: Final = logging.getLogger(__name__)
 
 
 class _RefusedPoolError(ClickException, UnsupportedPoolError):
@@ -80,6 +84,13 @@ class RuntimeStep(bootsteps.StartStopStep):
             AsyncRuntime.enforce_limits(Limits(worker.soft_time_limit, worker.time_limit))
 
     def _run_in_worker_loop(self, app: Celery, hub: LoopHub) -> None:
+        if isinstance(app, AsyncCelery) and not app.runs_in_worker_loop:
+            logger.warning(
+                "The app was given a runtime of its own, %r, so its async tasks run on that, in "
+                "threads, CELERY_WORKER_SYNC_CONCURRENCY at once, and not in the asyncio pool's "
+                "event loop: without runtime=, or with a subclass of AsyncRuntime, they would.",
+                app.runtime,
+            )
         main_loop = MainLoop(app, hub)
         main_loop.start()
         AsyncRuntime.adopt(main_loop)

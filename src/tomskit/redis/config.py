@@ -72,8 +72,7 @@ class RedisConfig(TomsKitBaseSettings):
     REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
     REDIS_MAX_CONNECTIONS: PositiveInt = Field(
         default=32,
-        description="Connections that a process opens at the most; "
-        "a command waits up to 20 seconds for a free one.",
+        description="Connections that a process opens at the most; a command waits for a free one.",
     )
 
     REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")

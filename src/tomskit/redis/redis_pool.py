@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, cast
 from weakref import WeakKeyDictionary
@@ -26,9 +27,11 @@ from tomskit.urls import HostPort, parse_nodes
 
 __all__ = ("RedisClients", "clients", "redis_client")
 
+logger: Final = logging.getLogger(__name__)
+
 _DEFAULT_SENTINEL_PORT: Final = 26379
-_WAIT_SECONDS: Final = 20.0
-"""How long a command waits for a free connection."""
+_PATIENCE: Final = 20.0
+"""Seconds that a command waits for a free connection before that is worth a warning."""
 
 _Close = Callable[[], Awaitable[None]]
 
@@ -78,12 +81,12 @@ def _create(config: RedisConfig) -> tuple[Redis | RedisCluster, list[_Close]]:
         return _create_cluster(config)
     if config.REDIS_USE_SENTINEL:
         return _create_sentinel(config)
-    pool = BlockingConnectionPool(
+    pool = _PatientPool(
         connection_class=SSLConnection if config.REDIS_USE_SSL else Connection,
         host=config.REDIS_HOST,
         port=config.REDIS_PORT,
         db=config.REDIS_DB,
-        timeout=_WAIT_SECONDS,
+        timeout=_PATIENCE,
         **_connection_options(config),
         **_tls_options(config),
     )
@@ -118,7 +121,7 @@ def _create_sentinel(config: RedisConfig) -> tuple[Redis, list[_Close]]:
             **tls,
         },
         db=config.REDIS_DB,
-        timeout=_WAIT_SECONDS,
+        timeout=_PATIENCE,
         **_connection_options(config),
         **tls,
     )
@@ -137,8 +140,37 @@ class _SentinelClient(Protocol):
     ) -> Redis: ...
 
 
-class _PatientSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Lets a command wait for a free connection, where Sentinel's own pool raises."""
+class _PatientPool(BlockingConnectionPool):
+    """Lets a command wait for a free connection as long as it takes, where redis-py's raises.
+
+    How long a task may take at all is the matter of its time limits.
+    """
+
+    @override
+    async def get_connection(self, *args: Any, **options: Any) -> Connection:
+        get = cast("Callable[..., Awaitable[Connection]]", super().get_connection)
+        waited = 0.0
+        while True:
+            try:
+                return await get(*args, **options)
+            except RedisConnectionError as exc:
+                if not isinstance(exc.__cause__, TimeoutError):
+                    raise
+            waited += _PATIENCE
+            _warn_of_waiting(waited, self.max_connections)
+
+
+class _PatientSentinelPool(SentinelConnectionPool, _PatientPool):
+    """The same in place of Sentinel's own pool, which does not wait at all."""
+
+
+def _warn_of_waiting(seconds: float, limit: int) -> None:
+    logger.warning(
+        "A command has been waiting for a Redis connection for %gs: all %d are in use. "
+        "REDIS_MAX_CONNECTIONS is how many there may be.",
+        seconds,
+        limit,
+    )
 
 
 class _PatientCluster(RedisCluster):
@@ -151,15 +183,20 @@ class _PatientCluster(RedisCluster):
     def __init__(self, *, max_connections: int, **options: Any) -> None:
         # It names types that it imports conditionally.
         super().__init__(max_connections=max_connections, **options)  # pyright: ignore[reportUnknownMemberType]
+        self._limit = max_connections
         self._turns = asyncio.Semaphore(max_connections)
 
     @override
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise RedisConnectionError("No connection available.") from None
+        waited = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._turns.acquire()
+                break
+            except TimeoutError:
+                waited += _PATIENCE
+                _warn_of_waiting(waited, self._limit)
         try:
             return await super().execute_command(*args, **kwargs)
         finally:

@@ -7,10 +7,12 @@ import logging
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from weakref import WeakKeyDictionary
 
+from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from typing_extensions import override
 
 from tomskit.errors import MissingDriverError, NotInitializedError
@@ -27,10 +29,37 @@ _EXTRAS: Final = {
     "asyncpg": "postgres",
     "psycopg": "postgres",
 }
+_PATIENCE: Final = 30.0
+"""Seconds that a session waits for a connection before that is worth a warning."""
 _WAY_OUT: Final = (
     "Use it inside a task or a coroutine given to AsyncRuntime.run or AsyncTaskRunner, "
     "or open a scope yourself: async with db.scope(): ..."
 )
+
+
+class _PatientPool(AsyncAdaptedQueuePool):
+    """Lets a session wait for a free connection as long as it takes, where SQLAlchemy's raises.
+
+    A thousand tasks that share ten connections wait in line. How long a task may take at all is the
+    matter of its time limits.
+    """
+
+    @override
+    def _do_get(self) -> ConnectionPoolEntry:
+        waited = 0.0
+        while True:
+            try:
+                return super()._do_get()
+            except SQLAlchemyTimeoutError:
+                waited += _PATIENCE
+                logger.warning(
+                    "A session has been waiting for a database connection for %gs: all %d are in "
+                    "use. Tasks keep theirs from the first statement to the commit, the rollback or "
+                    "their end; SQLALCHEMY_POOL_SIZE and SQLALCHEMY_MAX_OVERFLOW are how many there "
+                    "may be.",
+                    waited,
+                    self.checkedout(),
+                )
 
 
 class _Pool:
@@ -41,10 +70,11 @@ class _Pool:
     def __init__(self, config: DatabaseConfig) -> None:
         self.engine: AsyncEngine | None = None
         self.missing: MissingDriverError | None = None
+        options: dict[str, Any] = {**config.SQLALCHEMY_ENGINE_OPTIONS}
+        if "pool_size" in options:
+            options |= {"poolclass": _PatientPool, "pool_timeout": _PATIENCE}
         try:
-            self.engine = create_async_engine(
-                config.SQLALCHEMY_DATABASE_URI, **config.SQLALCHEMY_ENGINE_OPTIONS
-            )
+            self.engine = create_async_engine(config.SQLALCHEMY_DATABASE_URI, **options)
         except ModuleNotFoundError as exc:
             # Tasks that never touch the database run without its driver, so this is not yet
             # an error; the first use of db.session is.
