@@ -31,10 +31,28 @@ def test_gevent_is_refused_with_the_way_out(deployment: Deployment) -> None:
     assert "Traceback" not in text
 
 
-def test_pool_that_does_not_exist_yet_is_refused(deployment: Deployment) -> None:
-    text = refused(deployment, CELERY_WORKER_POOL="asyncio")
+def test_the_asyncio_pool_refuses_a_transport_without_an_event_loop(
+    deployment: Deployment,
+) -> None:
+    text = refused(deployment, "asyncio", BROKER_URL="filesystem://")
 
-    assert "CELERY_WORKER_POOL='asyncio' is not part of this version yet" in text
+    assert "cannot wait for messages of the 'filesystem' transport" in text
+    assert "use a Redis or AMQP broker" in text
+    assert "Traceback" not in text
+
+
+def test_the_asyncio_pool_refuses_a_plain_app(deployment: Deployment) -> None:
+    pool = "tomskit.celery.asyncio_pool:AsyncioPool"
+
+    text = refused(
+        deployment,
+        "custom",
+        module="tests.integration.stock_service",
+        CELERY_CUSTOM_WORKER_POOL=pool,
+    )
+
+    assert "app = AsyncCelery(" in text
+    assert "Traceback" not in text
 
 
 def test_bad_setting_is_refused_by_name(deployment: Deployment) -> None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from tests.support.servers import die_with_parent
 
-Pool = Literal["prefork", "solo", "threads", "asyncio", "gevent", "eventlet"]
+Pool = Literal["prefork", "solo", "threads", "asyncio", "custom", "gevent", "eventlet"]
 
 PROJECT = Path(__file__).resolve().parents[2]
 

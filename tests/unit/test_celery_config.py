@@ -167,6 +167,10 @@ def effects(app: AsyncCelery) -> dict[str, object]:
         "client": app.redis_config.REDIS_URL,
         "client's pool": app.redis_config.REDIS_MAX_CONNECTIONS,
         "client's TLS": app.redis_config.REDIS_TLS_OPTIONS,
+        "asyncio pool": (
+            app.config.CELERY_WORKER_SYNC_CONCURRENCY,
+            app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION,
+        ),
     }
 
 
@@ -375,11 +379,6 @@ def test_a_subclass_may_compute_the_broker_itself(make_app: MakeApp) -> None:
             return "memory://"
 
     assert make_app(Mine()).conf.broker_url == "memory://"
-
-
-def test_the_asyncio_pool_is_refused_with_a_way_out(make_app: MakeApp) -> None:
-    with pytest.raises(ConfigurationError, match="use 'prefork', 'threads' or 'solo'"):
-        make_app(CeleryConfig(CELERY_WORKER_POOL="asyncio"))
 
 
 # -- errors

@@ -11,7 +11,6 @@ from celery import Celery, bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
 from celery.worker import state
-from click import ClickException
 from typing_extensions import override
 
 from tomskit.celery.app import AsyncCelery
@@ -21,22 +20,15 @@ from tomskit.celery.asyncio_pool.main_loop import MainLoop
 from tomskit.celery.asyncio_pool.signals import SignalHandlers
 from tomskit.celery.execution import Limits
 from tomskit.celery.internals import Worker
+from tomskit.celery.refusals import RefusedPoolError, RefusedTasksError
 from tomskit.celery.runtime import AsyncRuntime
 from tomskit.celery.task import AsyncTask
 from tomskit.celery.worker import CHILD_FAILED, host_of
-from tomskit.errors import ConfigurationError, UnsupportedPoolError
+from tomskit.errors import ConfigurationError
 
 __all__ = ("RuntimeStep",)
 
 logger: Final = logging.getLogger(__name__)
-
-
-class _RefusedPoolError(ClickException, UnsupportedPoolError):
-    """Shown by Celery's command line as one line, without a traceback."""
-
-
-class _RefusedTasksError(ClickException, ConfigurationError):
-    """Shown in the same way."""
 
 
 class RuntimeStep(bootsteps.StartStopStep):
@@ -51,7 +43,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         pool = cast("Worker", parent).pool_cls
         if pool.is_green:
             name = pool.__module__.rpartition(".")[2]
-            raise _RefusedPoolError(
+            raise RefusedPoolError(
                 f"The {name} pool cannot run coroutines: it replaces the threads and sockets that "
                 "asyncio needs. Thousands of tasks at once in one process are what the asyncio "
                 "pool is for: CELERY_WORKER_POOL=asyncio, without -P. Or use the prefork, threads "
@@ -115,7 +107,7 @@ class RuntimeStep(bootsteps.StartStopStep):
 def _check_transport(worker: Worker) -> None:
     if not worker.use_eventloop:
         transport = worker.app.connection_for_read().transport.driver_type
-        raise _RefusedPoolError(
+        raise RefusedPoolError(
             f"The asyncio pool cannot wait for messages of the {transport!r} transport, which has no "
             "event loop: use a Redis or AMQP broker, or the prefork, threads or solo pool."
         )
@@ -134,7 +126,7 @@ def _check_annotations(app: Celery) -> None:
             except ConfigurationError as exc:
                 refused.append(str(exc))
     if refused:
-        raise _RefusedTasksError("\n".join(refused))
+        raise RefusedTasksError("\n".join(refused))
 
 
 class _WorkerState(Protocol):

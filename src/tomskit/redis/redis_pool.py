@@ -148,7 +148,10 @@ class _PatientPool(BlockingConnectionPool):
 
     @override
     async def get_connection(self, *args: Any, **options: Any) -> Connection:
-        get = cast("Callable[..., Awaitable[Connection]]", super().get_connection)
+        get = cast(
+            "Callable[..., Awaitable[Connection]]",
+            super().get_connection,  # pyright: ignore[reportUnknownMemberType]
+        )
         waited = 0.0
         while True:
             try:

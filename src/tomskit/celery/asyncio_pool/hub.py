@@ -20,7 +20,7 @@ from kombu.asynchronous import Hub
 from kombu.utils.eventio import READ
 from typing_extensions import override
 
-from tomskit.errors import UnsupportedPoolError
+from tomskit.celery.refusals import RefusedPoolError
 
 __all__ = ("LoopHub",)
 
@@ -242,7 +242,7 @@ class _LoopPoller:
             descriptor: _Descriptor | None = getattr(self._poller, name, None)
             if descriptor is not None:
                 return descriptor.fileno()
-        raise UnsupportedPoolError("The asyncio pool needs a system with epoll or kqueue.")
+        raise RefusedPoolError("The asyncio pool needs a system with epoll or kqueue.")
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]] | None:
         if not self._hub.owns_this_thread():

@@ -24,8 +24,8 @@ from tomskit.celery.asyncio_pool.signals import quit_requested
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
 from tomskit.celery.context import keep_by_execution
 from tomskit.celery.execution import Limits
+from tomskit.celery.refusals import RefusedPoolError
 from tomskit.celery.task import AsyncTask
-from tomskit.errors import UnsupportedPoolError
 
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
@@ -75,9 +75,9 @@ class AsyncioPool(BasePool):
         super().__init__(limit, **options)
         hub = get_event_loop()
         if not isinstance(hub, LoopHub):
-            raise UnsupportedPoolError(
-                "The asyncio pool runs the tasks of an AsyncCelery app: "
-                "app = AsyncCelery('proj', config=CeleryConfig())."
+            raise RefusedPoolError(
+                "The asyncio pool runs the tasks of an AsyncCelery app, and this is a "
+                f"{type(self.app).__name__}: app = AsyncCelery('proj', config=CeleryConfig())"
             )
         self._hub = hub
         self._pids = itertools.count(_FIRST_PID)
