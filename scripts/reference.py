@@ -220,8 +220,9 @@ CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
     ),
     (r"CELERY_RESULT_BACKEND_REDIS_(USE_SSL|SSL_\w+)", "redis_backend_use_ssl"),
     (r"CELERY_RESULT_BACKEND_(TYPE|REDIS_\w+|DATABASE_URI_SCHEME)", "result_backend"),
-    # The database and the Redis of tasks are none of Celery's business.
+    # The database and the Redis of tasks, and the asyncio pool, are none of Celery's business.
     (r"CELERY_(DB|SQLALCHEMY|WORKER_REDIS)_\w+", ""),
+    (r"CELERY_WORKER_(SYNC_CONCURRENCY|SLOW_CALLBACK_DURATION)", ""),
 ]
 
 PYDANTIC_TYPES: Final[Mapping[str, str]] = {
