@@ -1,7 +1,8 @@
 """Make sure that the programs are there that the tests and the demo start as servers.
 
 What is missing is installed by apt-get, where there is one and it may; else this says what to
-install, and the exit code is 1. Services are not started: tests and demo start servers of their own.
+install, and the exit code is 1, unless it is optional. Services are not started: tests and demo
+start servers of their own.
 
 Usage: python scripts/ensure_servers.py [PACKAGE...], by default all of them.
 """
@@ -26,7 +27,10 @@ PACKAGES: Final[Mapping[str, Sequence[tuple[str, ...]]]] = {
     # Makes the certificates of the TLS tests.
     "openssl": [("openssl",)],
     "mariadb-server": [("mariadbd", "mysqld"), ("mariadb-install-db", "mysql_install_db")],
+    "rabbitmq-server": [("rabbitmq-server",), ("epmd",)],
 }
+OPTIONAL: Final = {"rabbitmq-server"}
+"""Packages whose tests are skipped where they are missing."""
 # Debian keeps servers in sbin, which is not on the PATH of ordinary users.
 SEARCH_PATH: Final = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
@@ -120,18 +124,26 @@ def run(command: Sequence[str]) -> None:
         raise InstallError(f"The command ended with exit code {done.returncode}.")
 
 
-def main() -> int:
-    """Install what is missing; the exit code says whether everything is there."""
-    wanted = sys.argv[1:] or list(PACKAGES)
+def provide(wanted: Sequence[str]) -> list[str]:
+    """Install those of the packages that are missing, and answer which of them still are."""
     absent = missing(wanted)
-    if absent:
-        for package, programs in absent.items():
-            print(f"  missing: {', '.join(programs)} (package {package})")
-        try:
-            install(list(absent))
-        except InstallError as error:
-            print(f"  {error}", file=sys.stderr)
-        absent = missing(wanted)
+    if not absent:
+        return []
+    for package, programs in absent.items():
+        print(f"  missing: {', '.join(programs)} (package {package})")
+    try:
+        install(list(absent))
+    except InstallError as error:
+        print(f"  {error}", file=sys.stderr)
+    return list(missing(wanted))
+
+
+def main() -> int:
+    """Install what is missing; the exit code says whether everything required is there."""
+    wanted = sys.argv[1:] or list(PACKAGES)
+    # By themselves, as apt-get installs nothing when one of several packages is unknown to it.
+    absent = provide([package for package in wanted if package not in OPTIONAL])
+    skipped = provide([package for package in wanted if package in OPTIONAL])
     if absent:
         print(
             "These servers are started here. Please install them:\n\n"
@@ -141,6 +153,9 @@ def main() -> int:
         )
         return 1
     for package in wanted:
+        if package in skipped:
+            print(f"  {package}: not available, its tests are skipped (apt-get install {package})")
+            continue
         for names in PACKAGES[package]:
             print(f"  {names[0]}: {find(names)}")
     return 0

@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 from hypothesis import settings
 
+from tests.support.rabbitmq import RabbitMQServer, rabbitmq_missing
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, SentinelCluster
 from tomskit.celery import AsyncRuntime, celery_context
 
@@ -32,6 +33,15 @@ def mariadb_server() -> Iterator[MariaDBServer]:
 def sentinel_cluster() -> Iterator[SentinelCluster]:
     with SentinelCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMQServer]:
+    missing = rabbitmq_missing()
+    if missing is not None:
+        pytest.skip(missing)
+    with RabbitMQServer() as server:
+        yield server
 
 
 @pytest.fixture

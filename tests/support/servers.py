@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeVar, cast
+from typing import ClassVar, Final, Protocol, Self, TypeVar, cast
 from urllib.parse import quote
 
 import pymysql
@@ -112,6 +112,10 @@ class Server(ABC):
     """
 
     host: Final = HOST
+    start_timeout: ClassVar[float] = START_TIMEOUT
+    stop_timeout: ClassVar[float] = STOP_TIMEOUT
+    port_taken: ClassVar[Sequence[str]] = ["Address already in use"]
+    """What its log says, any of these, when it could not listen."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -126,6 +130,10 @@ class Server(ABC):
     @abstractmethod
     def _probe(self) -> bool:
         """Answers whether our process serves; connection errors mean that it does not yet."""
+
+    def _environment(self) -> Mapping[str, str] | None:
+        """All of its environment variables; None for those of the tests."""
+        return None
 
     @property
     def folder(self) -> Path:
@@ -157,7 +165,7 @@ class Server(ABC):
             msg = f"{type(self).__name__} is already running"
             raise ServerError(msg)
         first_start = self.port == 0
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + self.start_timeout
         while True:
             if first_start:
                 self.port = free_port()
@@ -180,6 +188,7 @@ class Server(ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=self._environment(),
                 cwd=self.folder,
                 start_new_session=True,
             )
@@ -201,7 +210,7 @@ class Server(ABC):
         process = self._process
         if process is None or process.poll() is not None:
             log = self.log
-            if "Address already in use" in log:
+            if any(text in log for text in self.port_taken):
                 raise _PortTakenError
             msg = f"{type(self).__name__} ended while it started"
             raise ServerError(msg)
@@ -215,7 +224,7 @@ class Server(ABC):
         process.terminate()
         process.send_signal(signal.SIGCONT)  # a test may have left it stopped
         try:
-            process.wait(STOP_TIMEOUT)
+            process.wait(self.stop_timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

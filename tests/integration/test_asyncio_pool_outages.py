@@ -1,0 +1,221 @@
+"""A worker with the asyncio pool whose broker or result store goes away and comes back."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+from celery import Celery
+from celery.result import AsyncResult
+
+from tests.integration.conftest import Deployment, eventually, redis_environment
+from tests.support.rabbitmq import RabbitMQServer
+from tests.support.servers import RedisDb, RedisServer
+from tests.support.workers import Worker
+
+SERVICE = "tests.integration.asyncio_stop_service"
+OUTAGE = 5.0
+"""Seconds. Long enough for several attempts to connect, with Celery's pauses between them."""
+
+
+@dataclass
+class Place:
+    """A worker that has a Redis of its own for messages and results; tasks use another one."""
+
+    server: RedisServer
+    client: Celery
+    deployment: Deployment
+    worker: Worker
+
+    def send(self, task: str, *args: object, **options: object) -> AsyncResult[object]:
+        send = cast("Callable[..., AsyncResult[object]]", self.client.send_task)
+        return send(f"{SERVICE}.{task}", args, **options)
+
+    def signature(self, task: str, *args: object) -> object:
+        return self.client.signature(f"{SERVICE}.{task}", args)
+
+    def noted(self, key: str) -> int:
+        return int(self.deployment.key(key) or 0)
+
+    def queued(self) -> int:
+        with self.server.client(0) as client:
+            length: int = client.llen("celery") + client.hlen("unacked")
+            return length
+
+    @contextmanager
+    def outage(self, kind: str) -> Iterator[None]:
+        if kind == "gone":
+            self.server.stop()
+        else:
+            os.kill(self.server.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if kind == "gone":
+                self.server.start()
+            else:
+                os.kill(self.server.pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def place(deployment: Deployment) -> Iterator[Place]:
+    # What it has acknowledged is on the disk.
+    config = [("appendonly", "yes"), ("appendfsync", "always")]
+    with RedisServer(config=config) as server:
+        mine = RedisDb(server.host, server.port, 0, 1)
+        worker = deployment.worker(
+            "asyncio",
+            500,
+            module=SERVICE,
+            environment={
+                **redis_environment("CELERY_BROKER", mine, 0),
+                **redis_environment("CELERY_RESULT_BACKEND", mine, 1),
+            },
+        )
+        client = Celery(
+            "client", broker=mine.broker_url, backend=mine.result_url, set_as_current=False
+        )
+        try:
+            yield Place(server, client, deployment, worker)
+        finally:
+            client.close()
+
+
+@pytest.mark.parametrize("kind", ["gone", "hanging"])
+def test_running_tasks_go_on_and_each_runs_once(place: Place, kind: str) -> None:
+    gap = place.send("longest_gap", OUTAGE + 3)
+    sent = [place.send("count", f"count-{i}", 1 + i % (OUTAGE + 3)) for i in range(300)]
+    eventually(lambda: place.queued() == 0)
+
+    with place.outage(kind):
+        time.sleep(OUTAGE)
+        # While the broker is away tasks end, and others of their own Redis see it.
+        assert sum(place.noted(f"count-{i}") for i in range(300)) > 100
+
+    assert [result.get(timeout=60) for result in sent] == [1] * 300
+    assert [place.noted(f"count-{i}") for i in range(300)] == [1] * 300
+    # Not a matter of speed: what waits for the broker on this thread would take seconds.
+    assert cast("float", gap.get(timeout=30)) < 1
+    assert place.send("add", 1, 2).get(timeout=30) == 3
+
+
+def test_late_acknowledged_tasks_all_run(place: Place) -> None:
+    sent = [place.send("late", f"late-{i}", OUTAGE / 2) for i in range(50)]
+    eventually(lambda: len(place.deployment.redis.clients()) > 0 and place.queued() == 50)
+
+    with place.outage("gone"):
+        time.sleep(OUTAGE)
+
+    assert [result.get(timeout=60) for result in sent] == ["done"] * 50
+    eventually(lambda: place.queued() == 0)
+
+
+def test_the_next_step_of_a_chain_waits_for_the_broker(place: Place) -> None:
+    link = place.signature("add", 10)
+    sent = [place.send("count", f"count-{i}", 1.0, link=link) for i in range(10)]
+    eventually(lambda: place.queued() == 0)
+
+    with place.outage("gone"):
+        time.sleep(OUTAGE)
+
+    assert [result.get(timeout=60) for result in sent] == [1] * 10
+    children = [result.children for result in sent]
+    assert [[child.get(timeout=30) for child in some or []] for some in children] == [[11]] * 10
+    assert "A task cannot be sent, until the broker is there again" in place.worker.text
+
+
+def test_a_result_store_that_is_away_holds_up_only_those_who_store(
+    deployment: Deployment,
+) -> None:
+    with RedisServer(config=[("appendonly", "yes"), ("appendfsync", "always")]) as store:
+        mine = RedisDb(store.host, store.port, 0, 1)
+        deployment.worker(
+            "asyncio",
+            100,
+            module=SERVICE,
+            environment=redis_environment("CELERY_RESULT_BACKEND", mine, 1),
+        )
+        deployment.client.conf.update(result_backend=mine.result_url)
+        storing = [
+            deployment.send(f"{SERVICE}.count", f"stored-{i}", 0.5) for i in range(50)
+        ]
+        eventually(lambda: all(result.state == "STARTED" for result in storing))
+        store.stop()
+        eventually(lambda: deployment.key("stored-49") == "1")
+
+        ignoring = f"{SERVICE}.count"
+        for i in range(20):
+            deployment.send(ignoring, "ignored", 0.0, ignore_result=True, expires=-1 if i % 2 else 60)
+        eventually(lambda: deployment.key("ignored") == "10")
+
+        store.start()
+        assert [result.get(timeout=60) for result in storing] == [1] * 50
+
+
+def test_the_same_on_rabbitmq(deployment: Deployment, rabbitmq_server: RabbitMQServer) -> None:
+    worker = deployment.worker(
+        "asyncio",
+        300,
+        module="tests.integration.asyncio_amqp_service",
+        environment={"AMQP_BROKER": rabbitmq_server.url},
+    )
+    client = Celery(
+        "client",
+        broker=rabbitmq_server.url,
+        backend=deployment.redis_db.result_url,
+        set_as_current=False,
+    )
+    send = cast("Callable[..., AsyncResult[object]]", client.send_task)
+    try:
+        gap = send(f"{SERVICE}.longest_gap", (OUTAGE + 15,))
+        sent = [send(f"{SERVICE}.count", (f"count-{i}", 1 + i % 8)) for i in range(200)]
+        eventually(lambda: deployment.key("count-0") == "1")
+        started = worker.text.count(" received")
+        assert started == 201
+
+        rabbitmq_server.stop()
+        worker.wait_for_line("Cannot connect to")
+        rabbitmq_server.start()
+
+        assert [result.get(timeout=60) for result in sent] == [1] * 200
+        assert [deployment.key(f"count-{i}") for i in range(200)] == ["1"] * 200
+        assert send(f"{SERVICE}.add", (1, 2)).get(timeout=30) == 3
+        assert cast("float", gap.get(timeout=60)) < 1
+    finally:
+        client.close()
+
+
+def test_heartbeats_to_rabbitmq_go_on_in_a_warm_shutdown(
+    deployment: Deployment, rabbitmq_server: RabbitMQServer
+) -> None:
+    worker = deployment.worker(
+        "asyncio",
+        10,
+        module="tests.integration.asyncio_amqp_service",
+        environment={"AMQP_BROKER": rabbitmq_server.url},
+    )
+    client = Celery(
+        "client",
+        broker=rabbitmq_server.url,
+        backend=deployment.redis_db.result_url,
+        set_as_current=False,
+    )
+    try:
+        send = cast("Callable[..., AsyncResult[object]]", client.send_task)
+        # Three heartbeats may be missed; the broker would close and deliver it again.
+        sent = send(f"{SERVICE}.late", ("key", 8.0))
+        eventually(lambda: sent.state == "STARTED")
+
+        worker.send_signal(signal.SIGTERM)
+
+        assert worker.wait() == 0
+        assert sent.get(timeout=1) == "done"
+        with client.connection_for_read() as connection:
+            declared = connection.default_channel.queue_declare("celery", passive=True)
+            assert declared.message_count == 0
+    finally:
+        client.close()
