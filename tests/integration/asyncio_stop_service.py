@@ -62,6 +62,12 @@ async def add(a: int, b: int) -> int:
 
 
 @async_shared_task
+async def send_add(seconds: float) -> str | None:
+    await asyncio.sleep(seconds)
+    return add.delay(1, 2).id
+
+
+@async_shared_task
 async def longest_gap(seconds: float) -> float:
     """How late the loop has ever been in waking a coroutine that sleeps 10 ms each time."""
     loop = asyncio.get_running_loop()

@@ -24,8 +24,7 @@ def send(
 
 def notes(deployment: Deployment, key: str) -> list[str]:
     with deployment.redis.client(deployment.redis_db.result_db) as client:
-        noted: list[str] = client.lrange(key, 0, -1)
-        return noted
+        return [str(note) for note in client.lrange(key, 0, -1)]
 
 
 def waiting(deployment: Deployment) -> int:

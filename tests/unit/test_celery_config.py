@@ -24,7 +24,6 @@ from typing_extensions import override
 from tomskit import TomsKitBaseSettings
 from tomskit.celery import AsyncCelery, CeleryConfig
 from tomskit.celery.serializers import register_orjson_serializer
-from tomskit.errors import ConfigurationError
 from tomskit.redis import RedisConfig
 from tomskit.sqlalchemy import DatabaseConfig
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from contextlib import nullcontext
 from contextvars import ContextVar
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Never, TypeVar, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, TypeVar, cast
 
 from celery import Celery
 from celery.app.utils import Settings
+from celery.utils import uuid
 from typing_extensions import override
 
 from tomskit.celery import worker
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ("AsyncCelery",)
 
 R = TypeVar("R")
+
+_POSITION_OF_TASK_ID: Final = 5
+"""Among the arguments of Celery's ``send_task``."""
 
 
 class AsyncCelery(Celery):
@@ -158,11 +162,19 @@ class AsyncCelery(Celery):
 
     @override
     def send_task(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
-        """Send a task by name; as of ``celery.Celery``."""
+        """Send a task by name; as of ``celery.Celery``.
+
+        Under the asyncio pool only the task that sends it waits for the broker; and where the broker
+        is away it waits until it is back, unless it was told how often to try.
+        """
         calls = self.blocking_calls
         if calls is None or not calls.can_wait():
             return super().send_task(*args, **kwargs)
-        return calls.publish(super().send_task, *args, **kwargs)
+        if len(args) <= _POSITION_OF_TASK_ID:
+            kwargs["task_id"] = kwargs.get("task_id") or uuid()  # however often it is sent
+        told = "retry_policy" in kwargs or kwargs.get("producer") is not None
+        patient = not told and kwargs.get("retry", self.conf.task_publish_retry) is not False
+        return calls.publish(partial(super().send_task, *args, **kwargs), patient=patient)
 
     @override
     def producer_or_acquire(self, producer: Producer | None = None) -> Any:

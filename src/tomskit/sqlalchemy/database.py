@@ -62,6 +62,10 @@ class _PatientPool(AsyncAdaptedQueuePool):
                 )
 
 
+# SQLAlchemy names a pool's logger after its class; these lines are still SQLAlchemy's.
+_PatientPool.__module__ = AsyncAdaptedQueuePool.__module__
+
+
 class _Pool:
     """What one event loop has: an engine, or the reason why there is none."""
 

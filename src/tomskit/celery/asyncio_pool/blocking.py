@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from celery.backends.base import Backend
 from celery.utils.log import get_logger
+from kombu.exceptions import OperationalError
 
-from tomskit.celery.asyncio_pool.greenlets import here, wait_to_the_end
+from tomskit.celery.asyncio_pool.greenlets import GreenletCoroutine, here, wait_to_the_end
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob
 from tomskit.celery.asyncio_pool.redis_results import RedisResults
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ("BlockingCalls",)
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 logger: Final = get_logger(__name__)
@@ -30,12 +31,12 @@ logger: Final = get_logger(__name__)
 _RESULT_THREADS: Final = 8
 _PUBLISHING_THREADS: Final = 4
 _RETRY_SECONDS: Final = 0.5
-"""How long to wait before a result is stored again that could not be stored."""
+"""How long to wait before something is stored or sent again that could not be."""
 
 _STORING: Final = frozenset(
     {"mark_as_done", "mark_as_failure", "mark_as_retry", "mark_as_revoked", "store_result"}
 )
-"""What stores something of a backend. The worker calls these too, and ignores what they return."""
+"""What stores the state of a task. The worker calls these too, and ignores what they return."""
 
 _WAITING: Final = _STORING | {
     "add_to_chord",
@@ -77,6 +78,7 @@ class BlockingCalls:
         self._results: _Results | None = None
         self._result_threads = ThreadPoolExecutor(_RESULT_THREADS, "tomskit-results")
         self._publishing_threads = ThreadPoolExecutor(_PUBLISHING_THREADS, "tomskit-publishing")
+        self._detached: set[asyncio.Task[None]] = set()
         self._given_up = threading.Event()
 
     def can_wait(self) -> bool:
@@ -87,9 +89,15 @@ class BlockingCalls:
         """
         return self._hub.owns_this_thread() and (here() is not None or self._hub.can_turn())
 
-    def publish(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call something that talks to the broker."""
-        return self._wait(self._publishing_threads, partial(function, *args, **kwargs))
+    def publish(self, send: Callable[[], R], *, patient: bool) -> R:
+        """Call something that sends a message.
+
+        Args:
+            send: Sends it.
+            patient: Whether to try again, until the broker is there, when it cannot be reached.
+        """
+        call = partial(self._send_until_sent, send) if patient else send
+        return self._wait(self._publishing_threads, call)
 
     def results(self, backend: Backend) -> Backend:
         """What Celery is to use in place of `backend`, a result store."""
@@ -100,23 +108,28 @@ class BlockingCalls:
         return cast("Backend", self._results)
 
     def call_backend(self, name: str, *args: object, **kwargs: object) -> object:
-        """Call a method of the result backend in a thread."""
-        call = partial(self._call_backend, name, *args, **kwargs)
-        if name in _STORING and here() is None:
-            # The worker goes on meanwhile: a store that is away must not keep it from other tasks.
-            self._result_threads.submit(copy_context().run, _logging_errors, name, call)
-            return None
-        return self._wait(self._result_threads, call)
+        """Call a method of the result backend in a thread, for code that waits for it."""
+        return self._wait(self._result_threads, partial(self._call_backend, name, *args, **kwargs))
+
+    def detach(self, call: Callable[[], object]) -> None:
+        """Call something that waits, in a greenlet of its own, without waiting for it."""
+        task = self._hub.asyncio_loop.create_task(
+            GreenletCoroutine(partial(_logging_errors, call), owner=self)
+        )
+        self._detached.add(task)
+        task.add_done_callback(self._detached.discard)
 
     def close(self) -> None:
         """Wait for the calls that have been made."""
+        if self._detached:
+            self._hub.wait(asyncio.wait(self._detached))
         if self._results is not None and self._results.fast is not None:
             self._hub.wait(self._results.fast.close())
         self._result_threads.shutdown()
         self._publishing_threads.shutdown()
 
     def give_up(self) -> None:
-        """Try no longer to store what cannot be stored."""
+        """Try no longer to store and to send what cannot be."""
         self._given_up.set()
 
     def _call_backend(self, name: str, *args: object, **kwargs: object) -> object:
@@ -139,27 +152,43 @@ class BlockingCalls:
                     )
                 self._given_up.wait(_RETRY_SECONDS)
 
+    def _send_until_sent(self, send: Callable[[], R]) -> R:
+        told = False
+        while True:
+            try:
+                return send()
+            except OperationalError as exc:
+                if self._given_up.is_set():
+                    raise
+                if not told:
+                    told = True
+                    logger.error(  # noqa: TRY400 (once for each message, so without a traceback)
+                        "A task cannot be sent, until the broker is there again: %r", exc
+                    )
+                self._given_up.wait(_RETRY_SECONDS)
+
     def _wait(self, threads: ThreadPoolExecutor, call: Callable[[], R]) -> R:
         job = here()
-        if isinstance(job, CoroutineJob):
-            # Nothing is stored or sent any more for a task that was ended.
+        if isinstance(job, CoroutineJob) and not job.in_coroutine:
+            # The tracer of a task that was ended stores and sends nothing more.
             job.go_on()
         future = self._hub.asyncio_loop.run_in_executor(threads, copy_context().run, call)
         return self._hub.wait(future) if job is None else wait_to_the_end(future)
 
 
-def _logging_errors(name: str, call: Callable[[], object]) -> None:
+def _logging_errors(call: Callable[[], object]) -> None:
     try:
         call()
     except Exception:
-        logger.exception("The result backend failed: %s", name)
+        logger.exception("The result backend failed")
 
 
 class _Results:
     """A result backend that holds up only who calls it.
 
     Attributes:
-        fast: Its methods are tried first, in the loop, when a task calls those that store something.
+        fast: Its methods are tried first, in the loop, of those that store a state. Its commands keep
+            their order, so a state that is stored later wins.
     """
 
     def __init__(self, backend: Backend, calls: BlockingCalls) -> None:
@@ -173,19 +202,30 @@ class _Results:
             self.fast = RedisResults(backend, partial(calls.call_backend, "on_chord_part_return"))
 
     def __getattr__(self, name: str) -> object:
+        if name in _STORING and self._calls.can_wait():
+            return partial(self._store, name)
         if name in self._waiting and self._calls.can_wait():
-            if name in _STORING and self.fast is not None and here() is not None:
-                return partial(self._store_fast, self.fast, name)
             return partial(self._calls.call_backend, name)
         value: object = getattr(self._backend, name)
         return value
 
-    def _store_fast(self, fast: RedisResults, name: str, *args: object, **kwargs: object) -> object:
-        try:
-            return cast("Callable[..., object]", getattr(fast, name))(*args, **kwargs)
-        except fast.connection_errors as exc:
-            # In a thread it is tried again until it works.
-            logger.debug("Redis was lost while a result was stored: %r", exc)
+    def _store(self, name: str, *args: object, **kwargs: object) -> object:
+        job = here()
+        if job is None:
+            # The worker itself does not wait: a store that is away must not keep it from other tasks.
+            self._calls.detach(partial(self._store, name, *args, **kwargs))
+            return None
+        if isinstance(job, CoroutineJob) and job.was_ended:
+            # How it has ended is stored by the worker, and is to stay.
+            if not job.in_coroutine:
+                job.go_on()
+            return None
+        if self.fast is not None:
+            try:
+                return cast("Callable[..., object]", getattr(self.fast, name))(*args, **kwargs)
+            except self.fast.connection_errors as exc:
+                # In a thread it is tried again until it works.
+                logger.debug("Redis was lost while a result was stored: %r", exc)
         return self._calls.call_backend(name, *args, **kwargs)
 
     if not TYPE_CHECKING:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from celery.worker import loops
+from celery.worker.state import active_requests
 from typing_extensions import override
 
 from tomskit.celery.asyncio_pool.hub import LoopHub
-from tomskit.celery.asyncio_pool.redis_channel import wait_in_loop
+from tomskit.celery.asyncio_pool.redis_channel import Outstanding, wait_in_loop
 
 if TYPE_CHECKING:
+    import kombu
     from celery.worker.consumer import Consumer as _Consumer
     from kombu import Connection
 else:
@@ -23,6 +25,17 @@ else:
 __all__ = ("LoopConsumer", "consumer_class")
 
 R = TypeVar("R")
+
+
+class _Message(Protocol):
+    delivery_tag: str
+
+
+class _Request(Protocol):
+    message: _Message
+
+
+_running_requests: Final = cast("Iterable[_Request]", active_requests)
 
 
 class LoopConsumer(_Consumer):
@@ -34,6 +47,11 @@ class LoopConsumer(_Consumer):
     """
 
     hub: LoopHub
+    task_consumer: kombu.Consumer | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._outstanding: list[Outstanding] = []
+        super().__init__(*args, **options)
 
     @override
     def start(self) -> None:
@@ -45,8 +63,21 @@ class LoopConsumer(_Consumer):
     def ensure_connected(self, conn: Connection) -> Connection:
         return super().ensure_connected(wait_in_loop(conn))
 
+    @override
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        consumer = self.task_consumer
+        outstanding = None if consumer is None else Outstanding.of(consumer.channel)
+        if outstanding is not None:
+            self._outstanding.append(outstanding)
+        super().on_connection_error_after_connected(exc)
+
     def loop(self, *args: object) -> None:
         """Consume until the connection is lost or the worker is to stop."""
+        while self._outstanding and self.task_consumer is not None:
+            # It is kept until that has worked: the connection may be lost again.
+            running = {request.message.delivery_tag for request in _running_requests}
+            self._outstanding[0].settle(self.task_consumer.channel, running)
+            del self._outstanding[0]
         loop = cast("Callable[..., None]", loops.asynloop)
         self._consumer_thread.call_back(lambda: loop(*args))
 

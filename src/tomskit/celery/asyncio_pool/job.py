@@ -27,11 +27,19 @@ from tomskit.celery.execution import (
 )
 from tomskit.resources import Resources
 
-__all__ = ("CoroutineJob", "Job", "PlainJob", "Report", "job_of")
+__all__ = ("CoroutineJob", "Job", "PlainJob", "Report", "Revocable", "job_of")
 
 R = TypeVar("R")
 
 logger: Final = get_logger(__name__)
+
+
+class Revocable(Protocol):
+    """``celery.worker.request.Request``, as far as it is needed here."""
+
+    def revoked(self) -> bool:
+        """Whether it was revoked or has expired. If so, it acknowledges and announces that."""
+        ...
 
 
 class Report:
@@ -40,19 +48,30 @@ class Report:
     Args:
         tell: Has a function called in the worker's next turn.
         ended: Called after Celery was told of the end.
+        request: What Celery knows of the task.
         accepted: Called with the job's number and the monotonic time of its start.
         returned: Called with what the tracer has returned.
         failed: Called with the error when it has not returned.
         timed_out: Called with whether it was the soft limit, and its seconds.
     """
 
-    __slots__ = ("_ended", "_failed", "_returned", "_tell", "_timed_out", "accepted", "is_over")
+    __slots__ = (
+        "_ended",
+        "_failed",
+        "_request",
+        "_returned",
+        "_tell",
+        "_timed_out",
+        "accepted",
+        "is_over",
+    )
 
     def __init__(
         self,
         tell: Callable[[Callable[[], object]], None],
         ended: Callable[[], None],
         *,
+        request: Revocable | None,
         accepted: Callable[[int, float], object],
         returned: Callable[[object], object],
         failed: Callable[[ExceptionInfo], object],
@@ -62,9 +81,14 @@ class Report:
         self.is_over = False
         self._tell = tell
         self._ended = ended
+        self._request = request
         self._returned = returned
         self._failed = failed
         self._timed_out = timed_out
+
+    def is_revoked(self) -> bool:
+        """Whether the task is not to be run any more; then Celery has stored and told that."""
+        return self._request is not None and self._request.revoked()
 
     def soft_limit(self, seconds: float) -> None:
         """The soft time limit has passed, and the task goes on."""
@@ -206,6 +230,7 @@ class CoroutineJob(Job):
     def trace(self) -> None:
         """Call the tracer and report what becomes of it."""
         try:
+            self.go_on()
             outcome = self._call()
         except _Ended:
             if self._ending is not None:
@@ -254,8 +279,18 @@ class CoroutineJob(Job):
 
     def go_on(self) -> None:
         """Raise what unwinds the tracer, if the task was ended."""
-        if self._ending is not None:
+        if self.was_ended:
             raise _Ended
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether it was terminated, or its hard limit has passed; it may still clean up."""
+        return self._ending is not None
+
+    @property
+    def in_coroutine(self) -> bool:
+        """Whether the user's code runs, and not the tracer's around it."""
+        return self._depth > 0
 
     # -- in the loop
 

@@ -8,7 +8,7 @@ from typing import Never, TypeVar
 from celery import Celery
 from typing_extensions import override
 
-from tomskit.celery.asyncio_pool.greenlets import here
+from tomskit.celery.asyncio_pool.greenlets import await_here, here
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob
 from tomskit.celery.event_loop import EventLoop
@@ -45,9 +45,12 @@ class MainLoop(EventLoop):
 
     @override
     def run_in_own_thread(self, coro: Coroutine[object, Never, R]) -> R:
-        job = here()
-        if isinstance(job, CoroutineJob):
-            return job.run(coro)
+        owner = here()
+        if isinstance(owner, CoroutineJob):
+            return owner.run(coro)
+        if owner is not None:
+            # A callback for errors, called by the worker for a task that it has ended.
+            return await_here(self.resources.scoped(coro))
         if not self._hub.is_waiting:
             return self._hub.wait(self.resources.scoped(coro))
         return super().run_in_own_thread(coro)

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from tomskit.celery.asyncio_pool.blocking import BlockingCalls
 from tomskit.celery.asyncio_pool.hub import LoopHub
-from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob, Report
+from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob, Report, Revocable
 from tomskit.celery.asyncio_pool.signals import quit_requested
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
 from tomskit.celery.context import keep_by_execution
@@ -37,6 +37,9 @@ logger: Final = get_logger(__name__)
 
 _FIRST_PID: Final = 1 << 22
 """Jobs are numbered from here, where Linux has no process ids any more."""
+
+
+_Request = Mapping[str, Sequence[float | None] | None]
 
 
 class _Lane:
@@ -186,6 +189,7 @@ class AsyncioPool(BasePool):
         report = Report(
             self._tell,
             partial(self._free, lane, pid),
+            request=cast("Revocable | None", getattr(accept_callback, "__self__", None)),
             accepted=accept_callback,
             returned=callback,
             failed=error_callback,
@@ -193,10 +197,7 @@ class AsyncioPool(BasePool):
         )
         call = partial(target, *args, **(kwargs or {}))
         if in_loop:
-            limits = Limits(
-                soft_timeout or cast("float | None", self.options.get("soft_timeout")),
-                timeout or cast("float | None", self.options.get("timeout")),
-            )
+            limits = self._limits_of(str(name), args[2], soft_timeout, timeout)
             job: Job = CoroutineJob(
                 label,
                 pid,
@@ -212,6 +213,19 @@ class AsyncioPool(BasePool):
         self._start_waiting(lane)
         return job
 
+    def _limits_of(
+        self, name: str, request: object, soft: float | None, hard: float | None
+    ) -> Limits:
+        if isinstance(request, dict) and not any(cast("_Request", request).get("timelimit") or ()):
+            # Celery has looked at the task when the worker began; `celery control time_limit` may
+            # have changed it since.
+            task = self.app.tasks[name]
+            soft, hard = task.soft_time_limit, task.time_limit
+        return Limits(
+            soft or cast("float | None", self.options.get("soft_timeout")),
+            hard or cast("float | None", self.options.get("timeout")),
+        )
+
     def _runs_in_loop(self, name: str) -> bool:
         return isinstance(self.app.tasks[name], AsyncTask) and self.app.runs_in_worker_loop
 
@@ -221,10 +235,11 @@ class AsyncioPool(BasePool):
 
     def _start_waiting(self, lane: _Lane) -> None:
         while (job := lane.next()) is not None:
-            job.start(self._new_context())
-
-    def _new_context(self) -> Context:
-        return self._context.copy()
+            if job.report.is_revoked():
+                # Since it waits: revoked, or too late by now. Celery has announced that.
+                del lane.running[job.pid]
+            else:
+                job.start(self._context.copy())
 
     @override
     def terminate_job(self, pid: int, signal: int | None = None) -> None:

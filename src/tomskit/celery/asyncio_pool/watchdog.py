@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from celery.utils.log import get_logger
+from greenlet import getcurrent
 
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob, job_of
@@ -40,12 +41,14 @@ class Watchdog:
         self._timer: TimerHandle | None = None
         self._stopped = threading.Event()
         self._watched = threading.get_ident()
+        self._main = getcurrent()
         self._thread = threading.Thread(target=self._watch, name="tomskit-watchdog", daemon=True)
 
     def start(self) -> None:
         """Begin to watch the thread that calls this, which is the loop's."""
         if self._seconds > 0:
             self._watched = threading.get_ident()
+            self._main = getcurrent()
             self._beat()
             self._thread.start()
 
@@ -70,16 +73,24 @@ class Watchdog:
             # So many quarters without a beat: the loop has not run for that long.
             if since > _QUARTERS and not told:
                 told = True
-                self._tell(sys._current_frames().get(self._watched))  # noqa: SLF001 (documented)
+                self._tell(self._stack())
 
-    def _tell(self, innermost: FrameType | None) -> None:
+    def _stack(self) -> list[FrameType]:
+        """What the loop's thread is at, the innermost first."""
         frames: list[FrameType] = []
-        frame = innermost
-        while frame is not None:
-            frames.append(frame)
-            frame = frame.f_back
+        # In a greenlet the stack begins with the greenlet. Who has switched to it, such as asyncio
+        # with its callback, is on the main one's.
+        here = sys._current_frames().get(self._watched)  # noqa: SLF001 (documented)
+        for innermost in (here, self._main.gr_frame):
+            frame = innermost
+            while frame is not None:
+                frames.append(frame)
+                frame = frame.f_back
+        return frames
+
+    def _tell(self, frames: list[FrameType]) -> None:
         job = next((job for frame in frames if (job := _job_of(frame)) is not None), None)
-        where = next((frame for frame in frames if _is_users(frame)), innermost)
+        where = next((frame for frame in frames if _is_users(frame)), None)
         what = "The worker itself" if job is None else job.name
         if where is not None:
             code = where.f_code
