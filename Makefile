@@ -24,10 +24,10 @@ say = @printf '\n==> %s\n' '$(1)'
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test check measure servers format lint types stubs typing contracts unit \
-	integration docs coverage bench clean
+	integration docs coverage bench bench-pools clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
 		awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 # -- the two commands of the README
@@ -91,6 +91,10 @@ bench: $(VENV)/.dev ## speed against a peer, in the same run
 	$(call say,benchmarks)
 	@$(BIN)/python -m benchmarks
 
+bench-pools: $(VENV)/.bench ## the asyncio pool against its peers, in some minutes
+	$(call say,benchmarks: worker pools and task queues)
+	@$(BIN)/python -m benchmarks.pools
+
 clean: ## remove the virtual environment and everything that the tools left
 	$(call say,clean)
 	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
@@ -121,6 +125,11 @@ $(VENV)/.demo: $(VENV)/.created pyproject.toml
 $(VENV)/.dev: $(VENV)/.created pyproject.toml
 	$(call say,installing tomskit and the tools that check it)
 	@$(PIP) install --editable '.[mysql,sqlite,postgres]' --group dev
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(call say,installing the peers of the benchmark)
+	@$(PIP) install --group bench
 	@touch $@
 
 $(VENV)/.created:

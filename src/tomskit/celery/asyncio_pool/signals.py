@@ -66,27 +66,30 @@ class SignalHandlers:
                 signal.signal(number, cast("Callable[..., object]", current.handler))
         self._deferred.clear()
 
-    def _defer(self, handler: _Handler, number: int) -> None:
-        self._hub.call_in_turn(partial(self._handle, handler, number))
+    def _defer(self, number: int) -> None:
+        self._hub.call_in_turn(partial(self._handle, number))
 
-    def _handle(self, handler: _Handler, number: int) -> None:
-        quitting = self._deferred.get(signal.SIGQUIT)
-        if number == signal.SIGTERM and stop_requested() and quitting is not None:
+    def _handle(self, number: int) -> None:
+        if number == signal.SIGTERM and stop_requested():
             # Celery ignores it. Who sends it again wants the worker to end now.
-            handler, number = quitting.handler, signal.SIGQUIT
+            number = signal.SIGQUIT
+        # Not the one that was there when the signal came: one that was handled meanwhile may have
+        # put another in its place, as Celery's do for the next time.
+        deferred = self._deferred.get(number)
+        if deferred is None:
+            return
         try:
-            handler(number, None)
+            deferred.handler(number, None)
         finally:
-            # Celery's handlers install others for the next time.
             self.install()
 
 
 class _Deferred:
     """A signal handler that has another one called later."""
 
-    def __init__(self, handler: _Handler, defer: Callable[[_Handler, int], None]) -> None:
+    def __init__(self, handler: _Handler, defer: Callable[[int], None]) -> None:
         self.handler = handler
         self._defer = defer
 
     def __call__(self, number: int, _: FrameType | None) -> None:
-        self._defer(self.handler, number)
+        self._defer(number)

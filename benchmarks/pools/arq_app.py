@@ -1,0 +1,59 @@
+"""arq. As a program, it fills the queue: `python -m benchmarks.pools.arq_app sleep 10 0.1`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import ClassVar, Protocol, cast
+
+from benchmarks.pools.environment import arguments, concurrency, in_portions, queue_url
+
+# Not imported by statement: the type checkers have to pass where arq is not installed.
+_connections = import_module("arq.connections")
+
+
+class _Pool(Protocol):
+    def enqueue_job(self, function: str, /, *args: object) -> Awaitable[object]: ...
+    async def aclose(self) -> None: ...
+
+
+_make_settings = cast("Callable[[str], object]", _connections.RedisSettings.from_dsn)
+_make_pool = cast("Callable[[object], Awaitable[_Pool]]", _connections.create_pool)
+
+
+async def noop(_: dict[str, object]) -> None:
+    pass
+
+
+async def sleep(_: dict[str, object], seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+class WorkerSettings:
+    """What arq's command line reads."""
+
+    functions: ClassVar = [noop, sleep]
+    redis_settings: ClassVar = _make_settings(queue_url())
+    max_jobs: ClassVar = concurrency()
+
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"arq": {"handlers": ["console"], "level": "WARNING"}},
+}
+"""arq's own logs two lines a job."""
+
+
+async def fill(task: str, count: int, args: list[float]) -> None:
+    pool = await _make_pool(WorkerSettings.redis_settings)
+
+    async def send(portion: int) -> None:
+        await asyncio.gather(*(pool.enqueue_job(task, *args) for _ in range(portion)))
+
+    await in_portions(count, send)
+    await pool.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(fill(*arguments()))

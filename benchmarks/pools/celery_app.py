@@ -1,0 +1,34 @@
+"""Plain Celery: tasks that run a coroutine as they can, and tasks that block, for gevent."""
+
+import asyncio
+import time
+
+from celery import Celery
+
+from benchmarks.pools.environment import queue_url, results_url
+
+app = Celery("benchmark", broker=queue_url(), backend=results_url())
+
+
+async def _noop() -> None:
+    pass
+
+
+@app.task(name="noop")
+def noop() -> None:
+    asyncio.run(_noop())
+
+
+@app.task(name="sleep")
+def sleep(seconds: float) -> None:
+    asyncio.run(asyncio.sleep(seconds))
+
+
+@app.task(name="blocking_noop")
+def blocking_noop() -> None:
+    pass
+
+
+@app.task(name="blocking_sleep")
+def blocking_sleep(seconds: float) -> None:
+    time.sleep(seconds)

@@ -1,0 +1,329 @@
+"""Who is measured: how its queue is filled, its worker started and its progress seen."""
+
+import os
+import subprocess
+import sys
+import venv
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+from uuid import uuid4
+
+from celery import Celery
+from tests.support.servers import MariaDBServer, RedisServer
+from tests.support.workers import PROJECT, Pool, Worker
+from typing_extensions import override
+
+from benchmarks.pools.environment import CONCURRENCY, QUEUE, RESULTS
+from benchmarks.pools.watches import ArqWatch, CeleryWatch, ListWatch, StreaqWatch, Watch
+from benchmarks.pools.workloads import (
+    COMMON,
+    CONNECTIONS,
+    NOOP,
+    OURS,
+    QUERY,
+    SHORT,
+    Work,
+)
+
+MANY: Final = 1000
+"""Tasks at once, for all that can."""
+
+
+class Servers(NamedTuple):
+    """Of this benchmark alone."""
+
+    redis: RedisServer
+    mariadb: MariaDBServer | None
+    """Only where tomskit runs."""
+
+
+@dataclass
+class Run:
+    """One drain: what is to be done, and where."""
+
+    work: Work
+    count: int
+    servers: Servers
+    queue_db: int
+    results_db: int
+    stack: ExitStack
+    ids: list[str] = field(default_factory=list[str])
+    """Of tasks that were sent, where these are needed to find the results."""
+
+
+class Contender(ABC):
+    """One row of the table."""
+
+    def __init__(
+        self,
+        name: str,
+        works: Sequence[Work] = COMMON,
+        limits: Mapping[Work, int] | None = None,
+    ) -> None:
+        self.name: Final = name
+        self.works: Final = works
+        self._limits = limits or {}
+
+    @abstractmethod
+    def fill(self, run: Run) -> None:
+        """Put all tasks into the queue."""
+
+    @abstractmethod
+    def worker(self, run: Run) -> Worker:
+        """A worker that has not been started."""
+
+    @abstractmethod
+    def watch(self, run: Run) -> Watch:
+        """What is seen of the worker's progress."""
+
+    def enough(self, work: Work) -> int:
+        """How many tasks tell the rate; of one that is slow, fewer do."""
+        return min(work.count, self._limits.get(work, work.count))
+
+
+class CeleryWorker(Contender):
+    """A `celery worker`."""
+
+    def __init__(
+        self,
+        name: str,
+        app: str,
+        pool: Pool | None,
+        concurrency: int,
+        *,
+        blocking: bool = False,
+        tracked: bool = False,
+        works: Sequence[Work] = COMMON,
+        limits: Mapping[Work, int] | None = None,
+    ) -> None:
+        super().__init__(name, works, limits)
+        self._tracked = tracked
+        self._app = app
+        self._pool: Pool | None = pool
+        self._concurrency = concurrency
+        self._prefix = "blocking_" if blocking else ""
+
+    @override
+    def fill(self, run: Run) -> None:
+        # Without a backend, which would subscribe to every result.
+        client = Celery("client", broker=run.servers.redis.url(run.queue_db), set_as_current=False)
+        run.stack.callback(client.close)
+        send = cast("Callable[..., object]", client.send_task)
+        run.ids = [str(uuid4()) for _ in range(run.count)]
+        for task_id in run.ids:
+            send(self._prefix + run.work.task, run.work.args, task_id=task_id)
+
+    @override
+    def worker(self, run: Run) -> Worker:
+        return Worker(
+            self._app,
+            pool=self._pool,
+            concurrency=run.count if run.work.all_at_once else self._concurrency,
+            env=self._environment(run),
+            loglevel="WARNING",
+        )
+
+    def _environment(self, run: Run) -> dict[str, str]:
+        return _urls(run)
+
+    @override
+    def watch(self, run: Run) -> Watch:
+        queue, results = (
+            run.stack.enter_context(run.servers.redis.client(db))
+            for db in (run.queue_db, run.results_db)
+        )
+        return CeleryWatch(
+            queue, results, key="celery", count=run.count, ids=run.ids, tracked=self._tracked
+        )
+
+
+class TomskitWorker(CeleryWorker):
+    """The pool that all this is about."""
+
+    def __init__(self, name: str, pool: str, *, tracked: bool) -> None:
+        # The pool is no word on the command line: it comes with the configuration.
+        super().__init__(
+            name,
+            "benchmarks.pools.tomskit_app",
+            None,
+            MANY,
+            tracked=tracked,
+            works=(*COMMON, *OURS),
+        )
+        self._pool_name = pool
+
+    @override
+    def _environment(self, run: Run) -> dict[str, str]:
+        environment = {
+            "CELERY_WORKER_POOL": self._pool_name,
+            "CELERY_TASK_TRACK_STARTED": str(self._tracked).lower(),
+        }
+        for role, db in (("BROKER", run.queue_db), ("RESULT_BACKEND", run.results_db)):
+            environment |= {
+                f"CELERY_{role}_REDIS_HOST": run.servers.redis.host,
+                f"CELERY_{role}_REDIS_PORT": str(run.servers.redis.port),
+                f"CELERY_{role}_REDIS_DB": str(db),
+            }
+        if run.work is QUERY:
+            assert run.servers.mariadb is not None
+            environment |= {
+                "CELERY_DB_HOST": run.servers.mariadb.host,
+                "CELERY_DB_PORT": str(run.servers.mariadb.port),
+                "CELERY_DB_USERNAME": run.servers.mariadb.user,
+                "CELERY_DB_PASSWORD": run.servers.mariadb.password,
+                "CELERY_DB_DATABASE": run.servers.mariadb.database,
+                "CELERY_SQLALCHEMY_POOL_SIZE": str(CONNECTIONS),
+                "CELERY_SQLALCHEMY_MAX_OVERFLOW": "0",
+            }
+        return environment
+
+
+class _Command(Worker):
+    """A worker that is no `celery worker`."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        super().__init__("", env=env)
+        self._command = list(command)
+
+
+class Queue(Contender):
+    """Another task queue, with its own command for workers.
+
+    Args:
+        name: In the table.
+        app: The module in this package that defines its tasks and fills its queue.
+        command: What follows ``python -m``.
+        watch: What is seen of it, given the run and the module's key in Redis.
+        python: The interpreter that has it installed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        app: str,
+        command: Sequence[str],
+        watch: Callable[[Run], Watch],
+        python: str = sys.executable,
+    ) -> None:
+        super().__init__(name)
+        self._app = app
+        self._command = command
+        self._watch = watch
+        self._python = python
+
+    @override
+    def fill(self, run: Run) -> None:
+        args = [run.work.task, str(run.count), *map(str, run.work.args)]
+        done = subprocess.run(
+            [self._python, "-m", f"benchmarks.pools.{self._app}", *args],
+            check=False,
+            env={**os.environ, **_urls(run)},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            msg = f"{self.name}'s queue could not be filled:\n{done.stdout}{done.stderr}"
+            raise RuntimeError(msg)
+
+    @override
+    def worker(self, run: Run) -> Worker:
+        return _Command([self._python, "-m", *self._command], _urls(run))
+
+    @override
+    def watch(self, run: Run) -> Watch:
+        return self._watch(run)
+
+
+def _urls(run: Run) -> dict[str, str]:
+    return {
+        QUEUE: run.servers.redis.url(run.queue_db),
+        RESULTS: run.servers.redis.url(run.results_db),
+        CONCURRENCY: str(MANY),
+    }
+
+
+def tomskit(pool: str) -> list[Contender]:
+    return [
+        TomskitWorker(f"tomskit {pool}", pool, tracked=True),
+        TomskitWorker(f"tomskit {pool}, not tracked", pool, tracked=False),
+    ]
+
+
+def prefork() -> Contender:
+    # It is 30 times slower, and a rate needs no more than some seconds.
+    limits = {NOOP: 1_000, SHORT: 200}
+    app = "benchmarks.pools.celery_app"
+    return CeleryWorker("celery prefork -c 2", app, "prefork", 2, limits=limits)
+
+
+def threads() -> Contender:
+    return CeleryWorker(f"celery threads -c {MANY}", "benchmarks.pools.celery_app", "threads", MANY)
+
+
+def gevent() -> Contender | str:
+    if find_spec("gevent") is None:
+        return "gevent is not installed"
+    app = "benchmarks.pools.celery_app"
+    return CeleryWorker(f"celery gevent -c {MANY}", app, "gevent", MANY, blocking=True)
+
+
+def taskiq() -> Contender | str:
+    if find_spec("taskiq_redis") is None:
+        return "taskiq-redis is not installed; the dependency group is `bench`"
+
+    def watch(run: Run) -> Watch:
+        queue, results = (
+            run.stack.enter_context(run.servers.redis.client(db))
+            for db in (run.queue_db, run.results_db)
+        )
+        return ListWatch(queue, results, key="taskiq", count=run.count)
+
+    command = [
+        *("taskiq", "worker", "benchmarks.pools.taskiq_app:broker", "--log-level", "WARNING"),
+        *("--workers", "1", "--max-async-tasks", str(MANY)),
+    ]
+    return Queue("taskiq", "taskiq_app", command, watch)
+
+
+def streaq() -> Contender | str:
+    if find_spec("streaq") is None:
+        return "streaq is not installed; the dependency group is `bench`"
+
+    def watch(run: Run) -> Watch:
+        return StreaqWatch(
+            run.stack.enter_context(run.servers.redis.client(run.queue_db)), run.count
+        )
+
+    command = ["streaq", "run", "benchmarks.pools.streaq_app:worker"]
+    return Queue("streaq", "streaq_app", command, watch)
+
+
+def arq(folder: Path) -> Contender | str:
+    """Install arq into `folder`, with the redis-py that it accepts."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = str(folder / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    group = f"{PROJECT / 'pyproject.toml'}:bench-arq"
+    done = subprocess.run(
+        [*pip, "--python", python, "install", "--group", group],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        return f"arq could not be installed into {folder}:\n{done.stderr}"
+
+    def watch(run: Run) -> Watch:
+        return ArqWatch(run.stack.enter_context(run.servers.redis.client(run.queue_db)), run.count)
+
+    command = [
+        *("arq", "benchmarks.pools.arq_app.WorkerSettings"),
+        *("--custom-log-dict", "benchmarks.pools.arq_app.LOGGING"),
+    ]
+    return Queue("arq", "arq_app", command, watch, python)

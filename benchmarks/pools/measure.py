@@ -1,0 +1,128 @@
+"""One drain: the queue is filled, a worker started, and the clock runs until it is empty."""
+
+import re
+import time
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.support.workers import Worker
+
+from benchmarks.pools.contenders import Contender, Run, Servers
+from benchmarks.pools.watches import Watch
+from benchmarks.pools.workloads import Work
+
+_LOOK_EVERY: Final = 0.02
+"""Seconds; what the measured times are exact to."""
+
+_PATIENCE: Final = 60.0
+"""Seconds without a new result after which a worker is taken to be stuck."""
+
+_LOG_LINES: Final = 60
+
+_databases = count(step=2)
+
+
+class DrainError(RuntimeError):
+    """A worker did not do all of its tasks."""
+
+
+class Drain(NamedTuple):
+    """What was measured."""
+
+    tasks: int
+    seconds: float
+    """From the first task that was taken to the last result."""
+    start: float
+    """Seconds from the start of the process to the first task that was taken."""
+    peak: float | None
+    """Megabytes of the worker's main process; None where the system does not tell."""
+
+    @property
+    def rate(self) -> float:
+        """Tasks a second."""
+        return self.tasks / self.seconds
+
+
+def drain(contender: Contender, work: Work, scale: float, servers: Servers) -> Drain:
+    queue_db = next(_databases)
+    results_db = queue_db + 1
+    tasks = max(2, round(contender.enough(work) * scale))
+    try:
+        with ExitStack() as stack:
+            run = Run(work, tasks, servers, queue_db, results_db, stack)
+            contender.fill(run)
+            return _timed(contender.worker(run), contender.watch(run), tasks)
+    finally:
+        servers.redis.flush(queue_db, results_db)
+
+
+def _timed(worker: Worker, watch: Watch, tasks: int) -> Drain:
+    if watch.taken() or watch.left() != tasks:
+        msg = "the queue does not hold all tasks"
+        raise DrainError(msg)
+    begun = time.monotonic()
+    worker.start()
+    try:
+        taken = _wait_for_first(worker, watch, begun)
+        done = _wait_for_last(worker, watch)
+        peak = _peak(worker.pid)
+        succeeded = watch.succeeded()
+        if succeeded != tasks or "Traceback" in worker.text:
+            msg = f"{succeeded} of {tasks} tasks succeeded. The log:\n{_log(worker)}"
+            raise DrainError(msg)
+    finally:
+        # Nothing is left to be done, and a warm shutdown takes its time.
+        worker.kill()
+    # Not less than is seen: with a small --scale all may be done between two looks.
+    return Drain(tasks, max(done - taken, _LOOK_EVERY), taken - begun, peak)
+
+
+def _wait_for_first(worker: Worker, watch: Watch, begun: float) -> float:
+    while not watch.taken():
+        _must_run(worker)
+        if time.monotonic() > begun + _PATIENCE:
+            msg = f"took nothing from the queue within {_PATIENCE:g} s. The log:\n{_log(worker)}"
+            raise DrainError(msg)
+        time.sleep(_LOOK_EVERY)
+    return time.monotonic()
+
+
+def _wait_for_last(worker: Worker, watch: Watch) -> float:
+    before, moved = -1, time.monotonic()
+    while left := watch.left():
+        _must_run(worker)
+        now = time.monotonic()
+        if left != before:
+            before, moved = left, now
+        elif now > moved + _PATIENCE:
+            msg = f"has {left} tasks left and stored no result for {_PATIENCE:g} s. The log:\n{_log(worker)}"
+            raise DrainError(msg)
+        time.sleep(_LOOK_EVERY)
+    return time.monotonic()
+
+
+def _must_run(worker: Worker) -> None:
+    if not worker.running:
+        time.sleep(0.5)  # what it wrote last is read by another thread
+        msg = f"the worker ended. Its log:\n{_log(worker)}"
+        raise DrainError(msg)
+
+
+def _log(worker: Worker) -> str:
+    """What is worth reading of it: a thousand tasks that fail say the same a thousand times."""
+    lines = worker.text.splitlines()
+    first = next((at for at, line in enumerate(lines) if "Traceback" in line), len(lines))
+    if first == len(lines):
+        return "\n".join(lines[-_LOG_LINES:])
+    begin = max(0, first - 2)
+    return "\n".join(lines[begin : begin + _LOG_LINES])
+
+
+def _peak(pid: int) -> float | None:
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return None
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE)
+    return None if found is None else int(found[1]) / 1024

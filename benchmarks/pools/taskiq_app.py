@@ -1,0 +1,57 @@
+"""taskiq. As a program, it fills the queue: `python -m benchmarks.pools.taskiq_app sleep 10 0.1`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Protocol, cast
+
+from benchmarks.pools.environment import DAY, arguments, in_portions, queue_url, results_url
+
+# Not imported by statement: the type checkers have to pass where taskiq is not installed.
+_taskiq_redis = import_module("taskiq_redis")
+
+
+class _Task(Protocol):
+    def kiq(self, *args: object) -> Awaitable[object]: ...
+
+
+class _Broker(Protocol):
+    def with_result_backend(self, result_backend: object, /) -> _Broker: ...
+    def task(self, task_name: str, /) -> Callable[[Callable[..., Awaitable[None]]], _Task]: ...
+    async def startup(self) -> None: ...
+    async def shutdown(self) -> None: ...
+
+
+_make_broker = cast("Callable[[str], _Broker]", _taskiq_redis.ListQueueBroker)
+_make_results = cast("Callable[..., object]", _taskiq_redis.RedisAsyncResultBackend)
+
+broker = _make_broker(queue_url()).with_result_backend(
+    _make_results(results_url(), result_ex_time=DAY)
+)
+
+
+@broker.task("noop")
+async def noop() -> None:
+    pass
+
+
+@broker.task("sleep")
+async def sleep(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+async def fill(task: str, count: int, args: list[float]) -> None:
+    kiq = {"noop": noop, "sleep": sleep}[task].kiq
+
+    async def send(portion: int) -> None:
+        await asyncio.gather(*(kiq(*args) for _ in range(portion)))
+
+    await broker.startup()
+    await in_portions(count, send)
+    await broker.shutdown()
+
+
+if __name__ == "__main__":
+    asyncio.run(fill(*arguments()))
