@@ -99,7 +99,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.pending: BaseException | None = None
-        self.given_up = False
+        self.given_up: bool = False
 
 
 class Steered(Awaitable[R]):
@@ -110,7 +110,7 @@ class Steered(Awaitable[R]):
     def __init__(self, coro: Coroutine[object, Never, R], interruption: Interruption) -> None:
         self._coro = cast("Coroutine[object, object, R]", coro)
         self._interruption = interruption
-        self.done = False
+        self.done: bool = False
 
     @override
     def __await__(self) -> Generator[object, object, R]:

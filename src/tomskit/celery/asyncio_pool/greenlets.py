@@ -31,7 +31,7 @@ class GreenletCoroutine(Coroutine[object, object, R]):
     __slots__ = ("_greenlet", "_waiting", "owner")
 
     def __init__(self, function: Callable[[], R], owner: object) -> None:
-        self.owner = owner
+        self.owner: object = owner
         self._greenlet = _Greenlet(function)
         self._greenlet.coroutine = self
         # The greenlet that is switched back into: the function's own, or one that libraries such as

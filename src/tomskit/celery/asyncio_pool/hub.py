@@ -41,7 +41,7 @@ class LoopHub(Hub):
     """
 
     def __init__(self, timer: object = None) -> None:
-        self.asyncio_loop = asyncio.new_event_loop()
+        self.asyncio_loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._thread = threading.get_ident()
         self._poller_fd: int | None = None
         self._running = False

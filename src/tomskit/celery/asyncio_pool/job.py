@@ -77,8 +77,8 @@ class Report:
         failed: Callable[[ExceptionInfo], object],
         timed_out: Callable[[bool, float], object],
     ) -> None:
-        self.accepted = accepted
-        self.is_over = False
+        self.accepted: Callable[[int, float], object] = accepted
+        self.is_over: bool = False
         self._tell = tell
         self._ended = ended
         self._request = request
@@ -144,9 +144,9 @@ class Job(ABC):
     __slots__ = ("__weakref__", "_call", "name", "pid", "report")
 
     def __init__(self, name: str, pid: int, call: Callable[[], object], report: Report) -> None:
-        self.name = name
-        self.pid = pid
-        self.report = report
+        self.name: str = name
+        self.pid: int = pid
+        self.report: Report = report
         self._call = call
 
     def start(self, context: Context) -> None:

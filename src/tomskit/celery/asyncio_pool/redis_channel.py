@@ -235,7 +235,7 @@ class _WaitingChannel(_Channel):
     def __init__(self, *args: object, **kwargs: object) -> None:
         self.unrecorded: dict[str, Message] = {}
         self.unacknowledged: set[str] = set()
-        self.fetching = False
+        self.fetching: bool = False
         self._acknowledging: set[str] = set()
         self._fetch: Callable[..., list[Any]] | None = None
         super().__init__(*args, **kwargs)
