@@ -1,0 +1,96 @@
+"""The RabbitMQ that other tests make outages with."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import pytest
+from kombu import Connection
+
+from tests.support.rabbitmq import RabbitMQServer, rabbitmq_missing
+
+
+def test_a_message_goes_through_rabbitmq(rabbitmq_server: RabbitMQServer) -> None:
+    name = uuid4().hex
+
+    put(rabbitmq_server, name, {"number": 7})
+
+    assert take(rabbitmq_server, name) == {"number": 7}
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_persistent_message_outlives_a_restart(
+    rabbitmq_server: RabbitMQServer, end: Literal["stop", "kill"]
+) -> None:
+    url, name = rabbitmq_server.url, uuid4().hex
+    put(rabbitmq_server, name, "kept")
+
+    if end == "stop":
+        rabbitmq_server.stop()
+    else:
+        rabbitmq_server.kill()
+    rabbitmq_server.start()
+
+    assert rabbitmq_server.url == url
+    assert take(rabbitmq_server, name) == "kept"
+
+
+def test_rabbitmq_leaves_nothing_behind() -> None:
+    missing = rabbitmq_missing()
+    if missing is not None:
+        pytest.skip(missing)
+    others = descendants()
+
+    with RabbitMQServer() as server:
+        folder, address = server.folder, (server.host, server.port)
+        started = descendants() - others
+        assert server.pid in started
+
+    assert not started & living_processes().keys()
+    assert not folder.exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+
+
+def put(server: RabbitMQServer, name: str, message: object) -> None:
+    # Until the broker has confirmed it, a message may be lost.
+    options = {"confirm_publish": True}
+    with (
+        Connection(server.url, transport_options=options) as connection,
+        connection.SimpleQueue(name) as queue,
+    ):
+        queue.put(message)
+
+
+def take(server: RabbitMQServer, name: str) -> object:
+    with Connection(server.url) as connection, connection.SimpleQueue(name) as queue:
+        message = queue.get(timeout=10)
+        message.ack()
+        return message.payload
+
+
+def living_processes() -> dict[int, int]:
+    """The parent of every process that has not ended."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            stat = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+        state, parent = stat.rpartition(")")[2].split()[:2]
+        if state not in "ZX":
+            parents[int(path.parent.name)] = int(parent)
+    return parents
+
+
+def descendants() -> set[int]:
+    """The processes that this one has started, and those that they have started."""
+    parents = living_processes()
+    found: set[int] = set()
+    generation = {os.getpid()}
+    while generation:
+        generation = {pid for pid, parent in parents.items() if parent in generation}
+        found |= generation
+    return found
