@@ -57,7 +57,6 @@ class Pool(Protocol):
 
 class _ConnectionInfo(Protocol):
     requires_hub: type[Hub] | None
-    transport_cls: object
 
 
 class Worker(Protocol):

@@ -37,7 +37,7 @@ class LoopHub(Hub):
     descriptor. So other threads may register descriptors in it, as those that reconnect do.
 
     Attributes:
-        loop: The asyncio loop of this thread. It runs only while the worker waits.
+        asyncio_loop: That of this thread. It runs only while the worker waits.
     """
 
     def __init__(self, timer: object = None) -> None:
