@@ -223,6 +223,7 @@ CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
     # The database and the Redis of tasks, and the asyncio pool, are none of Celery's business.
     (r"CELERY_(DB|SQLALCHEMY|WORKER_REDIS)_\w+", ""),
     (r"CELERY_WORKER_(SYNC_CONCURRENCY|SLOW_CALLBACK_DURATION)", ""),
+    (r"CELERY_REDIS_FAST_PATH", ""),
 ]
 
 PYDANTIC_TYPES: Final[Mapping[str, str]] = {

@@ -170,6 +170,7 @@ def effects(app: AsyncCelery) -> dict[str, object]:
             app.config.CELERY_WORKER_SYNC_CONCURRENCY,
             app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION,
         ),
+        "Redis": app.config.CELERY_REDIS_FAST_PATH,
     }
 
 

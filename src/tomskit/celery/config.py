@@ -273,6 +273,12 @@ class CeleryConfig(TomsKitBaseSettings):
         default=False, description="Store results of eager tasks."
     )
 
+    CELERY_REDIS_FAST_PATH: bool | None = Field(
+        default=None,
+        description="Talk to Redis many commands at once. None does so in async code: workers of the "
+        "asyncio pool, `adelay` and `await result`; true in all workers; false nowhere.",
+    )
+
     # -- worker
     CELERY_WORKER_POOL: Literal["prefork", "solo", "threads", "asyncio"] = Field(
         default="prefork", description="How the worker runs several tasks at once."
