@@ -20,7 +20,7 @@ from tomskit.celery.asyncio_pool.job import CoroutineJob
 from tomskit.celery.asyncio_pool.redis_results import RedisResults
 
 if TYPE_CHECKING:
-    from celery import Celery
+    from tomskit.celery.app import AsyncCelery
 
 __all__ = ("BlockingCalls",)
 
@@ -72,8 +72,8 @@ class BlockingCalls:
     only those who wait for it. Results in Redis need no thread while Redis is there.
     """
 
-    def __init__(self, app: Celery, hub: LoopHub) -> None:
-        self._app = app
+    def __init__(self, app: AsyncCelery, hub: LoopHub) -> None:
+        self.app: AsyncCelery = app
         self._hub = hub
         self._results: _Results | None = None
         self._result_threads = ThreadPoolExecutor(_RESULT_THREADS, "tomskit-results")
@@ -134,7 +134,7 @@ class BlockingCalls:
 
     def _call_backend(self, name: str, *args: object, **kwargs: object) -> object:
         # Each thread has a backend of its own: Celery's are not made to be shared.
-        backend = self._app.backend
+        backend = self.app.backend
         method = cast("Callable[..., object]", getattr(backend, name))
         told = False
         while True:
@@ -198,7 +198,7 @@ class _Results:
         if type(backend).process_cleanup is Backend.process_cleanup:
             self._waiting -= {"process_cleanup"}  # it does nothing
         self.fast: RedisResults | None = None
-        if RedisResults.fits(backend):
+        if calls.app.config.CELERY_REDIS_FAST_PATH is not False and RedisResults.fits(backend):
             self.fast = RedisResults(backend, partial(calls.call_backend, "on_chord_part_return"))
 
     def __getattr__(self, name: str) -> object:

@@ -13,12 +13,11 @@ from celery.worker.state import active_requests
 from typing_extensions import override
 
 from tomskit.celery.asyncio_pool.hub import LoopHub
-from tomskit.celery.asyncio_pool.redis_channel import Outstanding, wait_in_loop
+from tomskit.celery.asyncio_pool.redis_channel import Outstanding
 
 if TYPE_CHECKING:
     import kombu
     from celery.worker.consumer import Consumer as _Consumer
-    from kombu import Connection
 else:
     _Consumer = object
 
@@ -58,10 +57,6 @@ class LoopConsumer(_Consumer):
         thread = _ConsumerThread(super().start, self.hub)
         self._consumer_thread = thread
         thread.run()
-
-    @override
-    def ensure_connected(self, conn: Connection) -> Connection:
-        return super().ensure_connected(wait_in_loop(conn))
 
     @override
     def on_connection_error_after_connected(self, exc: Exception) -> None:

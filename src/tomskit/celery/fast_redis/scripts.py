@@ -1,0 +1,58 @@
+"""What Redis does in one step, for a channel."""
+
+from typing import Final
+
+__all__ = ("FETCH", "RESTORE")
+
+FETCH: Final = """
+-- Takes messages from lists and records them as kombu does, so that no message is ever nowhere.
+-- KEYS: messages by tag, times by tag, the lists.
+-- ARGV: the time, how many at most, how many lists are taken from in turn.
+-- Answers the number of a list and the message, again and again.
+redis.call('HLEN', KEYS[1]) -- they fail before anything was taken, or not at all
+redis.call('ZCARD', KEYS[2])
+local left, width, out, times, records = tonumber(ARGV[2]), tonumber(ARGV[3]), {}, {}, {}
+for first = 3, #KEYS, width do
+    local empty = 0
+    while left > 0 and empty < width do
+        empty = 0
+        for place = first, first + width - 1 do
+            local raw = left > 0 and redis.call('RPOP', KEYS[place])
+            if raw then
+                local ok, tag, info = pcall(function()
+                    local properties = cjson.decode(raw)['properties']
+                    return properties['delivery_tag'], properties['delivery_info'] or {}
+                end)
+                if ok and type(tag) == 'string' then
+                    times[#times + 1] = ARGV[1]
+                    times[#times + 1] = tag
+                    records[#records + 1] = tag
+                    records[#records + 1] = '[' .. raw .. ',' ..
+                        cjson.encode(info['exchange'] or '') .. ',' ..
+                        cjson.encode(info['routing_key'] or '') .. ']'
+                end
+                out[#out + 1] = place - 3
+                out[#out + 1] = raw
+                left = left - 1
+            else
+                empty = empty + 1
+            end
+        end
+    end
+end
+if #times > 0 then
+    redis.call('ZADD', KEYS[2], unpack(times))
+    redis.call('HSET', KEYS[1], unpack(records))
+end
+return out
+"""
+
+RESTORE: Final = """
+-- Gives a message back, if it is still out.
+-- KEYS: messages by tag, times by tag. ARGV: the tag, then LPUSH or RPUSH, a list and the message,
+-- for each list that it goes to.
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+for place = 2, #ARGV, 3 do redis.call(ARGV[place], ARGV[place + 1], ARGV[place + 2]) end
+return 1
+"""
