@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         def connect(self) -> None: ...
         def send_packed_command(self, *args: object, **kwargs: object) -> None: ...
         def read_response(self, *args: object, **kwargs: object) -> object: ...
+        def can_read(self) -> bool: ...
 
 else:
     _Connection = object
@@ -76,7 +77,8 @@ class _WaitingConnection(_Connection):
             if isinstance(hub, LoopHub) and hub.can_turn() and sock is not None:
                 answer = select.poll()
                 answer.register(sock, select.POLLIN)
-                if not answer.poll(_PATIENCE_MS):
+                # It may have come with what was read before.
+                if not self.can_read() and not answer.poll(_PATIENCE_MS):
                     hub.wait_readable(sock.fileno())
         return super().read_response(*args, **kwargs)
 
@@ -197,10 +199,11 @@ class Outstanding:
         for time in self._taken_at:
             # Redis has sent them, and they have not come.
             with kombu_channel.conn_or_acquire() as client:
-                tags = client.zrange(kombu_channel.unacked_index_key, time, time, byscore=True)
-            for tag in cast("Collection[bytes]", tags):
-                if (known := tag.decode()) not in running:
-                    kombu_channel.qos.restore_by_tag(known)
+                tags = cast("kombu_types.Ranges", client).zrange(
+                    kombu_channel.unacked_index_key, time, time, byscore=True
+                )
+            for tag in {tag.decode() for tag in tags} - set(running):
+                kombu_channel.qos.restore_by_tag(tag)
         for tag, message in self._unrecorded.items():
             with kombu_channel.conn_or_acquire() as client:
                 if client.hexists(kombu_channel.unacked_key, tag):

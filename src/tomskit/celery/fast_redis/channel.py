@@ -105,13 +105,13 @@ class FastChannel(kombu_types.Channel):
         parameters = super()._connparams(asynchronous)
         if asynchronous:
             # In the older protocol Redis would tell of changes on another connection.
-            parameters.setdefault("protocol", 3)
+            parameters["protocol"] = 3
         return parameters
 
 
 def _payload(raw: object) -> dict[str, Any] | None:
     try:
-        payload = loads(bytes_to_str(raw))
+        payload = loads(bytes_to_str(cast("bytes", raw)))
         return payload if isinstance(payload["properties"]["delivery_tag"], str) else None
     except (KeyError, TypeError, ValueError):
         return None

@@ -38,7 +38,8 @@ def connection_class(parts: Parts) -> type[Connection]:
     """Kombu's Connection, of transports that have these parts where they are Redis's."""
 
     def get_transport_cls(self: Connection) -> type:
-        return _transport_class(Connection.get_transport_cls(self), parts)
+        transport = cast("type", Connection.get_transport_cls(self))
+        return _transport_class(transport, parts)
 
     # The name is in log lines.
     members = {"get_transport_cls": get_transport_cls, "__module__": Connection.__module__}
@@ -67,7 +68,7 @@ class _FastTransport(kombu_types.Transport):
 @cache
 def _transport_class(transport: type, parts: Parts) -> type:
     if not issubclass(transport, kombu_redis.Transport):
-        return transport
+        return cast("type", transport)
     members = {
         "Channel": _channel_class(cast("_Classes", transport).Channel, parts),
         "__module__": transport.__module__,

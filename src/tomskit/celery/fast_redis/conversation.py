@@ -36,6 +36,8 @@ logger: Final = get_logger(__name__)
 _AT_ONCE: Final = 100
 """Messages. More make a turn longer, and bring little: what one call costs is shared by then."""
 
+_ROUND_ROBIN: Final = cast("object", round_robin_cycle)
+
 _FETCH_SHA: Final = hashlib.sha1(FETCH.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -94,8 +96,6 @@ class Conversation:
             return
         self._expected.clear()
         try:
-            if connection.protocol not in {3, "3"}:
-                raise ResponseError("the connection does not speak RESP3")
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
             connection.read_response()
         except ResponseError as exc:
@@ -148,7 +148,7 @@ class Conversation:
             for priority in channel.priority_steps
             for queue in self._order
         ]
-        in_turn = len(self._order) if isinstance(cycle, round_robin_cycle) else 1
+        in_turn = len(self._order) if type(cycle) is _ROUND_ROBIN else 1
         # Which messages they were is found by it, should the answer be lost; so it is to be this
         # worker's alone.
         now = time.time() + random.random() * 1e-4  # noqa: S311

@@ -1,7 +1,9 @@
+# ruff: noqa: D101, D102, N802 (they are kombu's)
 """kombu's Redis transport as far as it is used here; kombu itself has no types for it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
     class Plain(Protocol):
         def pipeline(self, *, transaction: bool) -> Pipeline: ...
+
+    class Ranges(Protocol):
+        def zrange(self, name: str, start: float, end: float, *, byscore: bool) -> list[bytes]: ...
 
     class Raw(Protocol):
         _raw: dict[str, Any]
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
         def restore_unacked(self, client: object = None) -> None: ...
 
     class Channel:
-        Message: type[Message]
+        Message: Callable[..., Message]
         qos: Any
         client: Client
         pool: redis.ConnectionPool
