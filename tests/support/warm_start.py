@@ -1,0 +1,211 @@
+"""Python processes that begin with the imports of Celery, SQLAlchemy and redis-py behind them.
+
+A worker needs more than a second of processor time to import them, and the tests start hundreds of
+workers. So one process imports them once, and every worker is a fork of it that runs the same
+module, with the same arguments, that `python -m` would have run. Nothing of ours is imported before
+the fork, and coverage begins after it: all that tomskit does when a worker starts is done and
+measured in that worker.
+"""
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, Final, TypedDict
+
+from tests.support.servers import die_with_parent
+
+IMPORTED: Final = (
+    "aiomysql",
+    "aiosqlite",
+    "asyncio",
+    "celery.apps.worker",
+    "celery.backends.database",
+    "celery.backends.redis",
+    "celery.bin.celery",
+    "celery.concurrency.prefork",
+    "celery.concurrency.solo",
+    "celery.concurrency.thread",
+    "celery.fixups.django",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "greenlet",
+    "kombu.transport.redis",
+    "orjson",
+    "pydantic",
+    "pydantic_settings",
+    "pymysql",
+    "redis.asyncio",
+    "sqlalchemy.dialects.mysql.aiomysql",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "sqlalchemy.ext.asyncio",
+)
+_LONGEST_MESSAGE: Final = 1 << 20
+_ONE_AT_A_TIME: Final = threading.Lock()
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class _Request(TypedDict):
+    """The module to run, or the process to wait for when there is none."""
+
+    module: str | None
+    arguments: list[str]
+    environment: dict[str, str]
+    folder: str
+    last_signal: str
+    pid: int
+
+
+class WarmProcess:
+    """A process like one of subprocess.Popen: a session of its own, its output in a pipe."""
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        last_signal: str,
+    ) -> None:
+        output, its_output = os.pipe()
+        try:
+            self.pid = _ask(
+                {
+                    "module": module,
+                    "arguments": list(arguments),
+                    "environment": dict(environment),
+                    "folder": str(folder),
+                    "last_signal": last_signal,
+                    "pid": 0,
+                },
+                its_output,
+            )
+        finally:
+            os.close(its_output)
+        self.stdout: IO[str] = os.fdopen(output, encoding="utf-8", errors="replace")
+        self.returncode: int | None = None
+        self._end = os.pidfd_open(self.pid)
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            # Only its parent, the process that forks, is told the exit code.
+            if not select.select([self._end], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("celery", timeout or 0)
+            self.returncode = _ask(
+                {
+                    "module": None,
+                    "arguments": [],
+                    "environment": {},
+                    "folder": "",
+                    "last_signal": "",
+                    "pid": self.pid,
+                }
+            )
+            os.close(self._end)
+        return self.returncode
+
+    def poll(self) -> int | None:
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send_signal(self, number: int) -> None:
+        # Until somebody has waited for it the number cannot be that of another process.
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+@cache
+def _forker() -> socket.socket:
+    """The connection to the process that forks, which ends with this one."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        number = its.fileno()
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+        subprocess.Popen(
+            die_with_parent([sys.executable, "-m", __name__, str(number)]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**environment, "PYTHONUNBUFFERED": "1"},
+            cwd=Path(__file__).resolve().parents[2],
+            pass_fds=[number],
+            start_new_session=True,
+        )
+    return ours
+
+
+def _ask(request: _Request, *fds: int) -> int:
+    with _ONE_AT_A_TIME:
+        forker = _forker()
+        socket.send_fds(forker, [json.dumps(request).encode()], fds)
+        return int(forker.recv(100))
+
+
+def _serve(connection: socket.socket) -> str | None:
+    """Fork whenever that is asked for; what the fork shall run."""
+    while True:
+        message, fds, _, _ = socket.recv_fds(connection, _LONGEST_MESSAGE, 1)
+        if not message:
+            return None
+        request: _Request = json.loads(message)
+        if request["module"] is None:
+            _, status = os.waitpid(request["pid"], 0)
+            answer = os.waitstatus_to_exitcode(status)
+        else:
+            answer = os.fork()
+            if answer == 0:
+                connection.close()
+                _become(request, fds[0])
+                return request["module"]
+            os.close(fds[0])
+        connection.send(str(answer).encode())
+
+
+def _become(request: _Request, output: int) -> None:
+    """Be as a process is that was started for the request alone."""
+    os.setsid()
+    number = signal.Signals[f"SIG{request['last_signal']}"]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+    for standard in (1, 2):
+        os.dup2(output, standard)
+    os.close(output)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    sys.path[0] = request["folder"]
+    sys.argv[1:] = request["arguments"]
+
+
+def main() -> None:
+    """Import, then fork; a fork ends as every Python program does."""
+    import coverage
+
+    for name in IMPORTED:
+        importlib.import_module(name)
+    # No collection in a fork writes to what all of them share.
+    gc.collect()
+    gc.freeze()
+    module = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if module is not None:
+        coverage.process_startup()
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
