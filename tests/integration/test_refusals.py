@@ -15,7 +15,8 @@ def refused(
 ) -> str:
     """Start a worker that must not come up, and give what it wrote."""
     env = {**deployment.environment, **environment}
-    with Worker(module, pool=pool, env=env) as worker:
+    # Cold, because Celery reads some of the variables when it is imported.
+    with Worker(module, pool=pool, env=env, cold=True) as worker:
         code = worker.wait()
     assert code != 0, worker.text
     return worker.text

@@ -7,6 +7,7 @@ the fork, and coverage begins after it: all that tomskit does when a worker star
 measured in that worker.
 """
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -30,6 +31,7 @@ IMPORTED: Final = (
     "aiomysql",
     "aiosqlite",
     "asyncio",
+    "celery.app.log",
     "celery.apps.worker",
     "celery.backends.database",
     "celery.backends.redis",
@@ -38,9 +40,15 @@ IMPORTED: Final = (
     "celery.concurrency.solo",
     "celery.concurrency.thread",
     "celery.fixups.django",
+    "celery.events.state",
+    "celery.worker.autoscale",
     "celery.worker.components",
     "celery.worker.consumer",
+    "celery.worker.strategy",
+    "encodings.idna",
     "greenlet",
+    "kombu.matcher",
+    "kombu.pidbox",
     "kombu.transport.redis",
     "orjson",
     "pydantic",
@@ -133,12 +141,12 @@ class WarmProcess:
 
 @cache
 def _forker() -> socket.socket:
-    """The connection to the process that forks, which ends with this one."""
+    """The connection to the process that forks, which ends when it is closed."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         number = its.fileno()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
-        subprocess.Popen(
+        process = subprocess.Popen(
             die_with_parent([sys.executable, "-m", __name__, str(number)]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -147,6 +155,12 @@ def _forker() -> socket.socket:
             pass_fds=[number],
             start_new_session=True,
         )
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
     return ours
 
 
