@@ -1,9 +1,14 @@
 """What unit tests share: a clean process, and an app on SQLite."""
 
+import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import cast
 
 import pytest
+from celery import _state
 
 from tomskit.celery import AsyncCelery
 from tomskit.sqlalchemy import DatabaseConfig
@@ -17,6 +22,39 @@ def clean_environment(clean_process: None, monkeypatch: pytest.MonkeyPatch) -> N
     for name in list(os.environ):
         if name.startswith(_SETTINGS):
             monkeypatch.delenv(name)
+
+
+Finalizer = Callable[..., object]
+
+
+@pytest.fixture(scope="module")
+def tasks_of_the_module(request: pytest.FixtureRequest) -> set[Finalizer]:
+    """What makes Celery's own tasks, those of the test's module and of what it imports from."""
+    # pytest gives this property no type.
+    module = cast("ModuleType", getattr(request, "module"))  # noqa: B009
+    modules = {module.__name__}
+    for value in vars(module).values():
+        # Asked for the type, not with isinstance: a shared task would make an app to answer.
+        if issubclass(type(value), FunctionType | type):
+            modules.add(cast("type", value).__module__)
+    everything: set[Finalizer] = vars(_state)["_on_app_finalizers"]
+    return {
+        one
+        for one in everything
+        if (of := _module_of(one)) in modules or not of.startswith("tests.")
+    }
+
+
+def _module_of(finalizer: Finalizer) -> str:
+    # shared_task has it make a task of the function `fun`.
+    function = inspect.getclosurevars(finalizer).nonlocals.get("fun", finalizer)
+    return str(function.__module__)
+
+
+@pytest.fixture(autouse=True)
+def own_tasks(monkeypatch: pytest.MonkeyPatch, tasks_of_the_module: set[Finalizer]) -> None:
+    """No tasks of other test modules: for all of them an app needs 25 ms. None that a test adds."""
+    monkeypatch.setattr(_state, "_on_app_finalizers", {*tasks_of_the_module})
 
 
 @pytest.fixture

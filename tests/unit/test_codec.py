@@ -34,7 +34,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from annotated_types import Gt
-from celery import _state
 from kombu.exceptions import EncodeError
 from pydantic import (
     BaseModel,
@@ -223,10 +222,7 @@ class Maker:
 
 
 @pytest.fixture
-def make(app: AsyncCelery, monkeypatch: pytest.MonkeyPatch) -> Maker:
-    # Apps of later tests would have these tasks too.
-    finalizers = cast("set[object]", vars(_state)["_on_app_finalizers"])
-    monkeypatch.setattr(_state, "_on_app_finalizers", {*finalizers})
+def make(app: AsyncCelery) -> Maker:
     return Maker()
 
 

@@ -23,10 +23,32 @@ from tests.support.values import (
     echo_date,
 )
 from tomskit.celery import AsyncCelery, BoundTask, async_shared_task, chain, chord, group
+from tomskit.sqlalchemy import DatabaseConfig
 
 T = TypeVar("T")
 
 every_annotation = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+
+
+@pytest.fixture(scope="module")
+def one_app() -> AsyncCelery:
+    return AsyncCelery(
+        "test",
+        set_as_current=False,
+        broker="memory://",
+        backend="cache+memory://",
+        database=DatabaseConfig(SQLALCHEMY_DATABASE_URI_SCHEME="sqlite+aiosqlite"),
+        task_always_eager=True,
+        task_store_eager_result=True,  # nobody has the result of a callback otherwise
+    )
+
+
+@pytest.fixture
+def app(one_app: AsyncCelery, clean_environment: None) -> AsyncCelery:
+    """The same app for all, as it takes longer to make it than to run a test."""
+    one_app.set_current()
+    one_app.set_default()
+    return one_app
 
 
 @every_annotation
@@ -68,7 +90,6 @@ def test_values_pass_through_a_chord(app: AsyncCelery, case: Case[T]) -> None:
 
 @every_annotation
 def test_value_reaches_a_callback(app: AsyncCelery, case: Case[T]) -> None:
-    app.conf.task_store_eager_result = True
     ids = [str(uuid4()) for _ in case.sent]
 
     for value, task_id in zip(case.sent, ids, strict=True):
