@@ -186,7 +186,7 @@ def test_a_result_store_that_is_away_holds_up_only_those_who_store(
             environment=redis_environment("CELERY_RESULT_BACKEND", mine, 1),
         )
         deployment.client.conf.update(result_backend=mine.result_url)
-        storing = [deployment.send(f"{SERVICE}.count", f"stored-{i}", 0.5) for i in range(50)]
+        storing = [deployment.send(f"{SERVICE}.count", f"stored-{i}", 2.5) for i in range(50)]
         eventually(lambda: all(result.state == "STARTED" for result in storing))
         store.stop()
         eventually(lambda: deployment.key("stored-49") == "1")

@@ -231,7 +231,7 @@ def test_example_runs_as_its_readme_says(copied: Path, redis_db: RedisDb, pool: 
         return done.stdout
 
     python("app.py")
-    with Worker("app", pool=pool, concurrency=2, cwd=copied, env=environment) as worker:
+    with Worker("app", pool=pool, concurrency=2, cwd=copied, env=environment, cold=True) as worker:
         worker.wait_ready()
         printed = python("-", code=block(readme, "python"))
         assert worker.stop() == 0

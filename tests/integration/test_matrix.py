@@ -1,6 +1,5 @@
 """Every pool with every result backend and serializer, and sessions on both databases."""
 
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,19 @@ START: dict[str, tuple[Pool, dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("start", "backend", "serializer"),
-    list(product(START, ("redis", "database"), ("json", "orjson"))),
-)
+# Any two of the three meet: each start has each backend and each serializer, and so have these each
+# other. There is no code in which all three do, so the other ten triples would show nothing more.
+TRIPLES = [
+    (start, *pair)
+    for number, start in enumerate(START)
+    for pair in [
+        [("redis", "json"), ("database", "orjson")],
+        [("redis", "orjson"), ("database", "json")],
+    ][number % 2]
+]
+
+
+@pytest.mark.parametrize(("start", "backend", "serializer"), TRIPLES)
 def test_everyday_tasks(deployment: Deployment, start: str, backend: str, serializer: str) -> None:
     deployment.make_tables()
     pool, environment = START[start]

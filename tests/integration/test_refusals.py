@@ -15,8 +15,7 @@ def refused(
 ) -> str:
     """Start a worker that must not come up, and give what it wrote."""
     env = {**deployment.environment, **environment}
-    # Cold, because Celery reads some of the variables when it is imported.
-    with Worker(module, pool=pool, env=env, cold=True) as worker:
+    with Worker(module, pool=pool, env=env) as worker:
         code = worker.wait()
     assert code != 0, worker.text
     return worker.text

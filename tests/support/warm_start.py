@@ -41,7 +41,6 @@ IMPORTED: Final = (
     "celery.concurrency.thread",
     "celery.fixups.django",
     "celery.events.state",
-    "celery.worker.autoscale",
     "celery.worker.components",
     "celery.worker.consumer",
     "celery.worker.strategy",

@@ -10,13 +10,16 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 from uuid import uuid4
 
 from tests.support.servers import die_with_parent
 from tests.support.warm_start import WarmProcess
 
 Pool = Literal["prefork", "solo", "threads", "asyncio", "custom", "gevent", "eventlet"]
+
+READ_AT_IMPORT: Final = frozenset({"CELERY_CUSTOM_WORKER_POOL", "USE_FAST_LOCALS"})
+"""Environment variables that Celery looks at when it is imported."""
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -60,8 +63,9 @@ class Worker:
         self._pool = pool
         self._env = dict(env or {})
         self._cwd = PROJECT if cwd is None else cwd
-        # These patch the standard library before anything else is imported.
-        self._cold = cold or pool in {"gevent", "eventlet"}
+        # These pools patch the standard library before anything else is imported.
+        patching = pool in {"gevent", "eventlet"}
+        self._cold = cold or patching or not READ_AT_IMPORT.isdisjoint(self._env)
         self._process: subprocess.Popen[str] | WarmProcess | None = None
         self._reader: threading.Thread | None = None
         self._news = threading.Condition()
