@@ -16,7 +16,8 @@ COVERAGE := 97
 # `make test` measures it; the targets `unit` and `integration` by themselves do not.
 RUN := python -m
 PYTEST := pytest
-# Each of these processes starts servers and workers of its own, on free ports.
+# Of the unit tests. Those of the integration tests mostly wait, so there are twice as many; each
+# starts servers and workers of its own, on free ports.
 PROCESSES := 2
 
 say = @printf '\n==> %s\n' '$(1)'
@@ -81,7 +82,7 @@ unit: $(VENV)/.dev ## unit tests and what editors show, no servers
 
 integration: $(VENV)/.dev servers ## integration tests on real servers and workers
 	$(call say,integration tests)
-	@$(BIN)/$(RUN) $(PYTEST) tests/integration --numprocesses $(PROCESSES) --dist loadfile
+	@$(BIN)/$(RUN) $(PYTEST) tests/integration --numprocesses 4 --dist worksteal
 
 docs: $(VENV)/.dev ## generated pages, links and every code block of README and docs
 	$(call say,documentation)
