@@ -275,8 +275,8 @@ class CeleryConfig(TomsKitBaseSettings):
 
     CELERY_REDIS_FAST_PATH: bool | None = Field(
         default=None,
-        description="Talk to Redis many commands at once. None does so in async code: workers of the "
-        "asyncio pool, `adelay` and `await result`; true in all workers; false nowhere.",
+        description="Talk to Redis many commands at once. None does so in workers of the asyncio pool, "
+        "true in all workers, false nowhere.",
     )
 
     # -- worker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from kombu import Connection
 from kombu.transport import redis as kombu_redis
@@ -38,7 +38,7 @@ def connection_class(parts: Parts) -> type[Connection]:
     """Kombu's Connection, of transports that have these parts where they are Redis's."""
 
     def get_transport_cls(self: Connection) -> type:
-        transport = cast("type", Connection.get_transport_cls(self))
+        transport = cast("type[Any]", Connection.get_transport_cls(self))
         return _transport_class(transport, parts)
 
     # The name is in log lines.
@@ -66,9 +66,9 @@ class _FastTransport(kombu_types.Transport):
 
 
 @cache
-def _transport_class(transport: type, parts: Parts) -> type:
+def _transport_class(transport: type[Any], parts: Parts) -> type:
     if not issubclass(transport, kombu_redis.Transport):
-        return cast("type", transport)
+        return transport
     members = {
         "Channel": _channel_class(cast("_Classes", transport).Channel, parts),
         "__module__": transport.__module__,

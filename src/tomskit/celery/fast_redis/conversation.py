@@ -148,7 +148,7 @@ class Conversation:
             for priority in channel.priority_steps
             for queue in self._order
         ]
-        in_turn = len(self._order) if type(cycle) is _ROUND_ROBIN else 1
+        in_turn = len(self._order) if cast("object", type(cycle)) is _ROUND_ROBIN else 1
         # Which messages they were is found by it, should the answer be lost; so it is to be this
         # worker's alone.
         now = time.time() + random.random() * 1e-4  # noqa: S311
