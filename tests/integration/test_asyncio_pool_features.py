@@ -130,11 +130,11 @@ def occupied(deployment: Deployment) -> Generator[Result]:
 
 def pool_of(deployment: Deployment) -> dict[str, object]:
     """What `inspect stats` tells of the pool."""
-    stats: dict[str, object] = {}
+    answers: list[object] = []
     # A busy machine may take longer than inspect waits.
-    eventually(lambda: bool(told := inspect(deployment).stats()) and not stats.update(told))
-    [worker] = stats.values()
-    return cast("dict[str, dict[str, object]]", worker)["pool"]
+    eventually(lambda: bool(answers.append(inspect(deployment).stats()) or answers[-1]))
+    [stats] = cast("dict[str, dict[str, dict[str, object]]]", answers[-1]).values()
+    return stats["pool"]
 
 
 def is_idle(deployment: Deployment) -> bool:

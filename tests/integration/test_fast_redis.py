@@ -59,6 +59,6 @@ def left_of(client: Redis) -> int:
     spaces = information(client, "keyspace")
     left = 0
     for name in spaces:
-        client.execute_command("SELECT", name.removeprefix("db"))  # pyright: ignore[reportUnknownMemberType]
-        left += cast("int", client.hlen("unacked")) + cast("int", client.zcard("unacked_index"))
+        client.select(int(name.removeprefix("db")))  # pyright: ignore[reportUnknownMemberType]
+        left += client.hlen("unacked") + client.zcard("unacked_index")
     return left

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from kombu import Connection
 from kombu.transport import redis as kombu_redis
@@ -38,7 +39,7 @@ def connection_class(parts: Parts) -> type[Connection]:
     """Kombu's Connection, of transports that have these parts where they are Redis's."""
 
     def get_transport_cls(self: Connection) -> type:
-        transport = cast("type[Any]", Connection.get_transport_cls(self))
+        transport = cast("Hashable", Connection.get_transport_cls(self))
         return _transport_class(transport, parts)
 
     # The name is in log lines.
@@ -66,7 +67,8 @@ class _FastTransport(kombu_types.Transport):
 
 
 @cache
-def _transport_class(transport: type[Any], parts: Parts) -> type:
+def _transport_class(known: Hashable, parts: Parts) -> type:
+    transport = cast("type[object]", known)
     if not issubclass(transport, kombu_redis.Transport):
         return transport
     members = {
