@@ -131,8 +131,12 @@ def occupied(deployment: Deployment) -> Generator[Result]:
 def pool_of(deployment: Deployment) -> dict[str, object]:
     """What `inspect stats` tells of the pool."""
     answers: list[object] = []
-    # A busy machine may take longer than inspect waits.
-    eventually(lambda: bool(answers.append(inspect(deployment).stats()) or answers[-1]))
+
+    def answers_now() -> bool:
+        answers.append(inspect(deployment).stats())
+        return bool(answers[-1])
+
+    eventually(answers_now)  # a busy machine may take longer than inspect waits
     [stats] = cast("dict[str, dict[str, dict[str, object]]]", answers[-1]).values()
     return stats["pool"]
 
