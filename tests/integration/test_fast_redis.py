@@ -6,17 +6,20 @@ from typing import cast
 import pytest
 from redis import Redis
 
-from tests.integration.conftest import TIMEOUT, deploy
+from tests.integration.conftest import TIMEOUT, Deployment, deploy
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
+from tomskit.celery.fast_redis.connection import connection_class, fast_parts
 
 SERVICE = "tests.integration.asyncio_service"
+MANY_DATABASES = [("databases", "2000")]
+FAST = {"CELERY_REDIS_FAST_PATH": "true"}
 
 
 @pytest.fixture
 def own() -> Iterator[RedisServer]:
     """A server whose counters nobody else moves."""
-    with RedisServer() as server:
+    with RedisServer(config=MANY_DATABASES) as server:
         yield server
 
 
@@ -47,6 +50,44 @@ def test_messages_are_fetched_by_script_where_that_is_chosen(
         fresh.running.stop()
         assert left_of(client) == 0
         client.close()
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+def test_server_that_does_not_tell_of_changes_is_asked_as_celery_does(
+    own: RedisServer, mariadb_server: MariaDBServer, pool: Pool
+) -> None:
+    with own.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-client")  # pyright: ignore[reportUnknownMemberType]
+    with deploy(own, mariadb_server) as fresh:
+        worker = fresh.worker(pool, 2, module=SERVICE, environment=FAST)
+
+        sent = [fresh.send(f"{SERVICE}.add", number, 1) for number in range(10)]
+
+        assert [result.get(timeout=TIMEOUT) for result in sent] == list(range(1, 11))
+        assert "The Redis fast path needs Redis 6" in worker.text
+        assert worker.stop() == 0
+
+
+def test_channel_without_acknowledgements_is_closed(own: RedisServer) -> None:
+    connection = connection_class(fast_parts(by_turn=True))(
+        f"redis://{own.host}:{own.port}", transport_options={"ack_emulation": False}
+    )
+    with connection, connection.SimpleQueue("celery") as queue:
+        queue.put("message")
+
+        assert queue.get(timeout=TIMEOUT).payload == "message"
+
+
+def test_what_is_no_message_is_named_and_holds_nothing_up(deployment: Deployment) -> None:
+    worker = deployment.worker("asyncio", 2, module=SERVICE)
+    db = deployment.redis_db
+    with deployment.redis.client(db.broker_db) as client:
+        client.lpush("celery", "no message", '{"properties": {"delivery_tag": 7}}')
+
+    assert deployment.send(f"{SERVICE}.add", 1, 1).get(timeout=TIMEOUT) == 2
+
+    worker.wait_for_line("Deleted from celery, for it is no message of kombu's: b'no message'")
+    worker.wait_for_line("Deleted from celery, .*delivery_tag")
 
 
 def information(client: Redis, section: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ Chosen by ``CELERY_WORKER_POOL=asyncio``, ``worker_pool = "asyncio"`` or ``-P as
     hub       the worker's event loop, waiting through asyncio's
     consumer  connecting and reconnecting, in a thread
     blocking  the result store and publishing, in threads
-    redis_channel  messages from Redis: waiting in the loop, many at once
+    redis_channel  waiting for Redis in the loop, and settling what a lost connection leaves
     redis_results  results in Redis, many at once
     main_loop AsyncRuntime.run, here
     signals   ending the worker

@@ -173,7 +173,7 @@ class Outstanding:
         qos = cast("kombu_types.QoS", channel.qos)
         self._acknowledged = set(channel.unacknowledged)
         self._taken_at: list[float] = []
-        if isinstance(channel, FastChannel):
+        if isinstance(channel, FastChannel) and channel.ack_emulation:
             self._acknowledged |= channel.qos.take_untold()
             self._taken_at = channel.conversation.taken_at
         self._tags = set(qos._delivered) - qos._dirty - self._acknowledged  # noqa: SLF001

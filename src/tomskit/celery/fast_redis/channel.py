@@ -48,6 +48,7 @@ class FastChannel(kombu_types.Channel):
         return (
             self.conversation.is_possible
             and self.ack_emulation
+            and not self._in_poll
             and self._without_acks.isdisjoint(self.active_queues)
         )
 
@@ -95,10 +96,12 @@ class FastChannel(kombu_types.Channel):
 
     @override
     def close(self) -> None:
-        if not self.closed:
-            self._in_poll = None if self.converses else self._in_poll
-            self.qos.finish()
-        super().close()
+        try:
+            # Without acknowledgements kombu has a QoS of its own in place of ours.
+            if self.ack_emulation and not self.closed:
+                self.qos.finish()
+        finally:
+            super().close()
 
     @override
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
@@ -131,7 +134,7 @@ class FastQoS(kombu_types.QoS):
         channel: FastChannel
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        self.untold: dict[str, None] = {}
+        self.untold: set[str] = set()
         self._acknowledged: list[str] = []
         self._restoring: list[Command] = []
         super().__init__(*args, **kwargs)
@@ -172,7 +175,7 @@ class FastQoS(kombu_types.QoS):
         commands, self._restoring = self._restoring, []
         if self._acknowledged:
             tags, self._acknowledged = self._acknowledged, []
-            self.untold.update(dict.fromkeys(tags))
+            self.untold.update(tags)
             records, times = self.channel.unacked_keys
             # In this order: a time without a message is removed when it is met, the other way round
             # a message would stay for ever.
@@ -186,7 +189,7 @@ class FastQoS(kombu_types.QoS):
 
     def take_untold(self) -> set[str]:
         """The tags of what was acknowledged, and Redis may not have heard."""
-        tags = {*self.untold, *self._acknowledged}
+        tags = self.untold.union(self._acknowledged)
         self.untold.clear()
         self._acknowledged.clear()
         return tags

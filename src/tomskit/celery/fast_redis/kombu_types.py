@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     class QoS:
         channel: Any
-        prefetch_count: int
         _delivered: dict[str, Message]
         _dirty: set[str]
 
@@ -57,7 +56,6 @@ if TYPE_CHECKING:
         ack_emulation: bool
         do_restore: bool
         active_queues: list[str]
-        active_fanout_queues: set[str]
         global_keyprefix: str
         priority_steps: list[int]
         unacked_key: str
@@ -85,10 +83,7 @@ if TYPE_CHECKING:
         def _q_for_pri(self, queue: str, priority: int) -> str: ...
 
     class Transport:
-        Channel: type
         cycle: MultiChannelPoller
-        client: object
-        driver_type: str
 
         def __init__(self, *args: object, **kwargs: object) -> None: ...
 
