@@ -126,6 +126,7 @@ class CeleryWorker(Contender):
             concurrency=run.count if run.work.all_at_once else self._concurrency,
             env=self._environment(run),
             loglevel="WARNING",
+            cold=True,  # as users start it: what it needs to start, and its memory, are measured
         )
 
     def _environment(self, run: Run) -> dict[str, str]:
