@@ -72,21 +72,15 @@ class FastChannel(kombu_types.Channel):
                     )
                     continue
                 self.delivered += 1
-                if self.closed or self.connection is None:
-                    self._hold(payload)
-                else:
-                    self._queue_cycle.rotate(queue)
-                    self.connection._deliver(payload, queue)  # noqa: SLF001
+                self._queue_cycle.rotate(queue)
+                self.connection._deliver(payload, queue)  # noqa: SLF001
         finally:
             # Had one of them raised, the others go back with what is unacknowledged.
             for _, raw in rest:
                 if (payload := _payload(raw)) is not None:
-                    self._hold(payload)
+                    message = self.Message(payload, channel=self)
+                    self.qos.append(message, cast("str", message.delivery_tag))
             self.recording = True
-
-    def _hold(self, payload: dict[str, Any]) -> None:
-        message = self.Message(payload, channel=self)
-        self.qos.append(message, cast("str", message.delivery_tag))
 
     @override
     def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: object) -> object:
@@ -162,6 +156,8 @@ class FastQoS(kombu_types.QoS):
         if requeue:
             command = self._restore_command(self._delivered[delivery_tag], leftmost=True)
             self._restoring.extend([command] if command else [])
+            # Redis does not tell of what the same connection has changed.
+            self.channel.conversation.wake()
         else:
             self._acknowledged.append(delivery_tag)
         virtual.QoS.ack(cast("virtual.QoS", self), delivery_tag)
