@@ -736,12 +736,17 @@ class SentinelCluster:
         return next(node for node in self.nodes if (node.host, node.port) == address)
 
     def failover(self, timeout: float = 30.0) -> tuple[str, int]:
-        """Lets the replica take over and answers its address, when it takes writes."""
+        """Lets the replica take over and answers its address, when it alone takes writes."""
         # A Sentinel that still takes the old master for one starts a failover that cannot succeed.
         self.wait_until_settled(timeout)
         before = self.master_address()
+        old = self.master()
         wait_until(self._running_sentinels()[0].order_failover, timeout, "a failover starts")
-        return self.wait_for_new_master(before, timeout)
+        address = self.wait_for_new_master(before, timeout)
+        # Until the Sentinels demote it, which ends its connections, the old master takes writes
+        # from whoever is connected, and forgets them.
+        wait_until(lambda: not old.is_master(), timeout, "the old master becomes a replica")
+        return address
 
     def wait_for_new_master(
         self, before: tuple[str, int], timeout: float = 30.0
