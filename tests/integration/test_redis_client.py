@@ -236,6 +236,7 @@ def test_failover_is_survived(behind_sentinel: Place, sentinel_cluster: Sentinel
     before = sentinel_cluster.master_address()
 
     sentinel_cluster.failover()
+    sentinel_cluster.wait_for_demotion()
 
     assert sentinel_cluster.master_address() != before
     assert AsyncRuntime.run(remember("after")) == "after"

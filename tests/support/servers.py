@@ -736,17 +736,26 @@ class SentinelCluster:
         return next(node for node in self.nodes if (node.host, node.port) == address)
 
     def failover(self, timeout: float = 30.0) -> tuple[str, int]:
-        """Lets the replica take over and answers its address, when it alone takes writes."""
+        """Lets the replica take over and answers its address, when it takes writes."""
         # A Sentinel that still takes the old master for one starts a failover that cannot succeed.
         self.wait_until_settled(timeout)
         before = self.master_address()
-        old = self.master()
         wait_until(self._running_sentinels()[0].order_failover, timeout, "a failover starts")
-        address = self.wait_for_new_master(before, timeout)
-        # Until the Sentinels demote it, which ends its connections, the old master takes writes
-        # from whoever is connected, and forgets them.
-        wait_until(lambda: not old.is_master(), timeout, "the old master becomes a replica")
-        return address
+        return self.wait_for_new_master(before, timeout)
+
+    def wait_for_demotion(self, timeout: float = 30.0) -> None:
+        """Waits until the old master has become a replica, which ends its connections.
+
+        That is some seconds after a failover. Until then it takes writes from whoever is connected,
+        and forgets them.
+        """
+        master = self.master()
+        others = [node for node in self.nodes if node is not master and node.running]
+        wait_until(
+            lambda: not any(node.is_master() for node in others),
+            timeout,
+            "the old master becomes a replica",
+        )
 
     def wait_for_new_master(
         self, before: tuple[str, int], timeout: float = 30.0
