@@ -481,6 +481,7 @@ INTERNAL: Final = frozenset(
 
 NOTES: Final[Mapping[str, str]] = {
     "AsyncTask.delay": "Send the task to a worker.",
+    "AsyncTask.aapply_async": "As `apply_async`, without blocking the event loop that runs here.",
     "AsyncTask.adelay": "Send the task to a worker without blocking the event loop that runs here.",
     "AsyncTask.s": (
         "A signature: complete, or partial where the first argument is left out, which the task "

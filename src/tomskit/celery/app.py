@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Protocol, TypeVar, cast
 
 from celery import Celery
 from celery.app.utils import Settings
@@ -14,6 +14,8 @@ from celery.utils import uuid
 from typing_extensions import override
 
 from tomskit.celery import worker
+from tomskit.celery.async_client.backend import spare_the_loop
+from tomskit.celery.async_client.client import AsyncClient, sender_here
 from tomskit.celery.config import CeleryConfig
 from tomskit.celery.context import celery_context, task_id_context
 from tomskit.celery.host import RuntimeHost
@@ -160,6 +162,20 @@ class AsyncCelery(Celery):
         calls = self.blocking_calls
         return backend if calls is None else calls.results(backend)
 
+    @property
+    def celery_backend(self) -> Backend:
+        """The result backend, as Celery makes it."""
+        return super().backend
+
+    @cached_property
+    def async_client(self) -> AsyncClient:
+        """Sends tasks and waits for results in event loops."""
+        return AsyncClient(self)
+
+    def _get_backend(self) -> Backend:
+        # Celery makes one for each thread.
+        return spare_the_loop(self, cast("_MakesBackends", super())._get_backend())
+
     @override
     def send_task(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Send a task by name; as of ``celery.Celery``.
@@ -168,7 +184,7 @@ class AsyncCelery(Celery):
         is away it waits until it is back, unless it was told how often to try.
         """
         calls = self.blocking_calls
-        if calls is None or not calls.can_wait():
+        if calls is None or sender_here(self) is not None or not calls.can_wait():
             return super().send_task(*args, **kwargs)
         if len(args) <= _POSITION_OF_TASK_ID:
             kwargs["task_id"] = kwargs.get("task_id") or uuid()  # however often it is sent
@@ -179,6 +195,8 @@ class AsyncCelery(Celery):
     @override
     def producer_or_acquire(self, producer: Producer | None = None) -> Any:
         """A producer from the pool, as a context manager; as of ``celery.Celery``."""
+        if producer is None and (sender := sender_here(self)) is not None:
+            return nullcontext(sender.producer)
         calls = self.blocking_calls
         if producer is None and calls is not None and calls.can_wait():
             # Whoever waits with a producer in hand keeps it from others that may wait for one. Each
@@ -266,3 +284,7 @@ def _celery_config(obj: object) -> CeleryConfig | None:
     if isinstance(obj, type) and issubclass(obj, CeleryConfig):
         return obj()
     return None
+
+
+class _MakesBackends(Protocol):
+    def _get_backend(self) -> Backend: ...

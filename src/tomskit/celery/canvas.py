@@ -5,8 +5,8 @@ They are Celery's own classes, with the types of the first argument and of the r
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -27,6 +27,7 @@ from celery.canvas import Signature
 from celery.result import GroupResult
 from typing_extensions import override
 
+from tomskit.celery.async_client.client import send
 from tomskit.celery.codec import Codec
 from tomskit.celery.options import CallOptions
 from tomskit.celery.result import TypedEagerResult, TypedGroupResult, TypedResult
@@ -94,7 +95,7 @@ class TypedSignature(Signature[R_co]):
 
     async def adelay(self) -> TypedResult[R_co]:
         """Send it without blocking the event loop."""
-        return await asyncio.to_thread(self.delay)
+        return await send(self.app, self.delay)
 
     @overload  # type: ignore[override]
     def __or__(self, other: PartialSignature[R_co, U], /) -> TypedSignature[U]: ...
@@ -159,7 +160,7 @@ class PartialSignature(Signature[R_co], Generic[In_contra, R_co]):
 
     async def adelay(self, upstream: In_contra, /) -> TypedResult[R_co]:
         """Send it with its first argument, without blocking the event loop."""
-        return await asyncio.to_thread(self.delay, upstream)
+        return await send(self.app, partial(self.delay, upstream))
 
     @overload  # type: ignore[override]
     def __or__(self, other: PartialSignature[R_co, U], /) -> PartialSignature[In_contra, U]: ...
@@ -221,7 +222,7 @@ class TypedGroup(Signature[object], Generic[R_co]):
 
     async def adelay(self) -> TypedGroupResult[R_co]:
         """Send them without blocking the event loop."""
-        return await asyncio.to_thread(self.delay)
+        return await send(self.app, self.delay)
 
     @overload  # type: ignore[override]
     def __or__(self, other: PartialSignature[list[R_co], U], /) -> TypedSignature[U]: ...
@@ -286,7 +287,7 @@ class PartialGroup(Signature[object], Generic[In_contra, R_co]):
 
     async def adelay(self, upstream: In_contra, /) -> TypedGroupResult[R_co]:
         """Send them with their first argument, without blocking the event loop."""
-        return await asyncio.to_thread(self.delay, upstream)
+        return await send(self.app, partial(self.delay, upstream))
 
     @overload  # type: ignore[override]
     def __or__(

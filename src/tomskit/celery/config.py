@@ -275,8 +275,8 @@ class CeleryConfig(TomsKitBaseSettings):
 
     CELERY_REDIS_FAST_PATH: bool | None = Field(
         default=None,
-        description="Talk to Redis many commands at once. None does so in workers of the asyncio pool, "
-        "true in all workers, false nowhere.",
+        description="Talk to Redis many commands at once. None does so in workers of the asyncio pool "
+        "and in async code that sends tasks, true in all workers as well, false nowhere.",
     )
 
     # -- worker

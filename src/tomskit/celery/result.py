@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 from celery import states
@@ -12,6 +12,8 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, EagerResult, GroupResult
 from typing_extensions import override
 
+from tomskit.celery.async_client.client import subscriptions_of
+from tomskit.celery.async_client.threads import in_thread
 from tomskit.celery.internals import assert_will_not_block
 from tomskit.errors import TaskResultError
 
@@ -77,19 +79,41 @@ class TypedResult(AsyncResult[R_co]):
             return cast("R_co", None)
         if disable_sync_subtasks:
             assert_will_not_block()
-        end = None if timeout is None else time.monotonic() + timeout
-        pause = min(_FIRST_PAUSE, interval)
-        # A thread for each look and none for the wait: waiting threads would be the ones that
-        # others need to send a task.
-        while not await asyncio.to_thread(self._look, propagate=propagate):
-            if end is not None:
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise CeleryTimeoutError("The operation timed out.")
-                pause = min(pause, left)
-            await asyncio.sleep(pause)
-            pause = min(pause * _SLOWER, interval)
-        return self.get(propagate=propagate, disable_sync_subtasks=False)
+        if self._cache is None and timeout is not None and timeout <= 0:
+            if not await in_thread(partial(self._look, propagate=propagate)):
+                raise CeleryTimeoutError("The operation timed out.")
+        elif self._cache is None:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._wait(propagate=propagate, interval=interval)
+            except TimeoutError:
+                raise CeleryTimeoutError("The operation timed out.") from None
+        return self.get(propagate=propagate, disable_sync_subtasks=False, follow_parents=False)
+
+    async def _wait(self, *, propagate: bool, interval: float) -> None:
+        """Wait until it is known how the task has ended, or, to be raised, one before it."""
+        subscriptions = await subscriptions_of(self)
+        if subscriptions is None:
+            pause = min(_FIRST_PAUSE, interval)
+            # A thread for each look and none for the wait: waiting threads would be the ones that
+            # others need to send a task.
+            while not await in_thread(partial(self._look, propagate=propagate)):
+                await asyncio.sleep(pause)
+                pause = min(pause * _SLOWER, interval)
+            return
+        results = [self, *(_tasks_before(self) if propagate else ())]
+        ends = {subscriptions.subscribe(result.id): result for result in results}
+        try:
+            waiting = set(ends)
+            while self._cache is None:
+                ended, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for end in ended:
+                    cast("_Cached", ends[end])._maybe_set_cache(end.result())
+                    if ends[end] is not self:
+                        ends[end].maybe_throw()
+        finally:
+            for end, result in ends.items():
+                subscriptions.unsubscribe(result.id, end)
 
     def __await__(self) -> Generator[object, None, R_co]:
         return self.aget().__await__()
@@ -100,6 +124,7 @@ class TypedResult(AsyncResult[R_co]):
         return self.ready()
 
     if TYPE_CHECKING:
+        _cache: dict[str, object] | None
 
         @property
         @override
@@ -210,6 +235,9 @@ class TypedGroupResult(GroupResult, Generic[R_co]):
         def iter_native(self, *args, **kwargs):
             # Backends that do not push results hand out what they have read as it is.
             members = {result.id: result for result in self.results}
+            for member in self.results:
+                # Celery has done that when it sent them, but not where adelay() did.
+                self.backend.add_pending_result(member)
             for task_id, meta in super().iter_native(*args, **kwargs):
                 member = members.get(task_id)
                 if isinstance(member, TypedResult) and isinstance(meta, dict):
@@ -235,19 +263,45 @@ class TypedGroupResult(GroupResult, Generic[R_co]):
         Raises:
             celery.exceptions.TimeoutError: It took longer than `timeout`.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        return [
-            await result.aget(
-                None if end is None else max(end - time.monotonic(), 0),
-                propagate=propagate,
-                interval=interval,
-                disable_sync_subtasks=disable_sync_subtasks,
+        waiting = [
+            asyncio.create_task(
+                result.aget(
+                    timeout,
+                    propagate=propagate,
+                    interval=interval,
+                    disable_sync_subtasks=disable_sync_subtasks,
+                )
             )
             for result in self
         ]
+        try:
+            return await asyncio.gather(*waiting)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     def __await__(self) -> Generator[object, None, list[R_co]]:
         return self.aget().__await__()
+
+
+def _tasks_before(result: ResultBase) -> Iterator[AsyncResult[object]]:
+    """The tasks that have to succeed before this one runs."""
+    before = result.parent
+    while before is not None:
+        yield from _tasks_of(before)
+        before = before.parent
+
+
+def _tasks_of(result: ResultBase) -> Iterator[AsyncResult[object]]:
+    if isinstance(result, GroupResult):
+        for member in result:
+            yield from _tasks_of(member)
+    elif isinstance(result, AsyncResult):
+        yield result
+
+
+class _Cached(Protocol):
+    def _maybe_set_cache(self, meta: dict[str, object]) -> object: ...
 
 
 class _WithParents(Protocol):

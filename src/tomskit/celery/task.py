@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
@@ -30,6 +29,8 @@ from celery.utils.functional import head_from_fun
 from typing_extensions import override
 
 from tomskit.celery.app import AsyncCelery
+from tomskit.celery.async_client.client import send
+from tomskit.celery.async_client.threads import in_thread
 from tomskit.celery.canvas import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery.codec import Codec
 from tomskit.celery.internals import current_app, stack_of, task_stack
@@ -156,9 +157,16 @@ class AsyncTask(Task[P, R_co]):
         return self._publish(*self._checked(args, kwargs))
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
-        # Publishing is blocking I/O. The thread gets a copy of this context, so the running task
-        # is the new one's parent as it is with delay().
-        return await asyncio.to_thread(self.delay, *args, **kwargs)
+        return await send(self.app, functools.partial(self.delay, *args, **kwargs))
+
+    async def aapply_async(
+        self,
+        args: tuple[object, ...] | None = None,
+        kwargs: Mapping[str, object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> TypedResult[R_co]:
+        call = functools.partial(self.apply_async, args, kwargs, **options)
+        return await _send_with(self.app, call, options)
 
     def options(self, **options: Unpack[CallOptions]) -> TaskCall[P, R_co]:
         """The same task with options for a call: ``task.options(countdown=3).delay(...)``."""
@@ -350,7 +358,8 @@ class TaskCall(Generic[P, R_co]):
         return self._task._publish(*self._task._checked(args, kwargs), **self._options)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
-        return await asyncio.to_thread(self.delay, *args, **kwargs)
+        call = functools.partial(self.delay, *args, **kwargs)
+        return await _send_with(self._task.app, call, self._options)
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> TypedSignature[R_co]:
         return self._task.s(*args, **kwargs).set(**self._options)
@@ -361,6 +370,11 @@ class TaskCall(Generic[P, R_co]):
     @override
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._task.name}: {self._options}>"
+
+
+async def _send_with(app: Celery, call: Callable[[], R], options: CallOptions) -> R:
+    # A producer that the caller has brought blocks.
+    return await (in_thread(call) if "producer" in options else send(app, call))
 
 
 _ROUTING: Final = frozenset({"queue", "exchange", "routing_key"})
@@ -552,6 +566,10 @@ class _TaskProxy(_Proxy):
             task = self._get_current_object()
             wire = task._checked(tuple(args or ()), dict(kwargs or {}))
             return task._publish(*wire, *rest, **options)
+
+        async def aapply_async(self, args=None, kwargs=None, **options):
+            call = functools.partial(self.apply_async, args, kwargs, **options)
+            return await _send_with(current_app(), call, options)
 
         def apply(self, args=None, kwargs=None, *rest, **options):
             task = self._get_current_object()

@@ -180,6 +180,7 @@ def send(account: UUID, usage: Usage) -> str:
 
 async def send_from_a_coroutine(account: UUID) -> Decimal:
     usage = await measure.adelay(account)
+    print((await invoice.aapply_async((await usage,), countdown=1)).id)
     found = await usage
     bill = await (await invoice.options(queue="x").adelay(found)).aget(timeout=3)
     here = await invoice.func(found)

@@ -97,8 +97,11 @@ async def sending_from_a_coroutine() -> None:
     await (await fetch.adelay(asset)).aget(timeout="3")  # E: str for seconds
     a: Picture = await (await fetch.adelay(asset))  # E: Clip is not Picture
     b: Clip = await fetch.adelay(asset)  # E: a result, not yet its value
+    await fetch.aapply_async((asset,), queu="x")  # E: misspelt option
+    await fetch.aapply_async(asset)  # E: not a tuple
+    c: Picture = await (await fetch.aapply_async((asset,)))  # E: Clip is not Picture
     await fetch.delay  # E: not called
-    print(a, b)
+    print(a, b, c)
 
 
 def sending_with_options() -> None:

@@ -15,7 +15,6 @@ from celery.exceptions import SoftTimeLimitExceeded, Terminated, WorkerLostError
 from celery.utils.log import get_logger
 from typing_extensions import override
 
-from tomskit.celery.asyncio_pool.greenlets import GreenletCoroutine, await_here
 from tomskit.celery.context import begin_execution
 from tomskit.celery.execution import (
     CLEANUP_SECONDS,
@@ -25,6 +24,7 @@ from tomskit.celery.execution import (
     Steered,
     as_celery_error,
 )
+from tomskit.celery.greenlets import GreenletCoroutine, await_here
 from tomskit.resources import Resources
 
 __all__ = ("CoroutineJob", "Job", "PlainJob", "Report", "Revocable", "job_of")

@@ -12,7 +12,7 @@ from celery.backends.redis import RedisBackend
 from celery.exceptions import BackendStoreError
 from typing_extensions import override
 
-from tomskit.celery.asyncio_pool.greenlets import await_here
+from tomskit.celery.greenlets import await_here
 
 __all__ = ("RedisResults",)
 

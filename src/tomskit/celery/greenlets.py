@@ -74,6 +74,12 @@ class GreenletCoroutine(Coroutine[object, object, R]):
     def __await__(self) -> Generator[object, object, R]:
         return cast("Generator[object, object, R]", self)
 
+    def __iter__(self) -> GreenletCoroutine[R]:
+        return self
+
+    def __next__(self) -> object:
+        return self.send(None)
+
 
 class _Greenlet(greenlet):
     coroutine: GreenletCoroutine[Any]

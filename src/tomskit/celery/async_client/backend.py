@@ -1,0 +1,54 @@
+"""The result backend, for code that sends tasks in an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from tomskit.celery.async_client.client import sender_here
+from tomskit.celery.async_client.threads import in_thread
+from tomskit.celery.greenlets import wait_to_the_end
+
+if TYPE_CHECKING:
+    from celery.backends.base import Backend
+
+    from tomskit.celery.app import AsyncCelery
+
+__all__ = ("spare_the_loop",)
+
+T = TypeVar("T")
+
+
+def spare_the_loop(app: AsyncCelery, backend: Backend) -> Backend:
+    """Keep a backend from waiting for its server in the thread of a loop, where tasks are sent.
+
+    It subscribes to results when they are sent. In a loop those who wait for them do.
+    """
+    _replace(backend, "on_task_call", app, _do_nothing)
+    _replace(backend, "add_pending_result", app, _do_nothing)
+    for name in ("apply_chord", "set_chord_size"):
+        _replace(backend, name, app, partial(_call_in_thread, app, name))
+    return backend
+
+
+def _replace(
+    backend: Backend, name: str, app: AsyncCelery, in_sender: Callable[..., object]
+) -> None:
+    theirs = cast("Callable[..., object]", getattr(backend, name))
+
+    def method(*args: object, **kwargs: object) -> object:
+        return (theirs if sender_here(app) is None else in_sender)(*args, **kwargs)
+
+    setattr(backend, name, method)
+
+
+def _do_nothing(result: object, *_: object, **__: object) -> object:
+    return result
+
+
+def _call_in_thread(app: AsyncCelery, name: str, *args: object, **kwargs: object) -> object:
+    def call() -> object:
+        return cast("Callable[..., object]", getattr(app.backend, name))(*args, **kwargs)
+
+    return wait_to_the_end(in_thread(call))

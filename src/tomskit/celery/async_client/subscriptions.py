@@ -1,0 +1,242 @@
+"""Subscriptions: results as Redis announces them, for any number of waiters of a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+import redis
+from celery import states
+from celery.utils.log import get_logger
+from redis.exceptions import RedisError
+
+from tomskit.celery.fast_redis.batches import Batches, Command, Connection
+
+if TYPE_CHECKING:
+    from celery.backends.redis import RedisBackend
+
+__all__ = ("Meta", "Subscriptions")
+
+Meta = dict[str, Any]
+"""What a backend keeps of a task."""
+
+logger: Final = get_logger(__name__)
+
+_QUIET_SECONDS: Final = 30.0
+"""How long a connection may be silent before it is asked whether it is still one."""
+_LINGER_SECONDS: Final = 5.0
+"""How long a connection is kept on which nobody waits."""
+
+
+class Subscriptions:
+    """Waits for tasks to end, on one connection for all waiters of an event loop.
+
+    The backend publishes each state that it stores, under the key where it stores it. A result may be
+    there already, so each key is read once, after Redis has confirmed the subscription.
+
+    Args:
+        backend: Where the results are.
+    """
+
+    def __init__(self, backend: RedisBackend) -> None:
+        self._backend = backend
+        pool = backend.client.connection_pool
+        self._batches = Batches(pool)
+        self._listening = Batches(pool).pool
+        self._waiters: dict[bytes, set[asyncio.Future[Meta]]] = {}
+        self._subscribing: list[bytes] = []
+        self._unsubscribing: set[bytes] = set()
+        self._confirmed: list[bytes] = []
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failures = 0
+
+    def subscribe(self, task_id: str) -> asyncio.Future[Meta]:
+        """A future of what the backend has of a task when that has ended.
+
+        It is to be given to `unsubscribe` in the end.
+        """
+        key = self._key(task_id)
+        future: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
+        waiters = self._waiters.get(key)
+        if waiters is None:
+            self._waiters[key] = {future}
+            if key in self._unsubscribing:
+                # It is still subscribed to, but what was published meanwhile has found no waiter.
+                self._unsubscribing.discard(key)
+                self._confirm(key)
+            else:
+                self._subscribing.append(key)
+                self._changed.set()
+        else:
+            waiters.add(future)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        return future
+
+    def unsubscribe(self, task_id: str, future: asyncio.Future[Meta]) -> None:
+        """Nobody waits for this future any more."""
+        future.cancel()
+        key = self._key(task_id)
+        waiters = self._waiters.get(key, set())
+        waiters.discard(future)
+        if not waiters and self._waiters.pop(key, None) is not None:
+            self._unsubscribing.add(key)
+            self._changed.set()
+
+    async def close(self) -> None:
+        """Close the connections; those who still wait get a CancelledError."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._batches.close()
+
+    def _key(self, task_id: str) -> bytes:
+        return cast("bytes", self._backend.get_key_for_task(task_id))
+
+    async def _run(self) -> None:
+        try:
+            while self._waiters:
+                try:
+                    await self._listen()
+                except (RedisError, OSError) as exc:
+                    if self._waiters:
+                        await self._pause(exc)
+        finally:
+            self._task = None
+            for waiters in self._waiters.values():
+                for future in waiters:
+                    future.cancel()
+
+    async def _pause(self, exc: Exception) -> None:
+        """Wait before the next try, for as long as the backend's own tries do."""
+        policy = cast("_Retrying", self._backend).retry_policy
+        limit = policy["max_retries"]
+        if limit is not None and self._failures >= limit:
+            self._give_up(exc)
+            return
+        if self._failures == 0:
+            logger.warning("Results are waited for, until Redis is there again: %r", exc)
+        pause = policy["interval_start"] + policy["interval_step"] * self._failures
+        self._failures += 1
+        await asyncio.sleep(min(pause, policy["interval_max"]))
+
+    def _give_up(self, exc: Exception) -> None:
+        for waiters in self._waiters.values():
+            for future in waiters:
+                if not future.done():
+                    future.set_exception(exc)
+        self._waiters.clear()
+
+    async def _listen(self) -> None:
+        """Listen until nobody has waited for some time."""
+        connection = await self._listening.get_connection()
+        reading: asyncio.Task[None] | None = None
+        try:
+            # After a loss this is needed of all of them, and the first time these are all.
+            self._subscribing[:] = self._waiters
+            self._unsubscribing.clear()
+            self._confirmed.clear()
+            self._changed.set()
+            reading = asyncio.create_task(self._read(connection))
+            reading.add_done_callback(lambda _: self._changed.set())
+            while await self._has_changed():
+                if reading.done():
+                    reading.result()
+                if commands := self._take_commands():
+                    await connection.send_packed_command(connection.pack_commands(commands))
+                if keys := self._take_confirmed():
+                    await self._look_up(keys)
+        finally:
+            if reading is not None:
+                reading.cancel()
+                await asyncio.wait([reading])
+            await connection.disconnect(nowait=True)
+            await self._listening.release(connection)
+
+    async def _has_changed(self) -> bool:
+        try:
+            async with asyncio.timeout(None if self._waiters else _LINGER_SECONDS):
+                await self._changed.wait()
+        except TimeoutError:
+            return bool(self._waiters)
+        self._changed.clear()
+        return True
+
+    def _take_commands(self) -> list[Command]:
+        wanted: list[bytes] = []
+        dropped = self._unsubscribing
+        for key in self._subscribing:
+            if key in self._waiters:
+                wanted.append(key)
+            else:
+                dropped.discard(key)
+        commands: list[Command] = []
+        if wanted:
+            commands.append(("SUBSCRIBE", *wanted))
+        if dropped:
+            commands.append(("UNSUBSCRIBE", *dropped))
+        self._subscribing.clear()
+        dropped.clear()
+        return commands
+
+    def _take_confirmed(self) -> list[bytes]:
+        keys, self._confirmed = self._confirmed, []
+        return [key for key in keys if key in self._waiters]
+
+    async def _read(self, connection: Connection) -> None:
+        asked = False
+        while True:
+            try:
+                async with asyncio.timeout(_QUIET_SECONDS):
+                    answer = await connection.read_response(
+                        disconnect_on_error=False, push_request=True
+                    )
+            except TimeoutError:
+                if asked:
+                    raise redis.ConnectionError("Redis does not answer") from None
+                asked = True
+                await connection.send_command("PING")
+                continue
+            asked = False
+            if isinstance(answer, list):
+                kind, key, value = cast("tuple[bytes, bytes, object]", (*answer, None, None)[:3])
+                if kind == b"message":
+                    self._arrived(key, cast("bytes", value))
+                elif kind == b"subscribe":
+                    self._confirm(key)
+
+    def _confirm(self, key: bytes) -> None:
+        self._failures = 0
+        self._confirmed.append(key)
+        self._changed.set()
+
+    async def _look_up(self, keys: list[bytes]) -> None:
+        [values] = await self._batches.run(("MGET", *keys))
+        if isinstance(values, Exception):
+            raise values
+        for key, value in zip(keys, cast("Iterable[bytes | None]", values), strict=True):
+            if value is not None:
+                self._arrived(key, value)
+
+    def _arrived(self, key: bytes, value: bytes) -> None:
+        waiters = self._waiters.get(key)
+        if not waiters:
+            return
+        try:
+            meta = self._backend.decode_result(value)
+        except Exception as exc:  # noqa: BLE001 (it is raised where the result is waited for)
+            meta = exc
+        if isinstance(meta, Exception):
+            for future in waiters:
+                if not future.done():
+                    future.set_exception(meta)
+        elif meta["status"] in states.READY_STATES:
+            for future in waiters:
+                if not future.done():
+                    future.set_result(meta)
+
+
+class _Retrying(Protocol):
+    retry_policy: dict[str, Any]

@@ -1,0 +1,125 @@
+"""LoopRedis: redis-py's client for plain functions in greenlets, which waits in the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import redis
+import redis.client
+from kombu.transport.redis import GlobalKeyPrefixMixin
+from typing_extensions import override
+
+from tomskit.celery.fast_redis.batches import Batches
+from tomskit.celery.greenlets import await_here
+
+__all__ = ("LoopRedis", "loop_redis")
+
+
+def loop_redis(pool: object, batches: Batches, *, prefix: str = "") -> LoopRedis:
+    """A client whose commands go with the others of the loop's turn.
+
+    Args:
+        pool: redis-py's, which is not used, but asked for its parameters.
+        batches: What sends the commands.
+        prefix: Of all keys, as kombu's ``global_keyprefix``.
+    """
+    client = (_PrefixedRedis if prefix else LoopRedis)(
+        connection_pool=cast("redis.ConnectionPool", pool)
+    )
+    client.batches = batches
+    client.global_keyprefix = prefix
+    return client
+
+
+class LoopRedis(redis.Redis):
+    """Used where `tomskit.celery.greenlets.here` is not None; made by `loop_redis`."""
+
+    batches: Batches
+    global_keyprefix: str
+
+    @override
+    def execute_command(self, *args: object, **options: Any) -> Any:
+        [answer] = await_here(self.batches.run(args))
+        if isinstance(answer, Exception):
+            raise answer
+        return _parsed(self, answer, args, options)
+
+    @override
+    def ping(self, **_: object) -> bool:
+        # kombu asks whether the server is there. The first command tells as well.
+        return True
+
+    @override
+    def pipeline(self, transaction: bool = True, shard_hint: object = None) -> Any:
+        pipeline = _LoopPipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
+        pipeline.batches = self.batches
+        return pipeline
+
+
+if TYPE_CHECKING:
+
+    class _Pipeline(redis.client.Pipeline):
+        command_stack: list[tuple[tuple[object, ...], dict[str, Any]]]
+        explicit_transaction: bool
+
+else:
+    _Pipeline = redis.client.Pipeline
+
+
+class _LoopPipeline(_Pipeline):
+    batches: Batches
+
+    @override
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        stack = self.command_stack
+        in_transaction = bool(cast("_Transactional", self).transaction) or self.explicit_transaction
+        self.reset()
+        if not stack:
+            return []
+        commands = [args for args, _ in stack]
+        answers = await_here(self.batches.run(*commands, transaction=in_transaction))
+        parsed: list[Any] = []
+        for answer, (args, options) in zip(answers, stack, strict=True):
+            if not isinstance(answer, Exception):
+                parsed.append(_parsed(self, answer, args, options))
+            elif raise_on_error:
+                raise answer
+            else:
+                parsed.append(answer)
+        return parsed
+
+
+class _PrefixedRedis(GlobalKeyPrefixMixin, LoopRedis):
+    @override
+    def pipeline(self, transaction: bool = True, shard_hint: object = None) -> Any:
+        pipeline = _PrefixedPipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
+        pipeline.batches = self.batches
+        pipeline.global_keyprefix = self.global_keyprefix
+        return pipeline
+
+
+class _PrefixedPipeline(GlobalKeyPrefixMixin, _LoopPipeline):
+    global_keyprefix: str
+
+
+class _Parses(Protocol):
+    response_callbacks: Mapping[object, Callable[..., object]]
+
+
+class _Transactional(Protocol):
+    transaction: bool
+
+
+def _parsed(
+    client: object, answer: object, args: tuple[object, ...], options: dict[str, Any]
+) -> object:
+    callback = cast("_Parses", client).response_callbacks.get(args[0])
+    if callback is None:
+        return answer
+    options.pop("keys", None)  # redis-py's cache has no part in this
+    return callback(answer, **options)
