@@ -536,28 +536,26 @@ def test_over_tls(tmp_path_factory: pytest.TempPathFactory, mariadb_server: Mari
 # -- what is on the wire
 
 
-def test_message_is_the_one_that_delay_sends(own: RedisServer) -> None:
-    db = 1998
-    url = f"redis://{own.host}:{own.port}/{db}"
-    for options in ({}, {"global_keyprefix": "mine:"}):
-        app = AsyncCelery("wire", broker=url, backend=url, set_as_current=False)
+@pytest.mark.parametrize("options", [{}, {"global_keyprefix": "mine:"}], ids=["plain", "prefix"])
+def test_message_is_the_one_that_delay_sends(
+    own: RedisServer, mariadb_server: MariaDBServer, options: dict[str, str], clean_process: None
+) -> None:
+    with deploy(own, mariadb_server) as deployment, client_app(deployment.environment) as app:
         app.conf.broker_transport_options = options
-        app.conf.update(task_queues=None, task_create_missing_queues=True)
         app.set_current()
         call = add.options(
             priority=6, queue="other", headers={"x": "y"}, expires=60.0, time_limit=5.0
         )
-        with looking(own, db) as redis:
+        with looking(own, deployment.redis_db.broker_db) as redis:
             call.delay(1, 2)
             add.delay(3, 4)
             by_delay = taken(redis)
             run(_send_both(call))
             by_adelay = taken(redis)
 
-        assert by_adelay == by_delay
-        assert len(by_delay) == 2
-        assert all(key.startswith("mine:") for key, _ in by_delay) is bool(options)
-        app.close()
+    assert by_adelay == by_delay
+    assert len(by_delay) == 2
+    assert all(key.startswith("mine:") for key, _ in by_delay) is bool(options)
 
 
 async def _send_both(call: _Call) -> None:
