@@ -69,7 +69,7 @@ def test_server_that_does_not_tell_of_changes_is_asked_as_celery_does(
 
 
 def test_channel_without_acknowledgements_is_closed(own: RedisServer) -> None:
-    connection = connection_class(fast_parts(by_turn=True))(
+    connection = connection_class(fast_parts(tasks_run="elsewhere"))(
         f"redis://{own.host}:{own.port}", transport_options={"ack_emulation": False}
     )
     with connection, connection.SimpleQueue("celery") as queue:

@@ -66,7 +66,10 @@ def test_a_message_that_is_rejected_comes_again(server: RedisServer) -> None:
         else:
             message.ack()
 
-    with connect(server, fast_parts(by_turn=True)) as connection, server.client() as client:
+    with (
+        connect(server, fast_parts(tasks_run="elsewhere")) as connection,
+        server.client() as client,
+    ):
         consume(connection, on_message)
         send(connection, "again")
         drain_until(connection, lambda: len(got) == 2)
@@ -79,7 +82,10 @@ def test_a_message_that_is_rejected_comes_again(server: RedisServer) -> None:
 
 
 def test_rejected_for_good_it_is_gone(server: RedisServer) -> None:
-    with connect(server, fast_parts(by_turn=True)) as connection, server.client() as client:
+    with (
+        connect(server, fast_parts(tasks_run="elsewhere")) as connection,
+        server.client() as client,
+    ):
         got: list[Message] = []
 
         def on_message(message: Message) -> None:
@@ -102,7 +108,10 @@ def test_what_was_fetched_goes_back_in_order_when_one_cannot_be_handled(
         if message.payload == "2":
             raise RuntimeError("cannot handle it")
 
-    with connect(server, fast_parts(by_turn=True)) as connection, server.client() as client:
+    with (
+        connect(server, fast_parts(tasks_run="elsewhere")) as connection,
+        server.client() as client,
+    ):
         send(connection, "1", "2", "3", "4")
         consume(connection, on_message)
         with pytest.raises(RuntimeError, match="cannot handle it"):
@@ -121,7 +130,10 @@ def test_scripts_that_the_server_has_forgotten_are_sent_again(server: RedisServe
         got.append(message.payload)
         message.ack()
 
-    with connect(server, fast_parts(by_turn=False)) as connection, server.client() as client:
+    with (
+        connect(server, fast_parts(tasks_run="in threads")) as connection,
+        server.client() as client,
+    ):
         consume(connection, on_message)
         send(connection, "before")
         drain_until(connection, lambda: got == ["before"])

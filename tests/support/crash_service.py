@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
@@ -22,3 +23,11 @@ app.conf.update(
 async def run_once(number: int) -> None:
     await asyncio.sleep(0.001)
     await redis_client.hincrby("runs", str(number), 1)
+
+
+@async_shared_task(ignore_result=True)
+async def run_and_kill(number: int, deadly: int) -> None:
+    """Acknowledged as it begins; the deadly one kills the worker, the first time."""
+    await redis_client.hincrby("runs", str(number), 1)
+    if number == deadly and await redis_client.set("killed", "1", nx=True):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -56,16 +56,7 @@ class _Redis(Protocol):
 def crash(server: RedisServer, crashes: Crashes) -> Outcome:
     """Send tasks to workers that are killed one after the other, the last of which is not."""
     chance = random.Random(crashes.seed)
-    environment = {
-        "CRASH_VISIBILITY_TIMEOUT": str(crashes.visibility_timeout),
-        "CELERY_REDIS_FAST_PATH": str(crashes.fast).lower(),
-        # One with a thread of its own may have as many messages as one that runs them all at once.
-        "CELERY_WORKER_PREFETCH_MULTIPLIER": str(1 if crashes.pool == "asyncio" else PREFETCH),
-    }
-    for role in ("CELERY_BROKER", "CELERY_RESULT_BACKEND", "CELERY_WORKER"):
-        environment[f"{role}_REDIS_HOST"] = server.host
-        environment[f"{role}_REDIS_PORT"] = str(server.port)
-        environment[f"{role}_REDIS_DB"] = "0"
+    environment = settings(server, crashes)
     url = f"redis://{server.host}:{server.port}/0"
     with (
         Celery("sender", broker=url, set_as_current=False) as sender,
@@ -74,7 +65,7 @@ def crash(server: RedisServer, crashes: Crashes) -> Outcome:
         sent = 0
         for kill in range(crashes.kills):
             due = crashes.tasks * (kill + 1) // crashes.kills
-            with _worker(crashes, environment) as worker:
+            with worker_of(crashes, environment) as worker:
                 moment = time.monotonic() + chance.uniform(0.05, 0.4)
                 # In small portions, so that the worker is idle in between: it is a message for one
                 # that waits that can be lost.
@@ -87,7 +78,7 @@ def crash(server: RedisServer, crashes: Crashes) -> Outcome:
                 os.kill(worker.pid, signal.SIGKILL)
         for number in range(sent, crashes.tasks):
             _send(sender, number)
-        with _worker(crashes, environment) as worker:
+        with worker_of(crashes, environment) as worker:
             looking = cast("_Redis", redis)
             _wait_for_rest(looking, crashes)
             worker.stop()
@@ -99,8 +90,23 @@ def crash(server: RedisServer, crashes: Crashes) -> Outcome:
         )
 
 
+def settings(server: RedisServer, crashes: Crashes) -> dict[str, str]:
+    """The environment of the workers."""
+    environment = {
+        "CRASH_VISIBILITY_TIMEOUT": str(crashes.visibility_timeout),
+        "CELERY_REDIS_FAST_PATH": str(crashes.fast).lower(),
+        # One with a thread of its own may have as many messages as one that runs them all at once.
+        "CELERY_WORKER_PREFETCH_MULTIPLIER": str(1 if crashes.pool == "asyncio" else PREFETCH),
+    }
+    for role in ("CELERY_BROKER", "CELERY_RESULT_BACKEND", "CELERY_WORKER"):
+        environment[f"{role}_REDIS_HOST"] = server.host
+        environment[f"{role}_REDIS_PORT"] = str(server.port)
+        environment[f"{role}_REDIS_DB"] = "0"
+    return environment
+
+
 @contextmanager
-def _worker(crashes: Crashes, environment: Mapping[str, str]) -> Generator[Worker]:
+def worker_of(crashes: Crashes, environment: Mapping[str, str]) -> Generator[Worker]:
     concurrency = PREFETCH if crashes.pool == "asyncio" else 1
     worker = Worker(MODULE, pool=crashes.pool, concurrency=concurrency, env=environment)
     with worker:

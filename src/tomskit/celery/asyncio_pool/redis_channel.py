@@ -148,7 +148,7 @@ def waiting_parts(*, fast: bool) -> Parts:
     Args:
         fast: Whether they take the fast path.
     """
-    path = fast_parts(by_turn=True) if fast else Parts()
+    path = fast_parts(tasks_run="elsewhere") if fast else Parts()
     return Parts(
         channel=(*path.channel, _WaitingChannel),
         qos=(*path.qos, _WaitingQoS),

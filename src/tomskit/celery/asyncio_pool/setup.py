@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.concurrency.solo import TaskPool as SoloPool
 from kombu.utils.imports import symbol_by_name
 
 from tomskit.celery.asyncio_pool.consumer import consumer_class
@@ -31,12 +32,12 @@ DEFAULT_CONCURRENCY = 1000
 
 def prepare(worker: Worker) -> None:
     """Let the worker be made with the parts that its pool and the configuration need."""
-    pool = cast("type", get_implementation(worker.pool_cls))
+    pool = cast("type[object]", get_implementation(worker.pool_cls))
     app = cast("AsyncCelery", worker.app)
     fast = app.config.CELERY_REDIS_FAST_PATH
     if not issubclass(pool, AsyncioPool):
         if fast:
-            _connect_with(app, fast_parts(by_turn=issubclass(pool, PreforkPool)))
+            _connect_with(app, _fast_parts(pool))
         return
     _connect_with(app, waiting_parts(fast=fast is not False))
     if not (worker.app.conf.worker_concurrency or worker.options.get("concurrency")):
@@ -50,6 +51,12 @@ def prepare(worker: Worker) -> None:
 
 def _connect_with(app: Celery, parts: Parts) -> None:
     cast("_Connecting", app.amqp).Connection = connection_class(parts)
+
+
+def _fast_parts(pool: type[object]) -> Parts:
+    if issubclass(pool, PreforkPool):
+        return fast_parts(tasks_run="elsewhere")
+    return fast_parts(tasks_run="in the turn" if issubclass(pool, SoloPool) else "in threads")
 
 
 class _Connecting(Protocol):

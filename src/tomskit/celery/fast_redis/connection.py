@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol, cast
+from typing import Final, Literal, Protocol, cast
 
 from kombu import Connection
 from kombu.transport import redis as kombu_redis
@@ -47,17 +47,26 @@ def connection_class(parts: Parts) -> type[Connection]:
     return type(Connection.__name__, (Connection,), members)
 
 
-def fast_parts(*, by_turn: bool) -> Parts:
+def fast_parts(*, tasks_run: Literal["elsewhere", "in threads", "in the turn"]) -> Parts:
     """The fast path.
 
     Args:
-        by_turn: Whether acknowledgements may wait for the end of the worker's turn.
+        tasks_run: Where, as seen from the worker's turn, in which it also talks to Redis.
     """
-    return Parts(channel=(FastChannel,), qos=(_ByTurn if by_turn else FastQoS,), fast=True)
+    return Parts(channel=(FastChannel,), qos=(_QOS[tasks_run],), fast=True)
 
 
 class _ByTurn(FastQoS):
     by_turn = True
+
+
+class _OneByOne(FastQoS):
+    # Celery acknowledges a task in the turn after that in which its message came. Were there many in
+    # a turn that runs them as well, a worker that is killed would have acknowledged none of them.
+    at_once = 1
+
+
+_QOS: Final = {"elsewhere": _ByTurn, "in threads": FastQoS, "in the turn": _OneByOne}
 
 
 class _FastTransport(kombu_types.Transport):

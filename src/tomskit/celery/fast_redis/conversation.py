@@ -33,9 +33,6 @@ Command = tuple[object, ...]
 
 logger: Final = get_logger(__name__)
 
-_AT_ONCE: Final = 100
-"""Messages. More make a turn longer, and bring little: what one call costs is shared by then."""
-
 _ROUND_ROBIN: Final = cast("object", round_robin_cycle)
 
 _FETCH_SHA: Final = hashlib.sha1(FETCH.encode(), usedforsecurity=False).hexdigest()
@@ -164,7 +161,7 @@ class Conversation:
             # Where prefetching is disabled, Celery has put a rule of its own in this place.
             return int(qos.can_consume())
         credit = qos.can_consume_max_estimate()
-        return _AT_ONCE if credit is None else min(credit, _AT_ONCE)
+        return qos.at_once if credit is None else min(credit, qos.at_once)
 
     def _send(self, commands: Sequence[Command]) -> None:
         connection, self._said_at = self._connection, time.monotonic()
