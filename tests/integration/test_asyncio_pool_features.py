@@ -1,6 +1,7 @@
 """Every feature of Celery's under the asyncio pool."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -30,7 +31,7 @@ from tests.integration.test_celery_features import (
     release,
     state,
 )
-from tests.support.servers import MariaDBServer, RedisServer
+from tests.support.servers import MariaDBServer, RedisServer, ServerError
 from tests.support.workers import Worker
 
 SERVICE = "tests.integration.asyncio_service"
@@ -136,7 +137,14 @@ def pool_of(deployment: Deployment) -> dict[str, object]:
         answers.append(inspect(deployment).stats())
         return bool(answers[-1])
 
-    eventually(answers_now)  # a busy machine may take longer than inspect waits
+    try:
+        eventually(answers_now)  # a busy machine may take longer than inspect waits
+    except ServerError as exc:
+        # What the worker does instead, in its own words.
+        assert deployment.running is not None
+        os.kill(deployment.running.pid, signal.SIGUSR1)
+        deployment.wait_for_line("LOCAL VARIABLES")
+        raise AssertionError(deployment.log) from exc
     [stats] = cast("dict[str, dict[str, dict[str, object]]]", answers[-1]).values()
     return stats["pool"]
 
