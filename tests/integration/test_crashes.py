@@ -39,6 +39,7 @@ def test_worker_that_runs_tasks_itself_has_acknowledged_what_it_has_run(own: Red
             wait_until(lambda: not worker.running, TIMEOUT, "the worker is killed")
         with worker_of(crashes, settings(own, crashes)):
             wait_until(lambda: redis.hlen("runs") == crashes.tasks, TIMEOUT, "all have run")
+            wait_until(lambda: redis.hget("runs", "10") == b"2", TIMEOUT, "the killer runs again")
             wait_until(lambda: redis.hlen("unacked") == 0, TIMEOUT, "all are acknowledged")
             runs = {int(number): int(count) for number, count in redis.hgetall("runs").items()}
 
