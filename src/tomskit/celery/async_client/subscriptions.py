@@ -11,7 +11,8 @@ from celery import states
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from tomskit.celery.fast_redis.batches import Batches, Command, Connection
+from tomskit.celery.fast_redis.batches import Batches, Command, Connection, Pool
+from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
 if TYPE_CHECKING:
     from celery.backends.redis import RedisBackend
@@ -43,7 +44,7 @@ class Subscriptions:
         self._backend = backend
         pool = backend.client.connection_pool
         self._batches = Batches(pool)
-        self._listening = Batches(pool).pool
+        self._listening = cast("Pool", loop_pool(pool))
         self._waiters: dict[bytes, set[asyncio.Future[Meta]]] = {}
         self._subscribing: list[bytes] = []
         self._unsubscribing: set[bytes] = set()
@@ -91,6 +92,7 @@ class Subscriptions:
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._batches.close()
+        await close_pool(self._listening)
 
     def _key(self, task_id: str) -> bytes:
         return cast("bytes", self._backend.get_key_for_task(task_id))

@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tomskit.celery.fast_redis.loop_pool import loop_pool
+from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
 __all__ = ("Batches", "Command", "Connection", "Pool")
 
@@ -27,7 +27,6 @@ class Pool(Protocol):
 
     async def get_connection(self) -> Connection: ...  # noqa: D102
     async def release(self, connection: Connection) -> None: ...  # noqa: D102
-    async def disconnect(self) -> None: ...  # noqa: D102
 
 
 class Connection(Protocol):
@@ -98,7 +97,7 @@ class Batches:
             self._sending.cancel()
             await asyncio.wait([self._sending])
         self._connection = None
-        await self.pool.disconnect()
+        await close_pool(self.pool)
 
     async def _send(self) -> None:
         entries: list[_Entry] = []

@@ -11,7 +11,7 @@ import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
 
-__all__ = ("loop_pool",)
+__all__ = ("close_pool", "loop_pool")
 
 _CLASSES: Final[tuple[tuple[type, type], ...]] = (
     (redis.UnixDomainSocketConnection, redis.asyncio.UnixDomainSocketConnection),
@@ -71,6 +71,26 @@ def loop_pool(pool: object) -> redis.asyncio.ConnectionPool:
         ssl=issubclass(kind, redis.asyncio.SSLConnection),
         **_parameters(known, kind),
     )
+
+
+async def close_pool(pool: object) -> None:
+    """Close the connections of a pool, those to its sentinels as well."""
+    await cast("_LoopPool", pool).disconnect()
+    if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
+        for sentinel in cast("_LoopSentinels", pool).sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+class _LoopPool(Protocol):
+    async def disconnect(self) -> None: ...
+
+
+class _LoopManager(Protocol):
+    sentinels: list[redis.asyncio.Redis]
+
+
+class _LoopSentinels(Protocol):
+    sentinel_manager: _LoopManager
 
 
 def _parameters(pool: _Pool, kind: type) -> dict[str, Any]:
