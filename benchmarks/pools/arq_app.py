@@ -5,14 +5,25 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import ClassVar, Protocol, cast
 
-from benchmarks.pools.environment import arguments, concurrency, in_portions, queue_url
+from benchmarks.pools.environment import (
+    TRIPS,
+    arguments,
+    concurrency,
+    in_portions,
+    queue_url,
+    trips,
+)
 
 # Not imported by statement: the type checkers have to pass where arq is not installed.
 _connections = import_module("arq.connections")
 
 
+class _Job(Protocol):
+    def result(self, *, poll_delay: float) -> Awaitable[object]: ...
+
+
 class _Pool(Protocol):
-    def enqueue_job(self, function: str, /, *args: object) -> Awaitable[object]: ...
+    def enqueue_job(self, function: str, /, *args: object) -> Awaitable[_Job]: ...
     async def aclose(self) -> None: ...
 
 
@@ -55,5 +66,13 @@ async def fill(task: str, count: int, args: list[float]) -> None:
     await pool.aclose()
 
 
+async def make_trips(count: int) -> None:
+    pool = await _make_pool(WorkerSettings.redis_settings)
+    # It looks for each result again and again, twice a second if it is not told otherwise.
+    await trips(count, lambda: pool.enqueue_job("noop"), lambda job: job.result(poll_delay=0.05))
+    await pool.aclose()
+
+
 if __name__ == "__main__":
-    asyncio.run(fill(*arguments()))
+    name, number, args = arguments()
+    asyncio.run(make_trips(number) if name == TRIPS else fill(name, number, args))

@@ -18,7 +18,7 @@ from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import PROJECT, Pool, Worker
 from typing_extensions import override
 
-from benchmarks.pools.environment import CONCURRENCY, QUEUE, RESULTS
+from benchmarks.pools.environment import CONCURRENCY, QUEUE, RESULTS, TRIPS
 from benchmarks.pools.watches import ArqWatch, CeleryWatch, ListWatch, StreaqWatch, Watch
 from benchmarks.pools.workloads import (
     COMMON,
@@ -40,6 +40,13 @@ class Servers(NamedTuple):
     redis: RedisServer
     mariadb: MariaDBServer | None
     """Only where tomskit runs."""
+
+
+class Client(NamedTuple):
+    """A program and its environment."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
 
 
 @dataclass
@@ -76,6 +83,10 @@ class Contender(ABC):
     @abstractmethod
     def worker(self, run: Run) -> Worker:
         """A worker that has not been started."""
+
+    def client(self, run: Run) -> Client | None:
+        """A program that sends no-ops and waits for their results; None of one that has no async one."""
+        return None
 
     @abstractmethod
     def watch(self, run: Run) -> Watch:
@@ -159,6 +170,13 @@ class TomskitWorker(CeleryWorker):
         self._pool_name = pool
 
     @override
+    def client(self, run: Run) -> Client:
+        return Client(
+            [sys.executable, "-m", "benchmarks.pools.tomskit_app", TRIPS, str(run.count)],
+            self._environment(run),
+        )
+
+    @override
     def _environment(self, run: Run) -> dict[str, str]:
         environment = {
             "CELERY_WORKER_POOL": self._pool_name,
@@ -188,7 +206,7 @@ class _Command(Worker):
     """A worker that is no `celery worker`."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
-        super().__init__("", env=env)
+        super().__init__("", env=env, cold=True)
         self._command = list(command)
 
 
@@ -231,6 +249,11 @@ class Queue(Contender):
         if done.returncode:
             msg = f"{self.name}'s queue could not be filled:\n{done.stdout}{done.stderr}"
             raise RuntimeError(msg)
+
+    @override
+    def client(self, run: Run) -> Client:
+        program = [self._python, "-m", f"benchmarks.pools.{self._app}"]
+        return Client([*program, TRIPS, str(run.count)], _urls(run))
 
     @override
     def worker(self, run: Run) -> Worker:

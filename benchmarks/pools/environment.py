@@ -1,8 +1,12 @@
 """What the applications of the contenders are told. Imports nothing: arq's has little installed."""
 
+import asyncio
+import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
 
 QUEUE = "BENCHMARK_QUEUE_URL"
 RESULTS = "BENCHMARK_RESULTS_URL"
@@ -24,10 +28,42 @@ def concurrency() -> int:
     return int(os.environ[CONCURRENCY])
 
 
+H = TypeVar("H")
+
+TRIPS = "trips"
+
+
 def arguments() -> tuple[str, int, list[float]]:
     """Of a program that fills a queue: the task, how often, and its arguments."""
     task, count, *args = sys.argv[1:]
     return task, int(count), [float(arg) for arg in args]
+
+
+async def trips(
+    count: int, send: Callable[[], Awaitable[H]], wait: Callable[[H], Awaitable[object]]
+) -> None:
+    """Send no-ops and wait for their results, and print how long that took, as JSON.
+
+    A worker has to run.
+    """
+
+    async def trip() -> float:
+        begun = time.perf_counter()
+        await wait(await send())
+        return time.perf_counter() - begun
+
+    await trip()
+    alone = [await trip() for _ in range(min(count, 200))]
+    # The queue is empty, and a worker runs: what is sent has to be taken at the same time.
+    at_once = await asyncio.gather(*(trip() for _ in range(count)))
+    begun = time.perf_counter()
+    sent: list[H] = []
+    for first in range(0, count, 200):
+        sent += await asyncio.gather(*(send() for _ in range(min(200, count - first))))
+    sending = time.perf_counter() - begun
+    for handle in sent:
+        await wait(handle)
+    print(json.dumps({"alone": alone, "at_once": at_once, "sending": count / sending}))
 
 
 async def in_portions(

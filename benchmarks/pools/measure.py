@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, cast
 
 from tests.support.workers import Worker
 
@@ -38,6 +38,8 @@ class Drain(NamedTuple):
     """Seconds from the start of the process to the first task that was taken."""
     peak: float | None
     """Megabytes of the worker's main process; None where the system does not tell."""
+    commands: float
+    """That Redis has executed for each task, those in scripts as well."""
 
     @property
     def rate(self) -> float:
@@ -45,28 +47,45 @@ class Drain(NamedTuple):
         return self.tasks / self.seconds
 
 
+def next_databases() -> tuple[int, int]:
+    """Two that nobody has used, for a queue and for results."""
+    first = next(_databases)
+    return first, first + 1
+
+
 def drain(contender: Contender, work: Work, scale: float, servers: Servers) -> Drain:
-    queue_db = next(_databases)
-    results_db = queue_db + 1
+    queue_db, results_db = next_databases()
     tasks = max(2, round(contender.enough(work) * scale))
     try:
         with ExitStack() as stack:
             run = Run(work, tasks, servers, queue_db, results_db, stack)
             contender.fill(run)
-            return _timed(contender.worker(run), contender.watch(run), tasks)
+            return _timed(contender.worker(run), contender.watch(run), tasks, servers)
     finally:
         servers.redis.flush(queue_db, results_db)
 
 
-def _timed(worker: Worker, watch: Watch, tasks: int) -> Drain:
+def _commands(servers: Servers) -> int:
+    with servers.redis.client() as redis:
+        stats = cast("_Redis", redis).info("commandstats")
+    return sum(command["calls"] for command in stats.values())
+
+
+class _Redis(Protocol):
+    def info(self, section: str) -> dict[str, dict[str, int]]: ...
+
+
+def _timed(worker: Worker, watch: Watch, tasks: int, servers: Servers) -> Drain:
     if watch.taken() or watch.left() != tasks:
         msg = "the queue does not hold all tasks"
         raise DrainError(msg)
-    begun = time.monotonic()
+    begun, before = time.monotonic(), _commands(servers)
     worker.start()
     try:
         taken = _wait_for_first(worker, watch, begun)
         done = _wait_for_last(worker, watch)
+        # Those by which it was watched are few among them: two every 20 ms.
+        commands = (_commands(servers) - before) / tasks
         peak = _peak(worker.pid)
         succeeded = watch.succeeded()
         if succeeded != tasks or "Traceback" in worker.text:
@@ -76,7 +95,7 @@ def _timed(worker: Worker, watch: Watch, tasks: int) -> Drain:
         # Nothing is left to be done, and a warm shutdown takes its time.
         worker.kill()
     # Not less than is seen: with a small --scale all may be done between two looks.
-    return Drain(tasks, max(done - taken, _LOOK_EVERY), taken - begun, peak)
+    return Drain(tasks, max(done - taken, _LOOK_EVERY), taken - begun, peak, commands)
 
 
 def _wait_for_first(worker: Worker, watch: Watch, begun: float) -> float:

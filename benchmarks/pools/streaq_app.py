@@ -2,19 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from typing import Protocol, cast
 
-from benchmarks.pools.environment import arguments, concurrency, in_portions, queue_url
+from benchmarks.pools.environment import (
+    TRIPS,
+    arguments,
+    concurrency,
+    in_portions,
+    queue_url,
+    trips,
+)
 
 # Not imported by statement: the type checkers have to pass where streaq is not installed.
 _streaq = import_module("streaq")
 
 
+class _Sent(Protocol):
+    def __await__(self) -> Generator[object, object, "_Sent"]: ...
+    def result(self) -> Awaitable[object]: ...
+
+
 class _Task(Protocol):
-    def enqueue(self, *args: object) -> object: ...
+    def enqueue(self, *args: object) -> _Sent: ...
 
 
 class _Worker(AbstractAsyncContextManager[object], Protocol):
@@ -53,5 +65,11 @@ async def fill(task: str, count: int, args: list[float]) -> None:
         await in_portions(count, send)
 
 
+async def make_trips(count: int) -> None:
+    async with worker:
+        await trips(count, noop.enqueue, lambda sent: sent.result())
+
+
 if __name__ == "__main__":
-    asyncio.run(fill(*arguments()))
+    name, number, args = arguments()
+    asyncio.run(make_trips(number) if name == TRIPS else fill(name, number, args))

@@ -7,14 +7,26 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Protocol, cast
 
-from benchmarks.pools.environment import DAY, arguments, in_portions, queue_url, results_url
+from benchmarks.pools.environment import (
+    DAY,
+    TRIPS,
+    arguments,
+    in_portions,
+    queue_url,
+    results_url,
+    trips,
+)
 
 # Not imported by statement: the type checkers have to pass where taskiq is not installed.
 _taskiq_redis = import_module("taskiq_redis")
 
 
+class _Sent(Protocol):
+    def wait_result(self, *, check_interval: float) -> Awaitable[object]: ...
+
+
 class _Task(Protocol):
-    def kiq(self, *args: object) -> Awaitable[object]: ...
+    def kiq(self, *args: object) -> Awaitable[_Sent]: ...
 
 
 class _Broker(Protocol):
@@ -53,5 +65,13 @@ async def fill(task: str, count: int, args: list[float]) -> None:
     await broker.shutdown()
 
 
+async def make_trips(count: int) -> None:
+    await broker.startup()
+    # It looks for each result again and again, five times a second if it is not told otherwise.
+    await trips(count, noop.kiq, lambda sent: sent.wait_result(check_interval=0.05))
+    await broker.shutdown()
+
+
 if __name__ == "__main__":
-    asyncio.run(fill(*arguments()))
+    task, number, args = arguments()
+    asyncio.run(make_trips(number) if task == TRIPS else fill(task, number, args))

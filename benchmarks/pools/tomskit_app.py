@@ -1,9 +1,10 @@
-"""tomskit, configured by environment."""
+"""tomskit, configured by environment. As a program, it sends and awaits: `... trips 1000`."""
 
 import asyncio
 
 from sqlalchemy import text
 
+from benchmarks.pools.environment import arguments, trips
 from benchmarks.pools.workloads import QUERY_SECONDS
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
 from tomskit.sqlalchemy.database import db
@@ -25,3 +26,7 @@ async def sleep(seconds: float) -> None:
 @async_shared_task(name="query")
 async def query() -> None:
     await db.session.execute(_query)
+
+
+if __name__ == "__main__":
+    asyncio.run(trips(arguments()[1], noop.adelay, lambda sent: sent.aget()))

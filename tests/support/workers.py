@@ -60,6 +60,7 @@ class Worker:
             *([f"--queues={','.join(queues)}"] if queues else []),
             *extra_args,
         ]
+        self._command = [sys.executable, "-m", "celery", *self._arguments]
         self._pool = pool
         self._env = dict(env or {})
         self._cwd = PROJECT if cwd is None else cwd
@@ -80,9 +81,8 @@ class Worker:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self._env}
         # A session of its own keeps Ctrl-C away from it and marks all processes that it starts.
         if self._cold:
-            command = [sys.executable, "-m", "celery", *self._arguments]
             self._process = subprocess.Popen(
-                die_with_parent(command, last_signal),
+                die_with_parent(self._command, last_signal),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
