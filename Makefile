@@ -94,7 +94,7 @@ bench: $(VENV)/.dev ## speed against a peer, in the same run
 
 bench-pools: $(VENV)/.bench ## the asyncio pool against its peers, in some minutes
 	$(call say,benchmarks: worker pools and task queues)
-	@$(BIN)/python -m benchmarks.pools
+	@benchmarks/run
 
 clean: ## remove the virtual environment and everything that the tools left
 	$(call say,clean)

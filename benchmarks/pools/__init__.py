@@ -17,6 +17,14 @@ takes ahead counts, and what it needs to start does not: that is the column "sta
   that stores its result, so the last result is stored when the queue is empty. That they have begun
   is seen by arq's keys for what is in progress and by the pending entries of streaq's stream.
 
+- Redis's own count of commands is divided by the number of tasks: those in scripts count as well, and
+  so do the few by which the worker is watched.
+
+**Clients** that have an event loop send 1000 no-ops to a worker that runs, 200 at a time, and the
+clock runs until all are sent. They also send and await 20 results one after the other, and 1000 at
+once. taskiq and arq look for results again and again; here every 50 ms, which serves them better than
+their defaults.
+
 **Who runs.** tomskit with the asyncio pool twice: as it is by default, and without the state
 STARTED, which no peer records. Of plain Celery prefork (two processes) and threads (1000), whose
 tasks call ``asyncio.run``, and gevent (1000), whose tasks do what blocks, patched. taskiq, arq and

@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 from tests.support.servers import MariaDBServer, RedisServer
 
 from benchmarks.pools import contenders
+from benchmarks.pools.chart import write_chart
+from benchmarks.pools.clients import Trips, trips
 from benchmarks.pools.contenders import Contender, Servers
 from benchmarks.pools.measure import Drain, drain
 from benchmarks.pools.workloads import (
@@ -33,6 +35,19 @@ from benchmarks.table import Row, print_table
 OPEN_FILES = 16_384
 """A thousand threads with an event loop each have some thousands."""
 
+TRIPS = 1000
+"""Results that a client waits for at once."""
+
+SENDS = "sends, 1/s"
+CLIENTS: dict[str, Callable[[Trips], float]] = {
+    SENDS: lambda measured: measured.sending,
+    "one at a time, ms": lambda measured: measured.alone,
+    "all at once: p50, ms": lambda measured: measured.median,
+    "p99, ms": lambda measured: measured.last,
+}
+
+THREADS = f"celery threads -c {contenders.MANY}"
+QUEUES = ("taskiq", "arq", "streaq")
 NAMES = ("asyncio", "prefork", "threads", "gevent", "taskiq", "arq", "streaq")
 
 
@@ -44,6 +59,7 @@ class Options:
     rounds: int
     only: list[str]
     pool: str
+    chart: Path | None
 
 
 @dataclass
@@ -53,6 +69,7 @@ class Results:
     drains: dict[tuple[str, Work], list[Drain]] = field(
         default_factory=dict[tuple[str, Work], list[Drain]]
     )
+    trips: dict[str, list[Trips]] = field(default_factory=dict[str, list[Trips]])
     notes: list[str] = field(default_factory=list[str])
     failed: set[tuple[str, Work]] = field(default_factory=set[tuple[str, Work]])
 
@@ -61,6 +78,11 @@ class Results:
         found = [of(drain) for drain in self.drains.get((name, work), ())]
         known = [value for value in found if value is not None]
         return statistics.median(known) if known else None
+
+    def trip(self, name: str, of: Callable[[Trips], float]) -> float | None:
+        """Over the rounds; None of one that has no client for event loops."""
+        found = self.trips.get(name)
+        return statistics.median(map(of, found)) if found else None
 
     def rate(self, name: str, work: Work) -> float | None:
         """Tasks a second."""
@@ -82,7 +104,11 @@ def main() -> int:
                     if work in contender.works and (contender.name, work) not in results.failed:
                         scale = options.scale
                         _measure(contender, work, servers, results, number, scale=scale)
+            for contender in [*ours, *peers]:
+                _travel(contender, servers, results, number, scale=options.scale)
     _print(results, [it.name for it in ours], [it.name for it in peers], options)
+    if options.chart is not None:
+        _draw(results, [it.name for it in (*ours, *peers)], options.chart)
     return 1 if results.failed else 0
 
 
@@ -96,11 +122,14 @@ def _parse() -> Options:
     parser.add_argument(
         "--pool", default="asyncio", help="another pool of tomskit in place of %(default)s"
     )
+    parser.add_argument("--chart", type=Path, help="where to write a chart of the rates")
     found = parser.parse_args()
     only = str(found.only).split(",")
     if unknown := set(only) - set(NAMES):
         parser.error(f"--only knows {', '.join(NAMES)}, not {', '.join(sorted(unknown))}")
-    return Options(float(found.scale), max(1, int(found.rounds)), only, str(found.pool))
+    return Options(
+        float(found.scale), max(1, int(found.rounds)), only, str(found.pool), found.chart
+    )
 
 
 def _prepare_process() -> None:
@@ -158,22 +187,49 @@ def _measure(
         print(f"{where}: {measured.rate:.0f} a second", file=sys.stderr, flush=True)
 
 
+def _travel(
+    contender: Contender, servers: Servers, results: Results, number: int, *, scale: float
+) -> None:
+    where = f"round {number + 1}, client, {contender.name}"
+    try:
+        measured = trips(contender, max(10, round(TRIPS * scale)), servers)
+    except Exception as error:  # noqa: BLE001 (the others are measured all the same)
+        results.notes.append(f"Failed: {where}: {error}")
+        print(f"{where}: failed", file=sys.stderr, flush=True)
+    else:
+        if measured is not None:
+            results.trips.setdefault(contender.name, []).append(measured)
+            print(f"{where}: sends {measured.sending:.0f} a second", file=sys.stderr, flush=True)
+
+
+def _draw(results: Results, names: Sequence[str], path: Path) -> None:
+    groups = {
+        f"Tasks a second: {work.title}": [
+            (name, rate) for name in names if (rate := results.rate(name, work)) is not None
+        ]
+        for work in COMMON
+    }
+    write_chart(path, "One worker process, Redis on the same machine", groups)
+
+
 def _print(results: Results, ours: Sequence[str], peers: Sequence[str], options: Options) -> None:
     names = [*ours, *peers]
     works = [*COMMON, QUERY]
     width = max(map(len, names), default=0)
-    heads = [*(f"{work.title}, 1/s" for work in works), "start, s"]
+    heads = [*(f"{work.title}, 1/s" for work in works), "start, s", "Redis commands a no-op"]
     print(f"\n{'tasks a second':{width}}  {'  '.join(heads)}")
     for name in names:
         values = [
             *(results.rate(name, work) for work in works),
             results.median(name, NOOP, lambda drain: drain.start),
+            results.median(name, NOOP, lambda drain: drain.commands),
         ]
         cells = [
             f"{'-' if value is None else format(value, '.1f'):>{len(head)}}"
             for value, head in zip(values, heads, strict=True)
         ]
         print(f"{name:{width}}  {'  '.join(cells)}")
+    _print_clients(results, names, width)
     print()
     rows = [row for name in ours for row in _rows(results, name, peers)]
     if rows:
@@ -184,10 +240,29 @@ def _print(results: Results, ours: Sequence[str], peers: Sequence[str], options:
         print("", *results.notes, sep="\n")
 
 
+def _print_clients(results: Results, names: Sequence[str], width: int) -> None:
+    print(f"\n{'clients in an event loop':{width}}  {'  '.join(CLIENTS)}")
+    for name in names:
+        if name in results.trips:
+            values = [results.trip(name, of) for of in CLIENTS.values()]
+            cells = [
+                f"{'-' if value is None else format(value, '.1f'):>{len(head)}}"
+                for value, head in zip(values, CLIENTS, strict=True)
+            ]
+            print(f"{name:{width}}  {'  '.join(cells)}")
+
+
 def _rows(results: Results, name: str, peers: Sequence[str]) -> Iterator[Row]:
+    yield from _rate_rows(results, name, peers)
+    yield from _client_rows(results, name, peers)
+    yield from _bound_rows(results, name)
+
+
+def _rate_rows(results: Results, name: str, peers: Sequence[str]) -> Iterator[Row]:
     targets = {
-        (SHORT, "celery prefork -c 2"): ">= 30",
-        (SHORT, f"celery threads -c {contenders.MANY}"): ">= 1.3",
+        (SHORT, "celery prefork -c 2"): ">= 100",
+        **dict.fromkeys(((work, THREADS) for work in COMMON), ">= 4"),
+        **dict.fromkeys(((work, queue) for work in COMMON for queue in QUEUES), ">= 1.5"),
     }
     for work in COMMON:
         for peer in peers:
@@ -196,6 +271,28 @@ def _rows(results: Results, name: str, peers: Sequence[str]) -> Iterator[Row]:
                 target = targets.get((work, peer), "")
                 title = f"{name} / {peer}: {work.title}"
                 yield Row(title, mine, theirs, "1/s", mine / theirs, target)
+
+
+def _client_rows(results: Results, name: str, peers: Sequence[str]) -> Iterator[Row]:
+    for peer in peers:
+        for title, of in CLIENTS.items():
+            mine, theirs = results.trip(name, of), results.trip(peer, of)
+            if mine is None or theirs is None:
+                continue
+            sends = title == SENDS
+            target = ">= 2" if sends and peer == "taskiq" else "" if sends else ">= 1"
+            ratio = mine / theirs if sends else theirs / mine
+            unit = "1/s" if sends else "ms"
+            yield Row(f"{name} / {peer}: {title}", mine, theirs, unit, ratio, target)
+
+
+def _bound_rows(results: Results, name: str) -> Iterator[Row]:
+    mine, theirs = (
+        results.median(who, NOOP, lambda drain: drain.commands) for who in (name, THREADS)
+    )
+    if mine is not None and theirs is not None:
+        title = f"{name} / {THREADS}: Redis commands"
+        yield Row(title, mine, theirs, "a task", theirs / mine, ">= 3")
     wide, noop = (
         results.median(name, work, lambda drain: drain.seconds) for work in (WIDE_SLEEP, WIDE_NOOP)
     )

@@ -53,7 +53,7 @@ async def trips(
         return time.perf_counter() - begun
 
     await trip()
-    alone = [await trip() for _ in range(min(count, 200))]
+    alone = [await trip() for _ in range(min(count, 20))]
     # The queue is empty, and a worker runs: what is sent has to be taken at the same time.
     at_once = await asyncio.gather(*(trip() for _ in range(count)))
     begun = time.perf_counter()
