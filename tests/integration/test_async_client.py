@@ -37,6 +37,7 @@ from tests.support.servers import (
 )
 from tests.support.workers import Pool
 from tomskit.celery import AsyncCelery, TypedResult, chain, chord, group
+from tomskit.celery.async_client import subscriptions
 
 T = TypeVar("T")
 
@@ -279,6 +280,79 @@ def test_cancelled_waiter_leaves_nothing_behind(own: RedisServer) -> None:
             assert await (await add.adelay(1, 2)) == 3
 
     run(main())
+
+
+@pytest.mark.usefixtures("app")
+def test_many_wait_for_one_result() -> None:
+    async def main() -> list[float]:
+        sent = await nap.adelay(0.2)
+        waiting = [nap.AsyncResult(sent.id).aget() for _ in range(20)]
+        return await asyncio.gather(*waiting, sent.aget())
+
+    assert run(main()) == [0.2] * 21
+
+
+@pytest.mark.usefixtures("app")
+def test_waiter_may_leave_at_once_and_come_again(own: RedisServer) -> None:
+    async def main() -> float:
+        sent = await nap.adelay(0.2)
+        with looking(own) as redis:
+            for _ in range(3):
+                leaving = asyncio.ensure_future(nap.AsyncResult(sent.id).aget())
+                await asyncio.sleep(0)
+                leaving.cancel()
+            leaving = asyncio.ensure_future(nap.AsyncResult(sent.id).aget())
+            await until(lambda: len(redis.pubsub_channels()) == 1)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+            return await sent
+
+    assert run(main()) == 0.2
+
+
+def test_result_that_nobody_can_read_is_an_error_for_who_waits(
+    app: AsyncCelery, own: RedisServer, served: Deployment
+) -> None:
+    key = cast("Callable[[str], bytes]", app.backend.get_key_for_task)("broken")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    with own.client(served.redis_db.result_db) as client:
+        client.set(key, "no JSON")
+
+        async def main() -> None:
+            with pytest.raises(Exception, match=r"JSON|Expecting|unexpected"):
+                await add.AsyncResult("broken").aget()
+
+        run(main())
+
+
+@pytest.mark.usefixtures("app")
+def test_silent_connection_is_asked_whether_it_is_one(
+    own: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "_QUIET_SECONDS", 0.05)
+
+    async def main() -> list[float]:
+        quiet = await (await nap.adelay(0.4))
+        with looking(own) as redis:
+            waiting = asyncio.ensure_future((await nap.adelay(0.05)).aget())
+            await until(lambda: len(redis.pubsub_channels()) == 1)
+            redis.client_pause(500)  # longer than it waits for an answer
+        return [quiet, await waiting]
+
+    assert run(main()) == [0.4, 0.05]
+
+
+@pytest.mark.usefixtures("app")
+def test_connection_on_which_nobody_waits_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "_LINGER_SECONDS", 0.05)
+
+    async def main() -> list[int]:
+        before = sockets()
+        values = [await (await add.adelay(1, 2))]
+        await until(lambda: sockets() == before + 2)
+        values.append(await (await add.adelay(3, 4)))
+        return values
+
+    assert run(main()) == [3, 7]
 
 
 # -- connections come and go
