@@ -38,8 +38,12 @@ class Place:
     current: Path
 
     def start(self, *, path: str | None = None, **environment: str) -> subprocess.Popen[str]:
+        # Not measured: coverage's tracer asks a Python dictionary of greenlets at each call, and takes
+        # what a signal handler raises meanwhile for a missing key.
         variables = {
-            **os.environ,
+            **{
+                name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")
+            },
             "TMPDIR": str(self.temporary),
             "HOME": str(self.home),
             **environment,

@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from tomskit.celery import worker
 from tomskit.celery.async_client.backend import spare_the_loop
-from tomskit.celery.async_client.client import AsyncClient, sender_here
+from tomskit.celery.async_client.client import AsyncClient
+from tomskit.celery.async_client.publishing import sender_here
 from tomskit.celery.config import CeleryConfig
 from tomskit.celery.context import celery_context, task_id_context
 from tomskit.celery.host import RuntimeHost
@@ -183,8 +184,12 @@ class AsyncCelery(Celery):
         Under the asyncio pool only the task that sends it waits for the broker; and where the broker
         is away it waits until it is back, unless it was told how often to try.
         """
+        if (sender := sender_here(self)) is not None:
+            if self.conf.task_send_sent_event:
+                kwargs.setdefault("event_dispatcher", sender.producer.events)
+            return super().send_task(*args, **kwargs)
         calls = self.blocking_calls
-        if calls is None or sender_here(self) is not None or not calls.can_wait():
+        if calls is None or not calls.can_wait():
             return super().send_task(*args, **kwargs)
         if len(args) <= _POSITION_OF_TASK_ID:
             kwargs["task_id"] = kwargs.get("task_id") or uuid()  # however often it is sent

@@ -29,7 +29,7 @@ from celery.utils.functional import head_from_fun
 from typing_extensions import override
 
 from tomskit.celery.app import AsyncCelery
-from tomskit.celery.async_client.client import send
+from tomskit.celery.async_client.client import send, send_call
 from tomskit.celery.async_client.threads import in_thread
 from tomskit.celery.canvas import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery.codec import Codec
@@ -157,7 +157,8 @@ class AsyncTask(Task[P, R_co]):
         return self._publish(*self._checked(args, kwargs))
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
-        return await send(self.app, functools.partial(self.delay, *args, **kwargs))
+        call = functools.partial(self.delay, *args, **kwargs)
+        return await send_call(self, call, functools.partial(self._checked, args, kwargs))
 
     async def aapply_async(
         self,
@@ -166,6 +167,8 @@ class AsyncTask(Task[P, R_co]):
         **options: Unpack[CallOptions],
     ) -> TypedResult[R_co]:
         call = functools.partial(self.apply_async, args, kwargs, **options)
+        if not options:
+            return await send_call(self, call, functools.partial(self._encoded, args, kwargs))
         return await _send_with(self.app, call, options)
 
     def options(self, **options: Unpack[CallOptions]) -> TaskCall[P, R_co]:
@@ -249,6 +252,9 @@ class AsyncTask(Task[P, R_co]):
         ) -> TypedResult[R_co]: ...
         def _checked(
             self, args: tuple[object, ...], kwargs: Mapping[str, object]
+        ) -> tuple[tuple[object, ...], dict[str, object]]: ...
+        def _encoded(
+            self, args: tuple[object, ...] | None, kwargs: Mapping[str, object] | None
         ) -> tuple[tuple[object, ...], dict[str, object]]: ...
         def _checked_signature(
             self, args: tuple[object, ...], kwargs: Mapping[str, object]
@@ -569,7 +575,11 @@ class _TaskProxy(_Proxy):
 
         async def aapply_async(self, args=None, kwargs=None, **options):
             call = functools.partial(self.apply_async, args, kwargs, **options)
-            return await _send_with(current_app(), call, options)
+            if options:
+                return await _send_with(current_app(), call, options)
+            task = self._get_current_object()
+            values = tuple(args or ()), dict(kwargs or {})
+            return await send_call(task, call, functools.partial(task._checked, *values))
 
         def apply(self, args=None, kwargs=None, *rest, **options):
             task = self._get_current_object()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from tomskit.celery.async_client.client import sender_here
+from tomskit.celery.async_client.publishing import sender_here
 from tomskit.celery.async_client.threads import in_thread
 from tomskit.celery.greenlets import wait_to_the_end
 

@@ -5,42 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from celery.backends.redis import RedisBackend, SentinelBackend
 
-from tomskit.celery.async_client.publishing import LoopProducer, publishes_in_loop
+from tomskit.celery.async_client.publishing import LoopProducer, Sender, publishes_in_loop
 from tomskit.celery.async_client.subscriptions import Subscriptions
+from tomskit.celery.async_client.templates import Templates, Wire
 from tomskit.celery.async_client.threads import in_thread
-from tomskit.celery.greenlets import GreenletCoroutine, here
+from tomskit.celery.greenlets import GreenletCoroutine
 
 if TYPE_CHECKING:
-    from celery import Celery
+    from celery import Celery, Task
     from celery.backends.base import Backend
     from celery.result import AsyncResult
 
     from tomskit.celery.app import AsyncCelery
 
-__all__ = ("AsyncClient", "Sender", "send", "sender_here", "subscriptions_of")
+__all__ = ("AsyncClient", "send", "send_call", "subscriptions_of")
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """What sends in a greenlet, without blocking its event loop."""
-
-    app: AsyncCelery
-    producer: LoopProducer
-
-
-def sender_here(app: Celery) -> Sender | None:
-    """The sender of this app in whose greenlet this code runs."""
-    owner = here()
-    return owner if isinstance(owner, Sender) and owner.app is app else None
 
 
 async def send(app: Celery, call: Callable[[], R]) -> R:
@@ -48,6 +34,20 @@ async def send(app: Celery, call: Callable[[], R]) -> R:
     client = getattr(app, "async_client", None)
     if isinstance(client, AsyncClient) and client.publishes:
         return await client.send(call)
+    return await in_thread(call)
+
+
+async def send_call(task: Task[..., Any], call: Callable[[], R], wire: Callable[[], Wire]) -> R:
+    """Send a call of a task without options, without blocking the event loop.
+
+    Args:
+        task: Returns an `R` as its ``AsyncResult``.
+        call: Sends it as Celery does.
+        wire: What it sends.
+    """
+    client = getattr(task.app, "async_client", None)
+    if isinstance(client, AsyncClient) and client.publishes:
+        return await client.send_call(task, call, wire)
     return await in_thread(call)
 
 
@@ -69,12 +69,20 @@ class AsyncClient:
     def __init__(self, app: AsyncCelery) -> None:
         self._app = app
         self._process = os.getpid()
+        self._settings: dict[str, object] | None = None
+        self._is_eager = False
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop] = WeakKeyDictionary()
 
     @property
     def publishes(self) -> bool:
         """Whether messages can be sent in the loop."""
-        return self._publishes_in_loop and not self._app.conf.task_always_eager
+        conf = self._app.conf
+        changes = cast("_Changed", conf).changes
+        if self._settings != changes:
+            # A look at one setting takes longer than at whether any has changed: 4 against 0.1 us.
+            self._settings = changes.copy()
+            self._is_eager = bool(conf.task_always_eager)
+        return self._publishes_in_loop and not self._is_eager
 
     @cached_property
     def _publishes_in_loop(self) -> bool:
@@ -95,6 +103,21 @@ class AsyncClient:
         """Call something that sends tasks."""
         of_loop = await self._of_this_loop()
         return await GreenletCoroutine(call, owner=Sender(self._app, of_loop.producer))
+
+    async def send_call(
+        self, task: Task[..., Any], call: Callable[[], R], wire: Callable[[], Wire]
+    ) -> R:
+        """Send a call without options; see the function of that name."""
+        of_loop = await self._of_this_loop()
+        templates = of_loop.templates
+        if templates.has(task):
+            return cast("R", await templates.send(task, wire()))
+        learns = templates.may_learn(task)
+        sender = Sender(self._app, of_loop.producer)
+        result = await GreenletCoroutine(call, owner=sender)
+        if learns:
+            templates.learn(task, wire(), cast("AsyncResult[Any]", result).id, sender.commands)
+        return result
 
     async def subscriptions(self) -> Subscriptions:
         """What waits for results in this loop."""
@@ -139,6 +162,10 @@ class _OfLoop:
         return LoopProducer(self._app)
 
     @cached_property
+    def templates(self) -> Templates:
+        return Templates(self._app, self.producer)
+
+    @cached_property
     def subscriptions(self) -> Subscriptions:
         return Subscriptions(cast("RedisBackend", self._app.celery_backend))
 
@@ -147,6 +174,10 @@ class _OfLoop:
             await self.producer.close_connections()
         if "subscriptions" in self.__dict__:
             await self.subscriptions.close()
+
+
+class _Changed(Protocol):
+    changes: dict[str, object]
 
 
 class _Result(Protocol):

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -18,21 +21,53 @@ from kombu.utils.functional import fxrange
 from typing_extensions import override
 
 from tomskit.celery.fast_redis import kombu_types
-from tomskit.celery.fast_redis.batches import Batches
+from tomskit.celery.fast_redis.batches import Batches, Command
 from tomskit.celery.fast_redis.connection import Parts, connection_class
 from tomskit.celery.fast_redis.loop_redis import LoopRedis, loop_redis
-from tomskit.celery.greenlets import await_here
+from tomskit.celery.greenlets import await_here, here
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ("LoopProducer", "publishes_in_loop")
+    from tomskit.celery.app import AsyncCelery
+
+__all__ = ("LoopProducer", "Sender", "publishes_in_loop", "sender_here")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What sends in a greenlet, without blocking its event loop.
+
+    Attributes:
+        app: Whose tasks it sends.
+        producer: Sends them.
+        commands: What the broker was told.
+    """
+
+    app: AsyncCelery
+    producer: LoopProducer
+    commands: list[Command] = field(default_factory=list[Command])
+
+
+def sender_here(app: Celery) -> Sender | None:
+    """The sender of this app in whose greenlet this code runs."""
+    owner = here()
+    return owner if isinstance(owner, Sender) and owner.app is app else None
 
 
 def publishes_in_loop(app: Celery) -> bool:
     """Whether messages of this app can be sent without blocking an event loop."""
     transport = Connection.get_transport_cls(_connection(app, Connection))
     return issubclass(cast("type", transport), kombu_redis.Transport)
+
+
+class _NotedBatches(Batches):
+    @override
+    async def run(self, *commands: Command, transaction: bool = False) -> list[object]:
+        owner = here()
+        if isinstance(owner, Sender):
+            owner.commands.extend(commands)
+        return await super().run(*commands, transaction=transaction)
 
 
 class _LoopChannel(kombu_types.Channel):
@@ -45,7 +80,7 @@ class _LoopChannel(kombu_types.Channel):
     def _create_client(self, asynchronous: bool = False) -> redis.Redis:
         client: LoopRedis | None = self.__dict__.get("_loop_client")
         if client is None:
-            batches = Batches(self.pool)
+            batches = _NotedBatches(self.pool)
             client = loop_redis(self.pool, batches, prefix=self.global_keyprefix)
             self.__dict__["_loop_client"] = client
         return client
@@ -67,6 +102,7 @@ class LoopProducer(Producer):
     """
 
     def __init__(self, app: Celery) -> None:
+        self._app = app
         self._kombu: Connection = _connection(app, connection_class(_PARTS))
         super().__init__(
             self._new_channel(), auto_declare=False, serializer=app.conf.task_serializer
@@ -75,6 +111,17 @@ class LoopProducer(Producer):
     def _new_channel(self) -> Any:
         transport = cast("_Transport", self._kombu.transport)
         return transport.create_channel(transport)
+
+    @cached_property
+    def events(self) -> object:
+        """Sends the events that Celery sends with messages.
+
+        Its own keeps a lock meanwhile. Of two greenlets of a thread the second one would wait for it,
+        and the first one could never go on.
+        """
+        dispatcher = cast("_App", self._app).events.Dispatcher(enabled=False)
+        dispatcher.mutex = nullcontext()
+        return dispatcher
 
     @override
     def publish(
@@ -93,8 +140,32 @@ class LoopProducer(Producer):
                 pause = next(pauses, None)
                 if pause is None:
                     raise
-                self._fail_over()
+                await_here(self._fail_over())
             await_here(asyncio.sleep(pause))
+
+    async def push(self, key: str, message: bytes) -> None:
+        """Put a message at the end of a list in Redis, as `publish` does for a queue.
+
+        It is tried again as the app's settings say.
+
+        Raises:
+            kombu.exceptions.OperationalError: The broker is not there.
+        """
+        conf = self._app.conf
+        pauses: Iterator[float] | None = None
+        while True:
+            try:
+                return await self._batches.push(key, message)
+            except self._kombu.recoverable_connection_errors:
+                if pauses is None:
+                    retry, policy = conf.task_publish_retry, conf.task_publish_retry_policy
+                    pauses = _pauses(**policy) if retry else iter(())
+                pause = next(pauses, None)
+                if pause is None:
+                    with cast("_Known", self._kombu)._reraise_as_library_errors():  # noqa: SLF001
+                        raise
+                await self._fail_over()
+            await asyncio.sleep(pause)
 
     @override
     def maybe_declare(self, entity: Any, retry: bool = False, **retry_policy: Any) -> Any:
@@ -105,20 +176,24 @@ class LoopProducer(Producer):
                 return False
         return super().maybe_declare(entity, retry, **retry_policy)
 
-    def _fail_over(self) -> None:
+    async def _fail_over(self) -> None:
         """Go on with the next of the broker's URLs, where there are several."""
         transport = cast("_Transport", self._kombu.transport)
         if isinstance(transport, kombu_redis.SentinelTransport):
             return  # redis-py asks all sentinels by itself
         if len(cast("_Known", self._kombu).alt) > 1:
-            await_here(self.close_connections())
+            await self.close_connections()
             self._kombu.maybe_switch_next()
             self.revive(self._new_channel())
 
     async def close_connections(self) -> None:
         """Close the connections to the broker."""
+        await self._batches.close()
+
+    @property
+    def _batches(self) -> Batches:
         client = cast("_LoopChannel", self.channel)._create_client()  # noqa: SLF001
-        await cast("LoopRedis", client).batches.close()
+        return cast("LoopRedis", client).batches
 
 
 def _pauses(
@@ -137,13 +212,24 @@ def _pauses(
 
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Protocol
+
+    class _Dispatcher(Protocol):
+        mutex: AbstractContextManager[object]
+
+    class _Events(Protocol):
+        def Dispatcher(self, *, enabled: bool) -> _Dispatcher: ...  # noqa: N802
+
+    class _App(Protocol):
+        events: _Events
 
     class _Known(Protocol):
         alt: list[str]
         declared_entities: set[int]
 
         def _info(self, *, resolve: bool) -> list[tuple[str, Any]]: ...
+        def _reraise_as_library_errors(self) -> AbstractContextManager[None]: ...
 
     class _Transport(Protocol):
         def create_channel(self, connection: object) -> Any: ...

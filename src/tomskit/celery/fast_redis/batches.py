@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -49,14 +48,87 @@ class _SyncPool(Protocol):
     connection_kwargs: dict[str, Any]
 
 
-@dataclass(slots=True)
-class _Entry:
-    commands: Sequence[Command]
-    transaction: bool
-    answered: asyncio.Future[list[object]]
+class _Entry(Protocol):
+    def commands(self) -> Sequence[Command]: ...
+    def answered(self, answers: list[object]) -> None: ...
+    def failed(self, exc: Exception) -> None: ...
+    def cancel(self) -> None: ...
 
-    def wire(self) -> Sequence[Command]:
-        return [("MULTI",), *self.commands, ("EXEC",)] if self.transaction else self.commands
+
+class _Commands:
+    """What is executed for one caller."""
+
+    __slots__ = ("_commands", "_transaction", "future")
+
+    def __init__(
+        self,
+        commands: Sequence[Command],
+        future: asyncio.Future[list[object]],
+        *,
+        transaction: bool,
+    ) -> None:
+        self._commands = commands
+        self._transaction = transaction
+        self.future: Final = future
+
+    def commands(self) -> Sequence[Command]:
+        return [("MULTI",), *self._commands, ("EXEC",)] if self._transaction else self._commands
+
+    def answered(self, answers: list[object]) -> None:
+        if self.future.done():
+            return
+        if self._transaction:
+            result = answers[-1]
+            if not isinstance(result, list):
+                # EXEC has refused, for a reason that one of the commands was told.
+                error = next((one for one in answers if isinstance(one, Exception)), None)
+                self.future.set_exception(error or ResponseError(f"EXEC answered {result!r}"))
+                return
+            answers = cast("list[object]", result)
+        self.future.set_result(answers)
+
+    def failed(self, exc: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(exc)
+
+    def cancel(self) -> None:
+        self.future.cancel()
+
+
+class _Push:
+    """What any number of callers put into a list, one after the other, as one command."""
+
+    __slots__ = ("_futures", "_values", "key")
+
+    def __init__(self, key: str) -> None:
+        self.key: Final = key
+        self._values: list[bytes] = []
+        self._futures: list[asyncio.Future[None]] = []
+
+    def add(self, value: bytes, future: asyncio.Future[None]) -> None:
+        self._values.append(value)
+        self._futures.append(future)
+
+    def commands(self) -> Sequence[Command]:
+        return [("LPUSH", self.key, *self._values)]
+
+    def answered(self, answers: list[object]) -> None:
+        [answer] = answers
+        if isinstance(answer, Exception):
+            self.failed(answer)
+            return
+        for future in self._futures:
+            if not future.done():
+                future.set_result(None)
+
+    def failed(self, exc: Exception) -> None:
+        for future in self._futures:
+            if not future.done():
+                future.set_exception(exc)
+
+    def cancel(self) -> None:
+        for future in self._futures:
+            future.cancel()
 
 
 class Batches:
@@ -85,11 +157,23 @@ class Batches:
             redis.exceptions.ConnectionError: It is not known which of them were executed.
             redis.exceptions.TimeoutError: As well.
         """
-        answered: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Entry(commands, transaction, answered))
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send())
-        return await answered
+        future: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
+        self._add(_Commands(commands, future, transaction=transaction))
+        return await future
+
+    async def push(self, key: str, value: bytes) -> None:
+        """Put a value at the head of a list, as LPUSH does.
+
+        Raises:
+            redis.exceptions.RedisError: As of `run`, and what Redis has answered.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        last = self._waiting[-1] if self._waiting else None
+        if not isinstance(last, _Push) or last.key != key:
+            last = _Push(key)
+            self._add(last)
+        last.add(value, future)
+        await future
 
     async def close(self) -> None:
         """Close the connections."""
@@ -99,25 +183,31 @@ class Batches:
         self._connection = None
         await close_pool(self.pool)
 
+    def _add(self, entry: _Entry) -> None:
+        self._waiting.append(entry)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send())
+
     async def _send(self) -> None:
         entries: list[_Entry] = []
         try:
             while self._waiting:
                 entries, self._waiting = self._waiting, []
+                commands = [entry.commands() for entry in entries]
                 try:
-                    answers = await self._exchange(
-                        [command for entry in entries for command in entry.wire()]
-                    )
+                    answers = await self._exchange([one for some in commands for one in some])
                 except Exception as exc:  # noqa: BLE001 (it is raised where each of them waits)
                     for entry in entries:
-                        if not entry.answered.done():
-                            entry.answered.set_exception(exc)
-                else:
-                    _hand_out(entries, answers)
+                        entry.failed(exc)
+                    continue
+                place = 0
+                for entry, some in zip(entries, commands, strict=True):
+                    entry.answered(answers[place : place + len(some)])
+                    place += len(some)
         finally:
             self._sending = None
             for entry in (*entries, *self._waiting):
-                entry.answered.cancel()
+                entry.cancel()
             self._waiting.clear()
 
     async def _exchange(self, commands: list[Command]) -> list[object]:
@@ -152,22 +242,3 @@ async def _answer(connection: Connection) -> object:
         return await connection.read_response()
     except ResponseError as exc:
         return exc
-
-
-def _hand_out(entries: list[_Entry], answers: list[object]) -> None:
-    place = 0
-    for entry in entries:
-        end = place + len(entry.wire())
-        mine = answers[place:end]
-        place = end
-        if entry.answered.done():
-            continue
-        if entry.transaction:
-            result = mine[-1]
-            if not isinstance(result, list):
-                # EXEC has refused, for a reason that one of the commands was told.
-                error = next((one for one in mine if isinstance(one, Exception)), None)
-                entry.answered.set_exception(error or ResponseError(f"EXEC answered {result!r}"))
-                continue
-            mine = cast("list[object]", result)
-        entry.answered.set_result(mine)
