@@ -39,6 +39,7 @@ class _Redis(Protocol):
 
     def keys(self) -> list[bytes]: ...
     def lrange(self, key: bytes, start: int, end: int) -> list[bytes]: ...
+    def pubsub(self) -> _Events: ...
     def info(self, section: str) -> dict[str, dict[str, int]]: ...
     def config_set(self, name: str, value: str) -> object: ...
     def flushall(self) -> object: ...
@@ -284,12 +285,13 @@ def test_sent_events_are_sent(broker: Broker) -> None:
 
     run(main())
     broker.taken()
-    with Redis(host=broker.server.host, port=broker.server.port).pubsub() as listener:
-        events = cast("_Events", listener)
+    with Redis(host=broker.server.host, port=broker.server.port) as redis:
+        events = cast("_Redis", redis).pubsub()
         events.psubscribe("*celeryev*")
         events.get_message(timeout=5)
         assert celery_has_sent(broker, partial(take.adelay, 1)) == 5
         heard = [events.get_message(timeout=5) for _ in range(_FIRST + 5)]
+        events.close()
     assert all(event is not None and b"task.sent" in event["channel"] for event in heard)
 
 
@@ -418,6 +420,7 @@ if TYPE_CHECKING:
 
     class _Events(Protocol):
         def psubscribe(self, pattern: str) -> object: ...
+        def close(self) -> None: ...
         def get_message(self, *, timeout: float) -> dict[str, bytes] | None: ...
 
     class _Signal(Protocol):
