@@ -231,6 +231,21 @@ def test_templates_are_used(broker: Broker) -> None:
     assert celery_has_sent(broker, partial(particular.adelay, 1)) == 0
 
 
+def test_task_of_the_registry_takes_what_is_on_the_wire(broker: Broker) -> None:
+    registered = cast("_Task", broker.app.tasks[take.name])
+
+    async def main() -> None:
+        for number in range(4):
+            await registered.aapply_async((number,), {"named": None})
+        await registered.aapply_async((4,), priority=3)
+
+    run(main())
+    sent = [message for _, message in broker.taken()]
+    bodies = [json.loads(base64.b64decode(message["body"])) for message in sent]
+    assert [body[0] for body in bodies] == [[0], [1], [2], [3], [4]]
+    assert [message["properties"]["priority"] for message in sent] == [0, 0, 0, 0, 3]
+
+
 # -- what may make another message of it
 
 
@@ -422,6 +437,11 @@ if TYPE_CHECKING:
         def psubscribe(self, pattern: str) -> object: ...
         def close(self) -> None: ...
         def get_message(self, *, timeout: float) -> dict[str, bytes] | None: ...
+
+    class _Task(Protocol):
+        async def aapply_async(
+            self, args: tuple[object, ...], kwargs: object = None, **options: object
+        ) -> object: ...
 
     class _Signal(Protocol):
         def connect(self, receiver: Callable[..., None], /) -> object: ...

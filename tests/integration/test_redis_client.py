@@ -15,7 +15,7 @@ from tests.integration.conftest import AWKWARD, eventually
 from tests.support.servers import RedisClusterNode, RedisServer, SentinelCluster
 from tomskit.celery import AsyncCelery, AsyncRuntime, AsyncTaskRunner
 from tomskit.errors import NotInitializedError
-from tomskit.redis import RedisConfig
+from tomskit.redis import RedisConfig, redis_pool
 from tomskit.redis.redis_pool import redis_client
 
 LOOKING = "looking"
@@ -170,6 +170,27 @@ def test_fifty_commands_at_once_share_the_configured_number_of_connections(place
     assert sorted(taken) == list(range(50))
     # A cluster's client may have one more, to ask for the cluster's layout.
     assert 5 <= max(most) <= 5 + place.config.REDIS_USE_CLUSTER
+
+
+def test_long_wait_for_a_connection_is_told_of(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(redis_pool, "_PATIENCE", 0.1)
+
+    def is_told() -> bool:
+        return "waiting for a Redis connection for 0.2s: all 5 are in use" in caplog.text
+
+    async def take_all() -> list[object]:
+        taking = asyncio.gather(*(client.execute_command("BLPOP", "list", 0) for _ in range(6)))
+        with place.look() as looking:
+            await asyncio.to_thread(eventually, is_told)
+            for number in range(6):
+                looking.rpush("list", number)
+        return await taking
+
+    AsyncRuntime.init(make_app(place.config))
+
+    assert len(AsyncRuntime.run(take_all())) == 6
 
 
 # Not behind Sentinel: Python 3.11 may lose a cancellation while the sentinels are asked, as that

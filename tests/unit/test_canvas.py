@@ -1,6 +1,7 @@
 """Signatures, chains, groups and chords at run time: what checkers see is what there is."""
 
 import asyncio
+import operator
 import pickle
 from collections.abc import Callable
 from typing import Any, cast
@@ -258,3 +259,23 @@ def test_map_checks_items_and_sends_results(app: AsyncCelery) -> None:
 def test_direct_call_gives_the_value_itself(app: AsyncCelery) -> None:
     assert load("a") == Picture(name="a")
     assert load.s("a")() == Picture(name="a")
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        lambda: load.s("a"),
+        lambda: group(load.s("a"), load.s("b")),
+        lambda: chain(load.s("a"), width.s()),
+    ],
+    ids=["signature", "group", "chain"],
+)
+def test_nothing_but_a_signature_comes_before_one(signature: Callable[[], Any]) -> None:
+    with pytest.raises(TypeError, match="are joined with signatures"):
+        operator.or_(1, signature())
+
+
+def test_a_chain_of_nothing_is_none() -> None:
+    empty = cast("Callable[[], object]", chain)
+    with pytest.raises(TypeError, match="at least one signature"):
+        empty()
