@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from greenlet import getcurrent, greenlet
 from typing_extensions import override
@@ -28,43 +28,33 @@ class GreenletCoroutine(Coroutine[object, object, R]):
         owner: What `here` answers inside.
     """
 
-    __slots__ = ("_greenlet", "_waiting", "owner")
+    __slots__ = ("_greenlet",)
 
     def __init__(self, function: Callable[[], R], owner: object) -> None:
-        self.owner: object = owner
         self._greenlet = _Greenlet(function)
-        self._greenlet.coroutine = self
-        # The greenlet that is switched back into: the function's own, or one that libraries such as
-        # SQLAlchemy have put on top of it.
-        self._waiting: greenlet = self._greenlet
+        self._greenlet.owner = owner
 
     @override
     def send(self, value: object) -> object:
+        greenlet = self._greenlet
         driver = getcurrent()
-        if self._greenlet.parent is not driver:
-            self._greenlet.parent = driver
-        if not self._greenlet:
+        if greenlet.parent is not driver:
+            greenlet.parent = driver
+        if not greenlet:
             # It sees and sets the context variables of the task that steps it.
-            self._greenlet.gr_context = driver.gr_context
-            return self._after(self._greenlet.switch())
-        return self._after(self._waiting.switch(value))
+            greenlet.gr_context = driver.gr_context
+            return self._after(greenlet.switch())
+        return self._after((greenlet.waiting or greenlet).switch(value))
 
     @override
     def throw(self, exc: BaseException, *_: object) -> object:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         self._greenlet.parent = getcurrent()
-        return self._after(self._waiting.throw(exc))
+        return self._after((self._greenlet.waiting or self._greenlet).throw(exc))
 
     def _after(self, result: object) -> object:
         if self._greenlet.dead:
             raise StopIteration(result)
         return result
-
-    def wait(self, future: object) -> object:
-        """Switch to the task that steps this coroutine, until `future` is done."""
-        self._waiting = getcurrent()
-        driver = self._greenlet.parent
-        assert driver is not None  # noqa: S101 (only the main greenlet has none)
-        return driver.switch(future)
 
     @override
     def close(self) -> None:
@@ -82,34 +72,59 @@ class GreenletCoroutine(Coroutine[object, object, R]):
 
 
 class _Greenlet(greenlet):
-    coroutine: GreenletCoroutine[Any]
+    """The greenlet of a GreenletCoroutine.
+
+    It does not know that one: a cycle, and Python would keep what a task has left until it looks for
+    cycles.
+
+    Attributes:
+        owner: What `here` answers inside.
+        waiting: What waits and is switched back into, if it is one that libraries such as SQLAlchemy
+            have put on top of this.
+    """
+
+    owner: object = None
+    waiting: greenlet | None = None
+
+    def wait(self, future: object) -> object:
+        """Switch to the task that steps the coroutine, until `future` is done."""
+        driver = self.parent
+        assert driver is not None  # noqa: S101 (only the main greenlet has none)
+        current = getcurrent()
+        if current is self:
+            return driver.switch(future)
+        self.waiting = current
+        try:
+            return driver.switch(future)
+        finally:
+            self.waiting = None
 
 
-def _coroutine_here() -> GreenletCoroutine[Any] | None:
+def _greenlet_here() -> _Greenlet | None:
     current: greenlet | None = getcurrent()
     while current is not None:
         if isinstance(current, _Greenlet):
-            return current.coroutine
+            return current
         current = current.parent
     return None
 
 
 def here() -> object:
     """The `owner` of the greenlet that this code runs in; None where code cannot wait."""
-    coroutine = _coroutine_here()
-    return None if coroutine is None else coroutine.owner
+    found = _greenlet_here()
+    return None if found is None else found.owner
 
 
 def await_here(awaitable: Awaitable[R]) -> R:
     """Await `awaitable` in a plain function, in a greenlet where `here` is not None."""
-    coroutine = _coroutine_here()
-    assert coroutine is not None, "there is no greenlet to wait in"  # noqa: S101
+    here = _greenlet_here()
+    assert here is not None, "there is no greenlet to wait in"  # noqa: S101
     steps = cast("Coroutine[object, object, R]", awaitable.__await__())
     try:
         future = steps.send(None)
         while True:
             try:
-                value = coroutine.wait(future)
+                value = here.wait(future)
             except BaseException as exc:  # noqa: BLE001 (a cancellation, and whatever else)
                 future = steps.throw(exc)
             else:

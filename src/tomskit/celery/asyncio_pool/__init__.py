@@ -6,6 +6,7 @@ Chosen by ``CELERY_WORKER_POOL=asyncio``, ``worker_pool = "asyncio"`` or ``-P as
     job       one task, from its start to its end
     greenlets how Celery's synchronous code waits without blocking
     hub       the worker's event loop, waiting through asyncio's
+    collector Python's search for cycles, made rare
     consumer  connecting and reconnecting, in a thread
     blocking  the result store and publishing, in threads
     redis_channel  waiting for Redis in the loop, and settling what a lost connection leaves

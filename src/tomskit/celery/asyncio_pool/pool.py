@@ -18,6 +18,7 @@ from kombu.asynchronous import get_event_loop
 from typing_extensions import override
 
 from tomskit.celery.asyncio_pool.blocking import BlockingCalls
+from tomskit.celery.asyncio_pool.collector import Collector
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob, Report, Revocable
 from tomskit.celery.asyncio_pool.signals import quit_requested
@@ -92,6 +93,7 @@ class AsyncioPool(BasePool):
         self._blocking = BlockingCalls(self.app, hub)
         self._context = copy_context()
         self._watchdog = Watchdog(hub, self.app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION)
+        self._collector = Collector()
         self._closed = False
 
     # -- the life of the pool
@@ -104,6 +106,7 @@ class AsyncioPool(BasePool):
         self.app.blocking_calls = self._blocking
         cast("set[Callable[[], None]]", self._hub.on_tick).add(self._settle)
         self._watchdog.start()
+        self._collector.relax()
         signals.worker_process_init.send(sender=None)
 
     @override
@@ -161,6 +164,7 @@ class AsyncioPool(BasePool):
         signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
         self._watchdog.stop()
         self.app.blocking_calls = None
+        self._collector.restore()
         self._blocking.close()
         self._threads.shutdown(wait=False)
 
