@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -68,12 +69,20 @@ def _log_signal(signal: str, task_id: str | None) -> None:
 @signals.worker_process_init.connect
 def _on_worker_process_init(**_: object) -> None:
     _log_signal("worker_process_init", None)
+    if "COLLECTOR_THRESHOLD" in os.environ:
+        gc.set_threshold(int(os.environ["COLLECTOR_THRESHOLD"]))
 
 
 @signals.worker_process_shutdown.connect
 def _on_worker_process_shutdown(pid: int, **_: object) -> None:
     assert pid == os.getpid()
     _log_signal("worker_process_shutdown", None)
+
+
+@signals.worker_shutdown.connect
+def _on_worker_shutdown(**_: object) -> None:
+    if "LOG_SIGNALS" in os.environ:
+        logger.warning("collector at the end: %s, %s", gc.get_threshold()[0], gc.get_freeze_count())
 
 
 @signals.task_prerun.connect
@@ -491,3 +500,24 @@ async def block_in_callback(seconds: float) -> str:
     asyncio.get_running_loop().call_soon(_block_in_callback, seconds)
     await asyncio.sleep(0.01)
     return "blocked"
+
+
+# -- Python's collector of reference cycles
+
+
+@async_shared_task
+async def collector() -> list[int]:
+    return [gc.get_threshold()[0], gc.get_freeze_count()]
+
+
+@async_shared_task
+async def stop_collector() -> None:
+    gc.disable()
+    gc.collect()
+
+
+@async_shared_task
+async def collect() -> int:
+    """Let the collector go on, and tell how many objects it has found in cycles."""
+    gc.enable()
+    return gc.collect()

@@ -117,14 +117,14 @@ def here() -> object:
 
 def await_here(awaitable: Awaitable[R]) -> R:
     """Await `awaitable` in a plain function, in a greenlet where `here` is not None."""
-    here = _greenlet_here()
-    assert here is not None, "there is no greenlet to wait in"  # noqa: S101
+    greenlet = _greenlet_here()
+    assert greenlet is not None, "there is no greenlet to wait in"  # noqa: S101
     steps = cast("Coroutine[object, object, R]", awaitable.__await__())
     try:
         future = steps.send(None)
         while True:
             try:
-                value = here.wait(future)
+                value = greenlet.wait(future)
             except BaseException as exc:  # noqa: BLE001 (a cancellation, and whatever else)
                 future = steps.throw(exc)
             else:

@@ -1,0 +1,63 @@
+"""Python looks for reference cycles rarely under the asyncio pool, and tasks leave none."""
+
+import gc
+import signal
+
+import pytest
+from celery import group, signature
+
+from tests.integration.conftest import TIMEOUT, Deployment
+
+SERVICE = "tests.integration.asyncio_service"
+MANY = 500
+RARE = 20_000
+
+
+def call(deployment: Deployment, task: str, *args: object) -> object:
+    return deployment.send(f"{SERVICE}.{task}", *args).get(timeout=TIMEOUT)
+
+
+def test_the_collector_looks_rarely_and_not_at_what_was_imported(deployment: Deployment) -> None:
+    deployment.worker("asyncio", module=SERVICE)
+
+    assert call(deployment, "collector") == [RARE, pytest.approx(400_000, rel=0.9)]
+
+
+@pytest.mark.parametrize("threshold", [500, 0])
+def test_a_threshold_of_the_users_own_is_left(deployment: Deployment, threshold: int) -> None:
+    deployment.worker("asyncio", module=SERVICE, COLLECTOR_THRESHOLD=str(threshold))
+
+    found = call(deployment, "collector")
+
+    assert isinstance(found, list)
+    assert found[0] == threshold
+
+
+def test_the_collector_is_as_before_when_the_pool_has_stopped(deployment: Deployment) -> None:
+    worker = deployment.worker("asyncio", module=SERVICE, LOG_SIGNALS="yes")
+
+    worker.send_signal(signal.SIGTERM)
+
+    assert worker.wait() == 0
+    assert any(
+        f"collector at the end: {gc.get_threshold()[0]}, 0" in line for line in worker.lines
+    ), worker.lines
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments"), [("add", (1, 2)), ("block_in_gather", (0,)), ("fail", ("failed",))]
+)
+def test_tasks_leave_no_reference_cycles(
+    deployment: Deployment, task: str, arguments: tuple[object, ...]
+) -> None:
+    deployment.worker("asyncio", concurrency=100, module=SERVICE)
+    one = signature(f"{SERVICE}.{task}", args=arguments, app=deployment.client)
+    call(deployment, "stop_collector")
+
+    many = group([one.clone() for _ in range(MANY)], app=deployment.client).apply_async()
+    many.get(timeout=TIMEOUT, propagate=False)
+
+    found = call(deployment, "collect")
+    assert isinstance(found, int)
+    # What a connection, or the first task of a kind, leaves.
+    assert found < MANY
