@@ -35,7 +35,7 @@ help: ## list the targets
 
 demo: $(VENV)/.demo ## run the quick start example on a real Redis and a real worker
 	$(call say,demo)
-	@$(BIN)/python scripts/ensure_servers.py redis-server
+	@$(BIN)/python scripts/ensure_servers.py --or-carried redis-server
 	@$(BIN)/python scripts/demo.py
 
 test: RUN := coverage run -m

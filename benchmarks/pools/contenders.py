@@ -18,13 +18,22 @@ from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import PROJECT, Pool, Worker
 from typing_extensions import override
 
-from benchmarks.pools.environment import CONCURRENCY, QUEUE, RESULTS, TRIPS
-from benchmarks.pools.watches import ArqWatch, CeleryWatch, ListWatch, StreaqWatch, Watch
+from benchmarks.pools.environment import CONCURRENCY, COUNT, COUNTED, IGNORE, QUEUE, RESULTS, TRIPS
+from benchmarks.pools.watches import (
+    ArqWatch,
+    CeleryWatch,
+    CountedWatch,
+    ListWatch,
+    StreaqWatch,
+    Watch,
+)
 from benchmarks.pools.workloads import (
     COMMON,
     CONNECTIONS,
+    IGNORED,
     NOOP,
     OURS,
+    PEERS,
     QUERY,
     SHORT,
     Work,
@@ -69,7 +78,7 @@ class Contender(ABC):
     def __init__(
         self,
         name: str,
-        works: Sequence[Work] = COMMON,
+        works: Sequence[Work] = PEERS,
         limits: Mapping[Work, int] | None = None,
     ) -> None:
         self.name: Final = name
@@ -88,9 +97,17 @@ class Contender(ABC):
         """A program that sends no-ops and waits for their results; None of one that has no async one."""
         return None
 
-    @abstractmethod
     def watch(self, run: Run) -> Watch:
         """What is seen of the worker's progress."""
+        watch = self._watch(run)
+        if run.work is not IGNORED:
+            return watch
+        results = run.stack.enter_context(run.servers.redis.client(run.results_db))
+        return CountedWatch(watch, results, key=COUNTED, count=run.count)
+
+    @abstractmethod
+    def _watch(self, run: Run) -> Watch:
+        """What is seen of it where results are stored."""
 
     def enough(self, work: Work) -> int:
         """How many tasks tell the rate; of one that is slow, fewer do."""
@@ -109,7 +126,7 @@ class CeleryWorker(Contender):
         *,
         blocking: bool = False,
         tracked: bool = False,
-        works: Sequence[Work] = COMMON,
+        works: Sequence[Work] = PEERS,
         limits: Mapping[Work, int] | None = None,
     ) -> None:
         super().__init__(name, works, limits)
@@ -144,7 +161,7 @@ class CeleryWorker(Contender):
         return _urls(run)
 
     @override
-    def watch(self, run: Run) -> Watch:
+    def _watch(self, run: Run) -> Watch:
         queue, results = (
             run.stack.enter_context(run.servers.redis.client(db))
             for db in (run.queue_db, run.results_db)
@@ -165,7 +182,7 @@ class TomskitWorker(CeleryWorker):
             None,
             MANY,
             tracked=tracked,
-            works=(*COMMON, *OURS),
+            works=(*PEERS, *OURS),
         )
         self._pool_name = pool
 
@@ -179,6 +196,7 @@ class TomskitWorker(CeleryWorker):
     @override
     def _environment(self, run: Run) -> dict[str, str]:
         environment = {
+            **_urls(run),
             "CELERY_WORKER_POOL": self._pool_name,
             "CELERY_TASK_TRACK_STARTED": str(self._tracked).lower(),
         }
@@ -232,7 +250,7 @@ class Queue(Contender):
         super().__init__(name)
         self._app = app
         self._command = command
-        self._watch = watch
+        self._make_watch = watch
         self._python = python
 
     @override
@@ -260,8 +278,8 @@ class Queue(Contender):
         return _Command([self._python, "-m", *self._command], _urls(run))
 
     @override
-    def watch(self, run: Run) -> Watch:
-        return self._watch(run)
+    def _watch(self, run: Run) -> Watch:
+        return self._make_watch(run)
 
 
 def _urls(run: Run) -> dict[str, str]:
@@ -269,6 +287,8 @@ def _urls(run: Run) -> dict[str, str]:
         QUEUE: run.servers.redis.url(run.queue_db),
         RESULTS: run.servers.redis.url(run.results_db),
         CONCURRENCY: str(MANY),
+        COUNT: str(run.count),
+        IGNORE: "yes" if run.work is IGNORED else "",
     }
 
 
@@ -283,7 +303,8 @@ def prefork() -> Contender:
     # It is 30 times slower, and a rate needs no more than some seconds.
     limits = {NOOP: 1_000, SHORT: 200}
     app = "benchmarks.pools.celery_app"
-    return CeleryWorker("celery prefork -c 2", app, "prefork", 2, limits=limits)
+    # Tasks without results are counted in one process.
+    return CeleryWorker("celery prefork -c 2", app, "prefork", 2, works=COMMON, limits=limits)
 
 
 def threads() -> Contender:

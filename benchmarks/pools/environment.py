@@ -1,6 +1,7 @@
 """What the applications of the contenders are told. Imports nothing: arq's has little installed."""
 
 import asyncio
+import itertools
 import json
 import os
 import sys
@@ -11,6 +12,8 @@ from typing import TypeVar
 QUEUE = "BENCHMARK_QUEUE_URL"
 RESULTS = "BENCHMARK_RESULTS_URL"
 CONCURRENCY = "BENCHMARK_CONCURRENCY"
+COUNT = "BENCHMARK_COUNT"
+IGNORE = "BENCHMARK_IGNORE_RESULTS"
 
 DAY = 86_400
 """Seconds that results are kept where nothing bounds it by default; Celery's default."""
@@ -26,6 +29,25 @@ def results_url() -> str:
 
 def concurrency() -> int:
     return int(os.environ[CONCURRENCY])
+
+
+def ignore_results() -> bool:
+    return bool(os.environ.get(IGNORE))
+
+
+COUNTED = "counted"
+"""The key that tells that all tasks have run, where results are."""
+
+_turns = itertools.count(1)
+
+
+def count_task() -> None:
+    """What a task whose result is ignored does: the last one of them tells so."""
+    if next(_turns) == int(os.environ[COUNT]):
+        from redis import Redis
+
+        redis = Redis.from_url(results_url())  # pyright: ignore[reportUnknownMemberType]
+        redis.set(COUNTED, 1)
 
 
 H = TypeVar("H")

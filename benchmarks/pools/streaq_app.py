@@ -11,6 +11,7 @@ from benchmarks.pools.environment import (
     TRIPS,
     arguments,
     concurrency,
+    count_task,
     in_portions,
     queue_url,
     trips,
@@ -30,7 +31,9 @@ class _Task(Protocol):
 
 
 class _Worker(AbstractAsyncContextManager[object], Protocol):
-    def task(self, *, name: str) -> Callable[[Callable[..., Awaitable[None]]], _Task]: ...
+    def task(
+        self, *, name: str, ttl: int = ...
+    ) -> Callable[[Callable[..., Awaitable[None]]], _Task]: ...
     async def enqueue_many(self, tasks: Sequence[object], /) -> None: ...
 
 
@@ -50,13 +53,18 @@ async def noop() -> None:
     pass
 
 
+@worker.task(name="counted", ttl=0)
+async def counted() -> None:
+    count_task()
+
+
 @worker.task(name="sleep")
 async def sleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
 async def fill(task: str, count: int, args: list[float]) -> None:
-    enqueue = {"noop": noop, "sleep": sleep}[task].enqueue
+    enqueue = {"noop": noop, "counted": counted, "sleep": sleep}[task].enqueue
 
     async def send(portion: int) -> None:
         await worker.enqueue_many([enqueue(*args) for _ in range(portion)])

@@ -11,6 +11,8 @@ from benchmarks.pools.environment import (
     DAY,
     TRIPS,
     arguments,
+    count_task,
+    ignore_results,
     in_portions,
     queue_url,
     results_url,
@@ -39,14 +41,19 @@ class _Broker(Protocol):
 _make_broker = cast("Callable[[str], _Broker]", _taskiq_redis.ListQueueBroker)
 _make_results = cast("Callable[..., object]", _taskiq_redis.RedisAsyncResultBackend)
 
-broker = _make_broker(queue_url()).with_result_backend(
-    _make_results(results_url(), result_ex_time=DAY)
-)
+broker = _make_broker(queue_url())
+if not ignore_results():
+    broker = broker.with_result_backend(_make_results(results_url(), result_ex_time=DAY))
 
 
 @broker.task("noop")
 async def noop() -> None:
     pass
+
+
+@broker.task("counted")
+async def counted() -> None:
+    count_task()
 
 
 @broker.task("sleep")
@@ -55,7 +62,7 @@ async def sleep(seconds: float) -> None:
 
 
 async def fill(task: str, count: int, args: list[float]) -> None:
-    kiq = {"noop": noop, "sleep": sleep}[task].kiq
+    kiq = {"noop": noop, "counted": counted, "sleep": sleep}[task].kiq
 
     async def send(portion: int) -> None:
         await asyncio.gather(*(kiq(*args) for _ in range(portion)))

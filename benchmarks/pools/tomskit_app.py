@@ -4,7 +4,7 @@ import asyncio
 
 from sqlalchemy import text
 
-from benchmarks.pools.environment import arguments, trips
+from benchmarks.pools.environment import arguments, count_task, trips
 from benchmarks.pools.workloads import QUERY_SECONDS
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
 from tomskit.sqlalchemy.database import db
@@ -16,6 +16,11 @@ _query = text(f"SELECT SLEEP({QUERY_SECONDS})")
 @async_shared_task(name="noop")
 async def noop() -> None:
     pass
+
+
+@async_shared_task(name="counted", ignore_result=True)
+async def counted() -> None:
+    count_task()
 
 
 @async_shared_task(name="sleep")

