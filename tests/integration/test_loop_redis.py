@@ -220,3 +220,12 @@ def test_who_waits_when_it_is_closed_is_cancelled(own: RedisServer) -> None:
         assert all(waiter.cancelled() for waiter in waiting)
 
     with_batches(own, run)
+
+
+def test_only_the_timeout_that_was_set_counts(own: RedisServer) -> None:
+    # redis-py has one of five seconds of its own.
+    async def run(batches: Batches) -> list[object]:
+        return await batches.run(("BLPOP", "nothing", 5.2))
+
+    assert with_batches(own, run, socket_timeout=20) == [None]
+    assert with_batches(own, run, socket_timeout=None) == [None]

@@ -19,6 +19,9 @@ _CLASSES: Final[tuple[tuple[type, type], ...]] = (
     (redis.Connection, redis.asyncio.Connection),
 )
 
+_CONNECT_SECONDS: Final = 5.0
+"""How long connecting may take where nothing is set, as redis-py's default."""
+
 _OF_ITS_OWN: Final = ("connection_pool", "maint_notifications", "orig_", "himport_")
 """How the names of what a pool adds to its connections' parameters begin."""
 
@@ -102,8 +105,13 @@ def _parameters(pool: _Pool, kind: type) -> dict[str, Any]:
             cast("Callable[..., None]", vars(base)["__init__"])
         ).parameters
     }
-    return {
+    parameters = {
         name: value
         for name, value in pool.connection_kwargs.items()
-        if name in taken and name != "socket_timeout" and not name.startswith(_OF_ITS_OWN)
+        if name in taken and not name.startswith(_OF_ITS_OWN)
     }
+    if parameters.get("socket_connect_timeout") is None:
+        # redis-py would take the other one, which is None now.
+        parameters["socket_connect_timeout"] = parameters.get("socket_timeout") or _CONNECT_SECONDS
+    # redis-py has a default, and looks at the clock for each answer.
+    return {**parameters, "socket_timeout": None}
