@@ -36,6 +36,8 @@ from tomskit.sqlalchemy.database import db
 logger = logging.getLogger(__name__)
 
 app = AsyncCelery("asyncio-service", config=CeleryConfig())
+if "RESULT_COMPRESSION" in os.environ:
+    app.conf.result_compression = os.environ["RESULT_COMPRESSION"]
 
 
 async def _until_set(key: str) -> str:

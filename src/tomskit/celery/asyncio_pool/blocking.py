@@ -111,13 +111,14 @@ class BlockingCalls:
         """Call a method of the result backend in a thread, for code that waits for it."""
         return self._wait(self._result_threads, partial(self._call_backend, name, *args, **kwargs))
 
-    def detach(self, call: Callable[[], object]) -> None:
+    def detach(self, call: Callable[[], object]) -> asyncio.Task[None]:
         """Call something that waits, in a greenlet of its own, without waiting for it."""
         task = self._hub.asyncio_loop.create_task(
             GreenletCoroutine(partial(_logging_errors, call), owner=self)
         )
         self._detached.add(task)
         task.add_done_callback(self._detached.discard)
+        return task
 
     def close(self) -> None:
         """Wait for the calls that have been made."""
@@ -199,7 +200,11 @@ class _Results:
             self._waiting -= {"process_cleanup"}  # it does nothing
         self.fast: RedisResults | None = None
         if calls.app.config.CELERY_REDIS_FAST_PATH is not False and RedisResults.fits(backend):
-            self.fast = RedisResults(backend, partial(calls.call_backend, "on_chord_part_return"))
+            self.fast = RedisResults(
+                backend,
+                chord_part=partial(calls.call_backend, "on_chord_part_return"),
+                store_later=self._store_later,
+            )
 
     def __getattr__(self, name: str) -> object:
         if name in _STORING and self._calls.can_wait():
@@ -227,6 +232,11 @@ class _Results:
                 # In a thread it is tried again until it works.
                 logger.debug("Redis was lost while a result was stored: %r", exc)
         return self._calls.call_backend(name, *args, **kwargs)
+
+    def _store_later(self, *args: object, **kwargs: object) -> asyncio.Task[None]:
+        return self._calls.detach(
+            partial(self._calls.call_backend, "store_result", *args, **kwargs)
+        )
 
     if not TYPE_CHECKING:
 

@@ -72,6 +72,8 @@ class _Commands:
         self.future: Final = future
 
     def commands(self) -> Sequence[Command]:
+        if self.future.cancelled():
+            return []
         return [("MULTI",), *self._commands, ("EXEC",)] if self._transaction else self._commands
 
     def answered(self, answers: list[object]) -> None:
@@ -157,9 +159,13 @@ class Batches:
             redis.exceptions.ConnectionError: It is not known which of them were executed.
             redis.exceptions.TimeoutError: As well.
         """
+        return await self.begin(*commands, transaction=transaction)
+
+    def begin(self, *commands: Command, transaction: bool = False) -> asyncio.Future[list[object]]:
+        """Have commands executed, as `run`. What is cancelled before it is sent is not sent."""
         future: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
         self._add(_Commands(commands, future, transaction=transaction))
-        return await future
+        return future
 
     async def push(self, key: str, value: bytes) -> None:
         """Put a value at the head of a list, as LPUSH does.

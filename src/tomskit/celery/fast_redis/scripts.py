@@ -1,8 +1,8 @@
-"""What Redis does in one step, for a channel."""
+"""What Redis does in one step, for a channel and for a result store."""
 
 from typing import Final
 
-__all__ = ("FETCH", "RESTORE")
+__all__ = ("FETCH", "RESTORE", "STORE")
 
 FETCH: Final = """
 -- Takes messages from lists and records them as kombu does, so that no message is ever nowhere.
@@ -54,5 +54,21 @@ RESTORE: Final = """
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
 for place = 2, #ARGV, 3 do redis.call(ARGV[place], ARGV[place + 1], ARGV[place + 2]) end
+return 1
+"""
+
+STORE: Final = """
+-- Stores the state of a task and tells who listens, but leaves a result that there is.
+-- KEYS: the task's. ARGV: the state, and the seconds that it is kept, 0 for ever.
+-- Answers 0, and does nothing, where it cannot read what there is.
+local keep = tonumber(ARGV[2]) > 0 and {'EX', ARGV[2]} or {}
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', unpack(keep)) then
+    local there = redis.call('GET', KEYS[1])
+    local ok, meta = pcall(cjson.decode, there)
+    if not ok or type(meta) ~= 'table' then return 0 end
+    if meta['status'] == 'SUCCESS' then return 1 end
+    redis.call('SET', KEYS[1], ARGV[1], unpack(keep))
+end
+redis.call('PUBLISH', KEYS[1], ARGV[1])
 return 1
 """
