@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.integration.conftest import SERVICE, Deployment
 from tests.support.servers import Certificates, TLSRedisServer
-from tests.support.workers import Worker
+from tests.support.workers import Pool, Worker
 from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig
 from tomskit.redis.redis_pool import redis_client
 
@@ -90,11 +90,11 @@ def connect(connection: str, server: TLSRedisServer, **fields: str) -> None:
         REACH[connection](app)
 
 
-def run_a_task(deployment: Deployment, server: TLSRedisServer, **fields: str) -> None:
+def run_a_task(deployment: Deployment, server: TLSRedisServer, pool: Pool, **fields: str) -> None:
     """Send a task, have it use redis_client, and get its result."""
     deployment.environment.update(environment(server, **fields))
     deployment.follow_environment()
-    deployment.worker("threads")
+    deployment.worker(pool)
 
     assert deployment.call("cache", "key", "sealed") == "sealed"
     with server.client(int(deployment.environment["CELERY_WORKER_REDIS_DB"])) as client:
@@ -109,16 +109,18 @@ def client_certificate(certificates: Certificates) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
 def test_worker_and_client_work_over_tls(
-    deployment: Deployment, server: TLSRedisServer, certificates: Certificates
+    deployment: Deployment, server: TLSRedisServer, certificates: Certificates, pool: Pool
 ) -> None:
-    run_a_task(deployment, server, SSL_CA_CERTS=certificates.certificate("ca"))
+    run_a_task(deployment, server, pool, SSL_CA_CERTS=certificates.certificate("ca"))
 
 
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
 def test_worker_and_client_show_their_certificate(
-    deployment: Deployment, asking_server: TLSRedisServer, certificates: Certificates
+    deployment: Deployment, asking_server: TLSRedisServer, certificates: Certificates, pool: Pool
 ) -> None:
-    run_a_task(deployment, asking_server, **client_certificate(certificates))
+    run_a_task(deployment, asking_server, pool, **client_certificate(certificates))
 
 
 @each_connection
