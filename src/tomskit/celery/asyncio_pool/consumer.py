@@ -8,12 +8,14 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
+import vine
 from celery.worker import loops
 from celery.worker.state import active_requests
 from typing_extensions import override
 
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.redis_channel import Outstanding
+from tomskit.celery.fast_redis.channel import FastChannel
 
 if TYPE_CHECKING:
     import kombu
@@ -66,6 +68,15 @@ class LoopConsumer(_Consumer):
             self._outstanding.append(outstanding)
         super().on_connection_error_after_connected(exc)
 
+    @override
+    def create_task_handler(
+        self, promise: type[vine.promise] = vine.promise
+    ) -> Callable[..., None]:
+        channel: object = None if self.task_consumer is None else self.task_consumer.channel
+        if isinstance(channel, FastChannel):
+            return super().create_task_handler(promise=cast("type[vine.promise]", _Settling))
+        return super().create_task_handler(promise=promise)
+
     def loop(self, *args: object) -> None:
         """Consume until the connection is lost or the worker is to stop."""
         while self._outstanding and self.task_consumer is not None:
@@ -75,6 +86,29 @@ class LoopConsumer(_Consumer):
             del self._outstanding[0]
         loop = cast("Callable[..., None]", loops.asynloop)
         self._consumer_thread.call_back(lambda: loop(*args))
+
+
+class _Settling:
+    """Acknowledges or rejects a message, in place of the promise to do so in the next turn.
+
+    Such a channel only notes what Redis is told at the end of the turn. With promises, two for each
+    message and a third one for the turn, a task that waits has a kilobyte more.
+    """
+
+    __slots__ = ("_settle", "_then")
+
+    def __init__(self, _: object, args: tuple[Callable[..., object]], **__: object) -> None:
+        [self._settle] = args
+        self._then: Callable[[object], object] | None = None
+
+    def then(self, callback: Callable[[object], object], **_: object) -> None:
+        """Have something called afterwards."""
+        self._then = callback
+
+    def __call__(self, *args: object) -> None:
+        self._settle(*args)
+        if self._then is not None:
+            self._then(None)
 
 
 class _ConsumerThread:

@@ -40,6 +40,8 @@ _FIRST_PID: Final = 1 << 22
 """Jobs are numbered from here, where Linux has no process ids any more."""
 
 
+_NO_LIMITS: Final = Limits(None, None)
+
 _Request = Mapping[str, Sequence[float | None] | None]
 
 
@@ -94,6 +96,10 @@ class AsyncioPool(BasePool):
         self._context = copy_context()
         self._watchdog = Watchdog(hub, self.app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION)
         self._collector = Collector()
+        # Made once, and not for each task.
+        self._told = self._tell
+        self._free_async = partial(self._free, self._async)
+        self._free_plain = partial(self._free, self._plain)
         self._closed = False
 
     # -- the life of the pool
@@ -186,33 +192,31 @@ class AsyncioPool(BasePool):
         **_: object,
     ) -> Job:
         """Run a task as soon as there is a slot for it."""
-        name, task_id = args[0], args[1]
-        label, pid = f"{name}[{task_id}]", next(self._pids)
-        in_loop = self._runs_in_loop(str(name))
+        name = str(args[0])
+        in_loop = self._runs_in_loop(name)
         lane = self._async if in_loop else self._plain
         report = Report(
-            self._tell,
-            partial(self._free, lane, pid),
+            next(self._pids),
+            self._told,
+            self._free_async if in_loop else self._free_plain,
             request=cast("Revocable | None", getattr(accept_callback, "__self__", None)),
             accepted=accept_callback,
             returned=callback,
             failed=error_callback,
             timed_out=timeout_callback,
         )
-        call = partial(target, *args, **(kwargs or {}))
+        tracer = partial(target, **kwargs) if kwargs else target
         if in_loop:
-            limits = self._limits_of(str(name), args[2], soft_timeout, timeout)
             job: Job = CoroutineJob(
-                label,
-                pid,
-                call,
+                tracer,
+                args,
                 report,
                 loop=self._hub.asyncio_loop,
                 resources=self.app.resources,
-                limits=limits,
+                limits=self._limits_of(name, args[2], soft_timeout, timeout),
             )
         else:
-            job = PlainJob(label, pid, call, report, executor=self._threads)
+            job = PlainJob(tracer, args, report, executor=self._threads)
         lane.waiting.append(job)
         self._start_waiting(lane)
         return job
@@ -225,10 +229,9 @@ class AsyncioPool(BasePool):
             # have changed it since.
             task = self.app.tasks[name]
             soft, hard = task.soft_time_limit, task.time_limit
-        return Limits(
-            soft or cast("float | None", self.options.get("soft_timeout")),
-            hard or cast("float | None", self.options.get("timeout")),
-        )
+        soft = soft or cast("float | None", self.options.get("soft_timeout"))
+        hard = hard or cast("float | None", self.options.get("timeout"))
+        return Limits(soft, hard) if soft or hard else _NO_LIMITS
 
     def _runs_in_loop(self, name: str) -> bool:
         return isinstance(self.app.tasks[name], AsyncTask) and self.app.runs_in_worker_loop

@@ -82,6 +82,21 @@ class RedisResults(_Backend):
         return type(backend) in {RedisBackend, SentinelBackend}
 
     @override
+    def store_result(
+        self,
+        task_id: str,
+        result: object,
+        state: str,
+        traceback: str | None = None,
+        request: Context | None = None,
+        **_: object,
+    ) -> object:
+        # Whether it is tried again is not decided here: see `_Results`.
+        encoded: object = self.encode_result(result, state)
+        self._store_result(task_id, encoded, state, traceback, request)
+        return encoded
+
+    @override
     def _store_result(
         self,
         task_id: str,

@@ -16,6 +16,11 @@ __all__ = ("Batches", "Command", "Connection", "Pool")
 
 Command = tuple[object, ...]
 
+_AT_ONCE: Final = 500
+"""How many callers' commands go in one write. More are no faster and make a copy of it all: 10 MB for
+3000 results.
+"""
+
 
 class _Reader(Protocol):
     def at_eof(self) -> bool: ...
@@ -198,7 +203,7 @@ class Batches:
         entries: list[_Entry] = []
         try:
             while self._waiting:
-                entries, self._waiting = self._waiting, []
+                entries, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
                 commands = [entry.commands() for entry in entries]
                 try:
                     answers = await self._exchange([one for some in commands for one in some])
