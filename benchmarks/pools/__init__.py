@@ -26,7 +26,7 @@ takes ahead counts, and what it needs to start does not: that is the column "sta
 **Clients** that have an event loop send 1000 no-ops to a worker that runs, 200 at a time, and the
 clock runs until all are sent. They also send and await 20 results one after the other, and 1000 at
 once. taskiq and arq look for results again and again; here every 50 ms, which serves them better than
-their defaults.
+their defaults. streaq has no row: with 100 waiters at once its client waits for ever (streaq 7.2).
 
 **Who runs.** tomskit with the asyncio pool twice: as it is by default, and without the state
 STARTED, which no peer records. Of plain Celery prefork (two processes) and threads (1000), whose

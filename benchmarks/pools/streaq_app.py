@@ -8,13 +8,11 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from benchmarks.pools.environment import (
-    TRIPS,
     arguments,
     concurrency,
     count_task,
     in_portions,
     queue_url,
-    trips,
 )
 
 # Not imported by statement: the type checkers have to pass where streaq is not installed.
@@ -23,7 +21,6 @@ _streaq = import_module("streaq")
 
 class _Sent(Protocol):
     def __await__(self) -> Generator[object, object, "_Sent"]: ...
-    def result(self) -> Awaitable[object]: ...
 
 
 class _Task(Protocol):
@@ -73,11 +70,6 @@ async def fill(task: str, count: int, args: list[float]) -> None:
         await in_portions(count, send)
 
 
-async def make_trips(count: int) -> None:
-    async with worker:
-        await trips(count, noop.enqueue, lambda sent: sent.result())
-
-
 if __name__ == "__main__":
     name, number, args = arguments()
-    asyncio.run(make_trips(number) if name == TRIPS else fill(name, number, args))
+    asyncio.run(fill(name, number, args))
