@@ -145,6 +145,14 @@ async def retry_until(self: BoundTask, attempt: int) -> list[object]:
     return [self.request.id, self.request.retries]
 
 
+@async_shared_task(bind=True)
+async def retry_in(self: BoundTask, seconds: float) -> list[object]:
+    await asyncio.sleep(0)
+    if not self.request.retries:
+        raise self.retry(countdown=seconds)
+    return [self.request.id, self.request.retries]
+
+
 @async_shared_task(
     bind=True, autoretry_for=(KeyError,), default_retry_delay=0, retry_jitter=False, max_retries=2
 )

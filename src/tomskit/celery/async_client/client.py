@@ -71,6 +71,7 @@ class AsyncClient:
         self._process = os.getpid()
         self._settings: dict[str, object] | None = None
         self._is_eager = False
+        self._inherited: list[tuple[asyncio.AbstractEventLoop, _OfLoop]] = []
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop] = WeakKeyDictionary()
 
     @property
@@ -125,8 +126,10 @@ class AsyncClient:
 
     async def _of_this_loop(self) -> _OfLoop:
         if self._process != os.getpid():
-            # A forked process must not write on the connections of its parent.
+            # A forked process must not write on the connections of its parent, nor must they be
+            # deleted here: the parent's event loop, of which this is a copy, would be told.
             self._process = os.getpid()
+            self._inherited = [*self._inherited, *self._loops.items()]
             self._loops = WeakKeyDictionary()
         loop = asyncio.get_running_loop()
         known = self._loops.get(loop)

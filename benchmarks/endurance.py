@@ -1,0 +1,177 @@
+"""A worker with the asyncio pool under strain: `python -m benchmarks.endurance`.
+
+**Outage.** 500 tasks are in flight when the broker, which keeps the results too, goes away for 20 s. A
+coroutine of the same worker ticks every 10 ms all the while: its longest gap is how long the event loop
+has ever stood still. Afterwards each task has a result, and each has run once. The same for a broker that
+hangs: its process is stopped, and answers nothing.
+
+**Growth.** 100,000 tasks, of which every tenth fails, and the memory of the worker on the way.
+"""
+
+import argparse
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+from uuid import uuid4
+
+from celery import Celery
+from redis import Redis
+from tests.support.servers import RedisServer, wait_until
+from tests.support.workers import Worker
+
+OUTAGE = 20.0
+"""Seconds."""
+IN_FLIGHT = 500
+PORTION = 10_000
+PATIENCE = 120.0
+
+TASKS = "tests.integration.asyncio_stop_service"
+FAILING = "tests.integration.asyncio_service"
+
+
+class _Redis(Protocol):
+    def get(self, key: str) -> bytes | None: ...
+    def llen(self, key: str) -> int: ...
+    def hlen(self, key: str) -> int: ...
+    def dbsize(self) -> int: ...
+    def flushdb(self) -> bool: ...
+
+
+@dataclass
+class Place:
+    """A worker with a Redis for messages and results, and another one that its tasks use."""
+
+    server: RedisServer
+    tasks: RedisServer
+    worker: Worker
+    client: Celery
+
+    def send(self, task: str, *args: object) -> str:
+        """Send a task, and answer its id; its result is not subscribed to."""
+        task_id = str(uuid4())
+        send = cast("Callable[..., object]", self.client.send_task)
+        send(task, args, task_id=task_id)
+        return task_id
+
+    def result(self, task_id: str) -> object:
+        """Wait for a result."""
+        return self.client.AsyncResult(task_id).get(timeout=PATIENCE)
+
+    def wait_until_idle(self) -> None:
+        """Wait until no message is left, in the queue or unacknowledged."""
+        with self.server.client(0) as client:
+            redis = cast("_Redis", client)
+            wait_until(
+                lambda: redis.llen("celery") + redis.hlen("unacked") == 0,
+                PATIENCE,
+                "the queue is empty",
+            )
+
+    def drop_results(self, count: int) -> None:
+        """Wait until so many results are stored, and delete them."""
+        with self.server.client(1) as client:
+            redis = cast("_Redis", client)
+            wait_until(lambda: redis.dbsize() == count, PATIENCE, "all results are stored")
+            redis.flushdb()
+
+    def memory(self) -> tuple[float, float]:
+        """Megabytes of the worker: now, and at its peak."""
+        status = Path(f"/proc/{self.worker.pid}/status").read_text(encoding="utf-8")
+        found = {
+            name: int(kilobytes) / 1024
+            for name, kilobytes in re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.MULTILINE)
+        }
+        return found["VmRSS"], found["VmHWM"]
+
+
+@contextmanager
+def place(module: str, concurrency: int) -> Generator[Place]:
+    persistent = [("appendonly", "yes"), ("appendfsync", "always")]
+    with RedisServer(config=persistent) as server, RedisServer() as tasks:
+        environment: dict[str, str] = {}
+        for role, where, db in (
+            ("BROKER", server, 0),
+            ("RESULT_BACKEND", server, 1),
+            ("WORKER", tasks, 0),
+        ):
+            environment |= {
+                f"CELERY_{role}_REDIS_HOST": where.host,
+                f"CELERY_{role}_REDIS_PORT": str(where.port),
+                f"CELERY_{role}_REDIS_DB": str(db),
+            }
+        worker = Worker(
+            module,
+            pool="asyncio",
+            concurrency=concurrency,
+            env=environment,
+            loglevel="CRITICAL",  # each failure is an error with a traceback
+            cold=True,
+        )
+        client = Celery("client", broker=server.url(0), backend=server.url(1), set_as_current=False)
+        with worker, client:
+            yield Place(server, tasks, worker, client)
+
+
+def outage(kind: str) -> None:
+    """Print what has come of an outage."""
+    with place(TASKS, IN_FLIGHT + 10) as it, Redis(port=it.tasks.port) as other:
+        gap = it.send(f"{TASKS}.longest_gap", OUTAGE + 5)
+        # They end before, in and after the outage.
+        ids = [
+            it.send(f"{TASKS}.count", f"count-{number}", 1 + number % (OUTAGE + 3))
+            for number in range(IN_FLIGHT)
+        ]
+        it.wait_until_idle()
+        if kind == "gone":
+            it.server.stop()
+            time.sleep(OUTAGE)
+            it.server.start()
+        else:
+            os.kill(it.server.pid, signal.SIGSTOP)
+            time.sleep(OUTAGE)
+            os.kill(it.server.pid, signal.SIGCONT)
+        results = [it.result(task_id) for task_id in ids]
+        runs = [int(cast("_Redis", other).get(f"count-{n}") or 0) for n in range(IN_FLIGHT)]
+        worst = 1000 * cast("float", it.result(gap))
+        print(
+            f"broker {kind} for {OUTAGE:g} s, {IN_FLIGHT} in flight: longest gap {worst:.0f} ms, "
+            f"{results.count(1)} results, {runs.count(1)} ran once",
+            flush=True,
+        )
+
+
+def growth(tasks: int) -> None:
+    """Print the memory of a worker on its way through many tasks."""
+    with place(FAILING, 1000) as it:
+        for done in range(0, tasks, PORTION):
+            for number in range(PORTION):
+                if number % 10:
+                    it.send(f"{FAILING}.add", number, 1)
+                else:
+                    it.send(f"{FAILING}.fail", "as it should")
+            it.wait_until_idle()
+            it.drop_results(PORTION)
+            now, peak = it.memory()
+            print(f"{done + PORTION:>9,} tasks: {now:.0f} MB, peak {peak:.0f} MB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", description=__doc__)
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--only", choices=["gone", "hanging", "growth"])
+    options = parser.parse_args()
+    for kind in ("gone", "hanging"):
+        if options.only in {None, kind}:
+            outage(kind)
+    if options.only in {None, "growth"}:
+        growth(options.tasks)
+
+
+if __name__ == "__main__":
+    main()
