@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import threading
@@ -36,8 +37,7 @@ from tomskit.sqlalchemy.database import db
 logger = logging.getLogger(__name__)
 
 app = AsyncCelery("asyncio-service", config=CeleryConfig())
-if "RESULT_COMPRESSION" in os.environ:
-    app.conf.result_compression = os.environ["RESULT_COMPRESSION"]
+app.conf.update(json.loads(os.environ.get("SETTINGS", "{}")))
 
 
 async def _until_set(key: str) -> str:

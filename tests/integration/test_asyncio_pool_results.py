@@ -126,7 +126,7 @@ def test_other_states_are_followed_by_later_ones(store: Store) -> None:
 
 
 def test_what_redis_cannot_read_is_read_by_the_worker(store: Store) -> None:
-    store.start(RESULT_COMPRESSION="gzip")
+    store.start(SETTINGS='{"result_compression": "gzip"}')
     url = RedisDb(store.server.host, store.server.port, 0, 0).result_url
     store.deployment.client.conf.update(result_backend=url)
 
@@ -144,6 +144,16 @@ def test_what_redis_cannot_read_is_read_by_the_worker(store: Store) -> None:
     with store.redis() as client:
         first = client.execute_command("GETRANGE", f"celery-task-meta-{succeeded}", 0, 0)
     assert first != "{"
+
+
+def test_extended_results_tell_of_the_call(store: Store) -> None:
+    store.start(SETTINGS='{"result_extended": true}')
+
+    meta = store.meta(ended(store, "add", 1, 2))
+
+    assert meta["name"] == f"{SERVICE}.add"
+    assert (meta["args"], meta["kwargs"], meta["queue"]) == ([1, 2], {}, "celery")
+    assert "worker" in meta
 
 
 def test_states_are_kept_as_long_as_configured(store: Store) -> None:
