@@ -23,7 +23,10 @@ PROCESSES := 2
 say = @printf '\n==> %s\n' '$(1)'
 
 .DEFAULT_GOAL := help
+# Only `make check` runs two of its parts at a time.
+ifndef CHECKING
 .NOTPARALLEL:
+endif
 .PHONY: help demo test check measure servers format lint types stubs typing contracts unit \
 	integration docs coverage bench bench-pools clean
 
@@ -42,7 +45,9 @@ test: RUN := coverage run -m
 test: servers lint types stubs typing contracts measure unit integration docs coverage ## run every check
 	$(call say,all checks passed)
 
-check: lint types stubs typing contracts unit docs ## run every check that needs no server, in a minute
+check: $(VENV)/.dev ## run every check that needs no server, in a minute
+	@$(MAKE) --no-print-directory -j2 --output-sync=target CHECKING=yes \
+		lint types stubs typing contracts unit docs
 	$(call say,all checks that need no server passed)
 
 # -- one by one

@@ -25,7 +25,9 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple, cast
@@ -201,19 +203,24 @@ def unknown_settings(pages: Sequence[Page]) -> Iterator[Problem]:
 
 def python_problems(pages: Sequence[Page]) -> Iterator[Problem]:
     """Errors of mypy in Python blocks, and what those that are run do not do."""
-    with TemporaryDirectory(prefix="tomskit-docs-") as name:
-        for page in pages:
-            if page.path in GENERATED:
-                # Signatures, which the checkers see in the source itself.
-                yield from uncompilable(page)
-                continue
-            folder = Path(name) / str(page.path.relative_to(ROOT)).replace("/", "-")
-            modules = write_modules(page, folder)
-            if modules:
-                errors = list(type_errors(page, folder, modules))
-                yield from errors
-                if not errors:
-                    yield from run_blocks(page, folder)
+    with TemporaryDirectory(prefix="tomskit-docs-") as name, ThreadPoolExecutor() as pool:
+        first, *rest = pages
+        # mypy leaves there what it knows of tomskit, for all others.
+        yield from problems_of(first, Path(name))
+        for problems in pool.map(problems_of, rest, repeat(Path(name))):
+            yield from problems
+
+
+def problems_of(page: Page, folder: Path) -> list[Problem]:
+    """Those of the Python of one page."""
+    if page.path in GENERATED:
+        # Signatures, which the checkers see in the source itself.
+        return list(uncompilable(page))
+    folder /= str(page.path.relative_to(ROOT)).replace("/", "-")
+    modules = write_modules(page, folder)
+    if not modules:
+        return []
+    return list(type_errors(page, folder, modules)) or list(run_blocks(page, folder))
 
 
 def uncompilable(page: Page) -> Iterator[Problem]:
