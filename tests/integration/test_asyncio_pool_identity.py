@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 from celery import chain, group, signature, states
-from celery.app.control import Inspect
 from celery.result import AsyncResult, GroupResult
 
 from tests.conftest import fresh_redis_db
 from tests.integration.conftest import TIMEOUT, Deployment, deploy, eventually
+from tests.integration.test_asyncio_pool_features import pool_of
 from tests.support.servers import MariaDBServer, RedisServer
 
 SERVICE = "tests.integration.asyncio_service"
@@ -60,12 +60,6 @@ def results_of(sent: GroupResult) -> list[object]:
 def release(deployment: Deployment, key: str) -> None:
     with deployment.redis.client(int(deployment.environment["CELERY_WORKER_REDIS_DB"])) as client:
         client.set(key, "released", ex=60)
-
-
-def pool_of(deployment: Deployment) -> dict[str, object]:
-    inspect: Inspect = deployment.client.control.inspect(timeout=TIMEOUT, limit=1)
-    [stats] = cast("dict[str, dict[str, dict[str, object]]]", inspect.stats()).values()
-    return stats["pool"]
 
 
 @contextmanager

@@ -34,7 +34,13 @@ def state(sent: Result) -> str:
     return str(sent.state)
 
 
+def until_it_hears(deployment: Deployment) -> None:
+    """Wait for the one worker to have subscribed to commands, which it does after it is ready."""
+    eventually(lambda: bool(deployment.client.control.ping(timeout=1, limit=1)))
+
+
 def inspect(deployment: Deployment) -> Inspect:
+    until_it_hears(deployment)
     # The first answer will do, since there is one worker.
     return deployment.client.control.inspect(timeout=TIMEOUT, limit=1)
 
@@ -47,6 +53,7 @@ def answers(replies: object) -> list[object]:
 
 def control(deployment: Deployment, command: str, **arguments: object) -> None:
     """Tell the one worker something and wait until it has done it."""
+    until_it_hears(deployment)
     broadcast = cast("Callable[..., object]", deployment.client.control.broadcast)
     assert broadcast(command, arguments=arguments, reply=True, timeout=TIMEOUT, limit=1)
 
