@@ -9,20 +9,19 @@ hangs: its process is stopped, and answers nothing.
 """
 
 import argparse
-import os
 import re
-import signal
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 from uuid import uuid4
 
 from celery import Celery
 from redis import Redis
-from tests.support.servers import RedisServer, wait_until
+from tests.integration.conftest import redis_environment
+from tests.support.servers import Outage, RedisDb, RedisServer, outage, wait_until
 from tests.support.workers import Worker
 
 OUTAGE = 20.0
@@ -30,6 +29,8 @@ OUTAGE = 20.0
 IN_FLIGHT = 500
 PORTION = 10_000
 PATIENCE = 120.0
+
+KINDS: Final[tuple[Outage, ...]] = ("gone", "hanging")
 
 TASKS = "tests.integration.asyncio_stop_service"
 FAILING = "tests.integration.asyncio_service"
@@ -94,17 +95,13 @@ class Place:
 def place(module: str, concurrency: int) -> Generator[Place]:
     persistent = [("appendonly", "yes"), ("appendfsync", "always")]
     with RedisServer(config=persistent) as server, RedisServer() as tasks:
-        environment: dict[str, str] = {}
-        for role, where, db in (
-            ("BROKER", server, 0),
-            ("RESULT_BACKEND", server, 1),
-            ("WORKER", tasks, 0),
-        ):
-            environment |= {
-                f"CELERY_{role}_REDIS_HOST": where.host,
-                f"CELERY_{role}_REDIS_PORT": str(where.port),
-                f"CELERY_{role}_REDIS_DB": str(db),
-            }
+        mine = RedisDb(server.host, server.port, broker_db=0, result_db=1)
+        others = RedisDb(tasks.host, tasks.port, broker_db=0, result_db=0)
+        environment = {
+            **redis_environment("CELERY_BROKER", mine, mine.broker_db),
+            **redis_environment("CELERY_RESULT_BACKEND", mine, mine.result_db),
+            **redis_environment("CELERY_WORKER", others, others.result_db),
+        }
         worker = Worker(
             module,
             pool="asyncio",
@@ -118,7 +115,7 @@ def place(module: str, concurrency: int) -> Generator[Place]:
             yield Place(server, tasks, worker, client)
 
 
-def outage(kind: str) -> None:
+def live_through(kind: Outage) -> None:
     """Print what has come of an outage."""
     with place(TASKS, IN_FLIGHT + 10) as it, Redis(port=it.tasks.port) as other:
         gap = it.send(f"{TASKS}.longest_gap", OUTAGE + 5)
@@ -128,14 +125,8 @@ def outage(kind: str) -> None:
             for number in range(IN_FLIGHT)
         ]
         it.wait_until_idle()
-        if kind == "gone":
-            it.server.stop()
+        with outage(it.server, kind):
             time.sleep(OUTAGE)
-            it.server.start()
-        else:
-            os.kill(it.server.pid, signal.SIGSTOP)
-            time.sleep(OUTAGE)
-            os.kill(it.server.pid, signal.SIGCONT)
         results = [it.result(task_id) for task_id in ids]
         runs = [int(cast("_Redis", other).get(f"count-{n}") or 0) for n in range(IN_FLIGHT)]
         worst = 1000 * cast("float", it.result(gap))
@@ -166,9 +157,9 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--only", choices=["gone", "hanging", "growth"])
     options = parser.parse_args()
-    for kind in ("gone", "hanging"):
+    for kind in KINDS:
         if options.only in {None, kind}:
-            outage(kind)
+            live_through(kind)
     if options.only in {None, "growth"}:
         growth(options.tasks)
 

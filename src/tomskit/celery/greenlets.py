@@ -36,15 +36,15 @@ class GreenletCoroutine(Coroutine[object, object, R]):
 
     @override
     def send(self, value: object) -> object:
-        greenlet = self._greenlet
+        mine = self._greenlet
         driver = getcurrent()
-        if greenlet.parent is not driver:
-            greenlet.parent = driver
-        if not greenlet:
+        if mine.parent is not driver:
+            mine.parent = driver
+        if not mine:
             # It sees and sets the context variables of the task that steps it.
-            greenlet.gr_context = driver.gr_context
-            return self._after(greenlet.switch())
-        return self._after((greenlet.waiting or greenlet).switch(value))
+            mine.gr_context = driver.gr_context
+            return self._after(mine.switch())
+        return self._after((mine.waiting or mine).switch(value))
 
     @override
     def throw(self, exc: BaseException, *_: object) -> object:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -117,14 +117,14 @@ def here() -> object:
 
 def await_here(awaitable: Awaitable[R]) -> R:
     """Await `awaitable` in a plain function, in a greenlet where `here` is not None."""
-    greenlet = _greenlet_here()
-    assert greenlet is not None, "there is no greenlet to wait in"  # noqa: S101
+    found = _greenlet_here()
+    assert found is not None, "there is no greenlet to wait in"  # noqa: S101
     steps = cast("Coroutine[object, object, R]", awaitable.__await__())
     try:
         future = steps.send(None)
         while True:
             try:
-                value = greenlet.wait(future)
+                value = found.wait(future)
             except BaseException as exc:  # noqa: BLE001 (a cancellation, and whatever else)
                 future = steps.throw(exc)
             else:

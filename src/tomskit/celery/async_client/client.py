@@ -129,7 +129,7 @@ class AsyncClient:
             # A forked process must not write on the connections of its parent, nor must they be
             # deleted here: the parent's event loop, of which this is a copy, would be told.
             self._process = os.getpid()
-            self._inherited = [*self._inherited, *self._loops.items()]
+            self._inherited.extend(self._loops.items())
             self._loops = WeakKeyDictionary()
         loop = asyncio.get_running_loop()
         known = self._loops.get(loop)

@@ -93,53 +93,35 @@ class RedisResults(_Backend):
     ) -> object:
         # Whether it is tried again is not decided here: see `_Results`.
         encoded: object = self.encode_result(result, state)
-        self._store_result(task_id, encoded, state, traceback, request)
+        self._overtake_started(task_id)
+        command = None
+        if self._may_script:
+            meta = self._get_result_meta(encoded, state, traceback, request)
+            command = self._command(task_id, state, meta)
+        if command is not None and state == states.STARTED:
+            # The task need not wait: commands keep their order.
+            started = self._started[task_id] = self._batches.begin(command)
+            started.add_done_callback(partial(self._on_started, task_id, encoded, request))
+        elif command is None or not self._has_stored(await_here(self._batches.begin(command))):
+            self._store_result(task_id, encoded, state, traceback, request)
         return encoded
 
-    @override
-    def _store_result(
-        self,
-        task_id: str,
-        result: object,
-        state: str,
-        traceback: str | None = None,
-        request: Context | None = None,
-        **_: object,
-    ) -> object:
-        self._overtake_started(task_id)
-        if not self._may_script or not self._store_at_once(
-            task_id, result, state, traceback, request
-        ):
-            super()._store_result(task_id, result, state, traceback, request)
-        return result
-
-    def _store_at_once(
-        self,
-        task_id: str,
-        result: object,
-        state: str,
-        traceback: str | None,
-        request: Context | None,
-    ) -> bool:
-        """Do in one command what Celery does in three, two of which wait for the first one."""
-        meta = self._get_result_meta(result, state, traceback, request)
+    def _command(self, task_id: str, state: str, meta: dict[str, object]) -> Command | None:
+        """Does at once what Celery does in three commands, two of which wait for the first one."""
         key, value = self.get_key_for_task(task_id), self.encode({**meta, "task_id": task_id})
         if len(value) > self._MAX_STR_VALUE_SIZE:
-            return False
+            return None
         expires = self.failure_expires if state == states.FAILURE else self.expires
-        answers = self._batches.begin(("EVAL", STORE, 1, key, value, expires or 0))
-        if state == states.STARTED:
-            # The task need not wait: commands keep their order.
-            self._started[task_id] = answers
-            answers.add_done_callback(partial(self._on_started, task_id, result, request))
-            return True
-        [done] = await_here(answers)
-        if isinstance(done, ResponseError) and _is_forbidden(done):
+        return ("EVAL", STORE, 1, key, value, expires or 0)
+
+    def _has_stored(self, answers: list[object]) -> bool:
+        [answer] = answers
+        if isinstance(answer, ResponseError) and _is_forbidden(answer):
             self._may_script = False
             return False
-        if isinstance(done, Exception):
-            raise done
-        return bool(done)
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
 
     def _on_started(
         self,
