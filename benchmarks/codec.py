@@ -17,7 +17,7 @@ from kombu.utils import json as kombu_json
 from pydantic import BaseModel
 
 from benchmarks.table import Row, print_table
-from tomskit.celery.codec import Codec
+from tomskit.celery._values.codec import Codec
 from tomskit.celery.serializers import OrjsonSerializer
 
 ROUNDS = 25

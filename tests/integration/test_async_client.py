@@ -38,7 +38,7 @@ from tests.support.servers import (
 )
 from tests.support.workers import Pool
 from tomskit.celery import AsyncCelery, TypedResult, chain, chord, group
-from tomskit.celery.async_client import subscriptions
+from tomskit.celery._client import subscriptions
 
 T = TypeVar("T")
 

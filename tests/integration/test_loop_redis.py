@@ -14,9 +14,9 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.servers import RedisServer
+from tomskit.celery._running.greenlets import GreenletCoroutine
 from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.loop_redis import loop_redis
-from tomskit.celery.greenlets import GreenletCoroutine
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from tomskit.celery import (
     CeleryConfig,
     async_shared_task,
 )
-from tomskit.celery.context import find_app
+from tomskit.celery._running.context import find_app
 from tomskit.sqlalchemy import DatabaseConfig
 from tomskit.sqlalchemy.database import db
 

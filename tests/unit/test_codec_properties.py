@@ -37,9 +37,9 @@ from tests.strategies import (
     kinds,
     nested,
 )
-from tomskit.celery.codec import Codec
+from tomskit.celery._values.codec import Codec
+from tomskit.celery._values.wire import to_wire
 from tomskit.celery.serializers import register_orjson_serializer
-from tomskit.celery.wire import to_wire
 from tomskit.errors import TaskArgumentsError, TaskResultError
 
 SERIALIZERS: Final = ("json", "orjson")

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
-from tomskit.celery.context import task_id_context
+from tomskit.celery._running.context import task_id_context
 
 FORMATS = [
     logging.Formatter("%(task_id)s|%(message)s"),

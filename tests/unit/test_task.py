@@ -11,7 +11,7 @@ from celery import Celery, Task, current_task
 from celery.exceptions import Retry
 
 from tomskit.celery import AsyncCelery, AsyncTask, BoundTask, async_shared_task
-from tomskit.celery.context import find_app
+from tomskit.celery._running.context import find_app
 from tomskit.errors import ConfigurationError, NotACoroutineFunctionError
 
 

@@ -1,7 +1,10 @@
 """Async tasks for Celery: the app, its configuration, the decorator and the runtime."""
 
-from tomskit.celery.app import AsyncCelery
-from tomskit.celery.canvas import (
+from tomskit.celery._client.result import TypedEagerResult, TypedGroupResult, TypedResult
+from tomskit.celery._running.context import celery_context
+from tomskit.celery._running.runner import AsyncTaskRunner
+from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._tasks.signatures import (
     ImmutableGroup,
     ImmutableSignature,
     PartialGroup,
@@ -12,14 +15,17 @@ from tomskit.celery.canvas import (
     chord,
     group,
 )
+from tomskit.celery._tasks.task import (
+    AsyncTask,
+    BoundTask,
+    TaskCall,
+    TaskRequest,
+    async_shared_task,
+)
+from tomskit.celery.app import AsyncCelery
 from tomskit.celery.config import CeleryConfig
-from tomskit.celery.context import celery_context
 from tomskit.celery.options import CallOptions, TaskOptions
-from tomskit.celery.result import TypedEagerResult, TypedGroupResult, TypedResult
-from tomskit.celery.runner import AsyncTaskRunner
-from tomskit.celery.runtime import AsyncRuntime
 from tomskit.celery.serializers import register_orjson_serializer
-from tomskit.celery.task import AsyncTask, BoundTask, TaskCall, TaskRequest, async_shared_task
 
 __all__ = (
     "AsyncCelery",

@@ -13,20 +13,20 @@ from celery.app.utils import Settings
 from celery.utils import uuid
 from typing_extensions import override
 
-from tomskit.celery import worker
-from tomskit.celery.async_client.backend import spare_the_loop
-from tomskit.celery.async_client.client import AsyncClient
-from tomskit.celery.async_client.publishing import sender_here
-from tomskit.celery.config import CeleryConfig
-from tomskit.celery.context import celery_context, task_id_context
-from tomskit.celery.host import RuntimeHost
-from tomskit.celery.internals import (
+from tomskit.celery._client.client import AsyncClient
+from tomskit.celery._client.publishing import sender_here
+from tomskit.celery._client.quiet_backend import spare_the_loop
+from tomskit.celery._internals.celery import (
     ConfigurationSource,
     import_configuration,
     is_set_as_current,
 )
-from tomskit.celery.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
-from tomskit.celery.runtime import AsyncRuntime
+from tomskit.celery._running.context import celery_context, task_id_context
+from tomskit.celery._running.host import RuntimeHost
+from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._worker import signals
+from tomskit.celery._worker.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
+from tomskit.celery.config import CeleryConfig
 from tomskit.celery.serializers import register_orjson_serializer, register_serializer
 from tomskit.protocols import ResourceProvider, Runtime, Serializer
 from tomskit.redis import RedisConfig, RedisProvider
@@ -101,7 +101,7 @@ class AsyncCelery(Celery):
         self.on_after_configure.connect(self._complete_configuration)
         if config is not None:
             self.config_from_object(config)
-        worker.install(self)
+        signals.install(self)
 
     @property
     def config(self) -> CeleryConfig:

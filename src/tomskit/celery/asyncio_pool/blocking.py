@@ -14,10 +14,10 @@ from celery.backends.base import Backend
 from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 
+from tomskit.celery._running.greenlets import GreenletCoroutine, here, wait_to_the_end
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob
 from tomskit.celery.asyncio_pool.redis_results import RedisResults
-from tomskit.celery.greenlets import GreenletCoroutine, here, wait_to_the_end
 
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery

@@ -20,7 +20,7 @@ from kombu.asynchronous import Hub
 from kombu.utils.eventio import READ
 from typing_extensions import override
 
-from tomskit.celery.refusals import RefusedPoolError
+from tomskit.celery._internals.refusals import RefusedPoolError
 
 __all__ = ("LoopHub",)
 

@@ -16,8 +16,8 @@ from celery.exceptions import SoftTimeLimitExceeded, Terminated, WorkerLostError
 from celery.utils.log import get_logger
 from typing_extensions import override
 
-from tomskit.celery.context import begin_execution
-from tomskit.celery.execution import (
+from tomskit.celery._running.context import begin_execution
+from tomskit.celery._running.execution import (
     CLEANUP_SECONDS,
     Interruption,
     Limits,
@@ -25,7 +25,7 @@ from tomskit.celery.execution import (
     Steered,
     as_celery_error,
 )
-from tomskit.celery.greenlets import GreenletCoroutine, await_here
+from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.resources import Resources
 
 __all__ = ("CoroutineJob", "Job", "PlainJob", "Report", "Revocable", "job_of")

@@ -8,10 +8,10 @@ from typing import Never, TypeVar
 from celery import Celery
 from typing_extensions import override
 
+from tomskit.celery._running.event_loop import EventLoop
+from tomskit.celery._running.greenlets import await_here, here
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob
-from tomskit.celery.event_loop import EventLoop
-from tomskit.celery.greenlets import await_here, here
 
 __all__ = ("MainLoop",)
 

@@ -17,20 +17,20 @@ from celery.utils.log import get_logger
 from kombu.asynchronous import get_event_loop
 from typing_extensions import override
 
+from tomskit.celery._internals.refusals import RefusedPoolError
+from tomskit.celery._running.context import keep_by_execution
+from tomskit.celery._running.execution import Limits
+from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.asyncio_pool.blocking import BlockingCalls
 from tomskit.celery.asyncio_pool.collector import Collector
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob, Report, Revocable
 from tomskit.celery.asyncio_pool.signals import quit_requested
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
-from tomskit.celery.context import keep_by_execution
-from tomskit.celery.execution import Limits
-from tomskit.celery.refusals import RefusedPoolError
-from tomskit.celery.task import AsyncTask
 
 if TYPE_CHECKING:
+    from tomskit.celery._internals.celery import LocalStack
     from tomskit.celery.app import AsyncCelery
-    from tomskit.celery.internals import LocalStack
 
 __all__ = ("AsyncioPool",)
 

@@ -15,8 +15,8 @@ import redis
 from kombu.asynchronous import get_event_loop
 from typing_extensions import override
 
+from tomskit.celery._internals import kombu as kombu_types
 from tomskit.celery.asyncio_pool.hub import LoopHub
-from tomskit.celery.fast_redis import kombu_types
 from tomskit.celery.fast_redis.channel import FastChannel
 from tomskit.celery.fast_redis.connection import Parts, fast_parts
 

@@ -14,9 +14,9 @@ from celery.exceptions import BackendStoreError
 from redis.exceptions import NoPermissionError, ResponseError
 from typing_extensions import override
 
+from tomskit.celery._running.greenlets import await_here
 from tomskit.celery.fast_redis.batches import Batches, Command
 from tomskit.celery.fast_redis.scripts import STORE
-from tomskit.celery.greenlets import await_here
 
 __all__ = ("RedisResults",)
 

@@ -7,5 +7,4 @@ Chosen and left by ``CELERY_REDIS_FAST_PATH``. Keys and formats are kombu's and 
     conversation what a channel and Redis say to each other
     poller       when they do
     scripts      what Redis does in one step
-    kombu_types  the types of kombu's transport that this builds on
 """

@@ -11,7 +11,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from typing_extensions import override
 
-from tomskit.celery.fast_redis import kombu_types
+from tomskit.celery._internals import kombu as kombu_types
 from tomskit.celery.fast_redis.conversation import Command, Conversation, raise_error
 from tomskit.celery.fast_redis.scripts import RESTORE
 

@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol, cast
 from kombu import Connection
 from kombu.transport import redis as kombu_redis
 
-from tomskit.celery.fast_redis import kombu_types
+from tomskit.celery._internals import kombu as kombu_types
 from tomskit.celery.fast_redis.channel import FastChannel, FastQoS
 from tomskit.celery.fast_redis.poller import FastPoller
 

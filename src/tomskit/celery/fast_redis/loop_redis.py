@@ -10,8 +10,8 @@ import redis.client
 from kombu.transport.redis import GlobalKeyPrefixMixin
 from typing_extensions import override
 
+from tomskit.celery._running.greenlets import await_here
 from tomskit.celery.fast_redis.batches import Batches
-from tomskit.celery.greenlets import await_here
 
 __all__ = ("LoopRedis", "loop_redis")
 
@@ -33,7 +33,7 @@ def loop_redis(pool: object, batches: Batches, *, prefix: str = "") -> LoopRedis
 
 
 class LoopRedis(redis.Redis):
-    """Used where `tomskit.celery.greenlets.here` is not None; made by `loop_redis`."""
+    """Used where `tomskit.celery._running.greenlets.here` is not None; made by `loop_redis`."""
 
     batches: Batches
     global_keyprefix: str

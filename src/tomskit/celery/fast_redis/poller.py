@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from tomskit.celery.fast_redis import kombu_types
+from tomskit.celery._internals import kombu as kombu_types
 from tomskit.celery.fast_redis.channel import FastChannel
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
     from kombu import Connection
 
+    from tomskit.celery._internals.celery import Worker
     from tomskit.celery.app import AsyncCelery
-    from tomskit.celery.internals import Worker
 
 __all__ = ("DEFAULT_CONCURRENCY", "prepare")
 

@@ -13,9 +13,9 @@ from typing import ClassVar, Final, Never, TypeVar
 from celery import Celery
 from typing_extensions import override
 
-from tomskit.celery.context import find_app
-from tomskit.celery.event_loop import EventLoop, discard
-from tomskit.celery.execution import Limits
+from tomskit.celery._running.context import find_app
+from tomskit.celery._running.event_loop import EventLoop, discard
+from tomskit.celery._running.execution import Limits
 from tomskit.errors import EventLoopError, NotInitializedError
 
 __all__ = ("AsyncRuntime",)

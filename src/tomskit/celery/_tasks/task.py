@@ -28,15 +28,15 @@ from celery.local import Proxy
 from celery.utils.functional import head_from_fun
 from typing_extensions import override
 
+from tomskit.celery._client.client import send, send_call
+from tomskit.celery._client.result import TypedEagerResult, TypedResult
+from tomskit.celery._client.threads import in_thread
+from tomskit.celery._internals.celery import current_app, stack_of, task_stack
+from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
+from tomskit.celery._values.codec import Codec
 from tomskit.celery.app import AsyncCelery
-from tomskit.celery.async_client.client import send, send_call
-from tomskit.celery.async_client.threads import in_thread
-from tomskit.celery.canvas import ImmutableSignature, PartialSignature, TypedSignature
-from tomskit.celery.codec import Codec
-from tomskit.celery.internals import current_app, stack_of, task_stack
 from tomskit.celery.options import CallOptions, TaskOptions
-from tomskit.celery.result import TypedEagerResult, TypedResult
-from tomskit.celery.runtime import AsyncRuntime
 from tomskit.errors import (
     ConfigurationError,
     NotACoroutineFunctionError,

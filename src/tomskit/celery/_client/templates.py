@@ -32,8 +32,8 @@ from tomskit.celery.fast_redis.batches import Command
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
+    from tomskit.celery._client.publishing import LoopProducer
     from tomskit.celery.app import AsyncCelery
-    from tomskit.celery.async_client.publishing import LoopProducer
 
 __all__ = ("Templates", "Wire")
 

@@ -20,11 +20,11 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils.functional import fxrange
 from typing_extensions import override
 
-from tomskit.celery.fast_redis import kombu_types
+from tomskit.celery._internals import kombu as kombu_types
+from tomskit.celery._running.greenlets import await_here, here
 from tomskit.celery.fast_redis.batches import Batches, Command
 from tomskit.celery.fast_redis.connection import Parts, connection_class
 from tomskit.celery.fast_redis.loop_redis import LoopRedis, loop_redis
-from tomskit.celery.greenlets import await_here, here
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from celery import Celery
 
-from tomskit.celery.internals import (
+from tomskit.celery._internals.celery import (
     USE_FAST_LOCALS,
     LocalStack,
     known_apps,

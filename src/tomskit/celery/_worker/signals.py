@@ -13,14 +13,14 @@ from billiard.process import current_process
 from celery import Celery, Task, signals
 from celery.platforms import EX_FAILURE
 
-from tomskit.celery.context import celery_context, task_id_context
-from tomskit.celery.host import RuntimeHost
-from tomskit.celery.internals import current_app, register_pool
+from tomskit.celery._internals.celery import current_app, register_pool
+from tomskit.celery._running.context import celery_context, task_id_context
+from tomskit.celery._running.host import RuntimeHost
 from tomskit.errors import ProviderError
 
 if TYPE_CHECKING:
+    from tomskit.celery._internals.celery import Worker
     from tomskit.celery.app import AsyncCelery
-    from tomskit.celery.internals import Worker
 
 __all__ = ("CHILD_FAILED", "host_of", "install")
 
@@ -41,7 +41,7 @@ def install(app: AsyncCelery) -> None:
     """Run coroutines in every worker of `app`."""
     register_pool("asyncio", "tomskit.celery.asyncio_pool:AsyncioPool")
     # By name: the modules of Celery that it needs are the worker's, not every producer's.
-    app.steps["worker"].add("tomskit.celery.steps:RuntimeStep")
+    app.steps["worker"].add("tomskit.celery._worker.steps:RuntimeStep")
     # Signals are the process's, not the app's; connecting twice changes nothing.
     signals.worker_init.connect(_prepare_worker)
     signals.worker_process_init.connect(_start_in_child)
@@ -59,7 +59,7 @@ def host_of(app: Celery) -> RuntimeHost | None:
 
 def _prepare_worker(sender: Worker, **_: object) -> None:
     if host_of(sender.app) is not None:
-        from tomskit.celery.asyncio_pool.setup import prepare
+        from tomskit.celery._worker.prepare import prepare
 
         prepare(sender)
 

@@ -13,17 +13,17 @@ from celery.platforms import EX_FAILURE
 from celery.worker import state
 from typing_extensions import override
 
+from tomskit.celery._internals.celery import Worker
+from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksError
+from tomskit.celery._running.execution import Limits
+from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._worker.signals import CHILD_FAILED, host_of
 from tomskit.celery.app import AsyncCelery
 from tomskit.celery.asyncio_pool import AsyncioPool
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.main_loop import MainLoop
 from tomskit.celery.asyncio_pool.signals import SignalHandlers
-from tomskit.celery.execution import Limits
-from tomskit.celery.internals import Worker
-from tomskit.celery.refusals import RefusedPoolError, RefusedTasksError
-from tomskit.celery.runtime import AsyncRuntime
-from tomskit.celery.task import AsyncTask
-from tomskit.celery.worker import CHILD_FAILED, host_of
 from tomskit.errors import ConfigurationError
 
 __all__ = ("RuntimeStep",)

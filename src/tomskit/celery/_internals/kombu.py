@@ -1,4 +1,4 @@
-# ruff: noqa: D101, D102, N802 (they are kombu's)
+# ruff: noqa: N802 (they are kombu's)
 """kombu's Redis transport as far as it is used here; kombu itself has no types for it."""
 
 from __future__ import annotations

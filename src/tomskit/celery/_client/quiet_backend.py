@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from tomskit.celery.async_client.publishing import sender_here
-from tomskit.celery.async_client.threads import in_thread
-from tomskit.celery.greenlets import wait_to_the_end
+from tomskit.celery._client.publishing import sender_here
+from tomskit.celery._client.threads import in_thread
+from tomskit.celery._running.greenlets import wait_to_the_end
 
 if TYPE_CHECKING:
     from celery.backends.base import Backend

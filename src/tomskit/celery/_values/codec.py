@@ -23,7 +23,7 @@ from pydantic_core import (
     core_schema,
 )
 
-from tomskit.celery.wire import (
+from tomskit.celery._values.wire import (
     EXACT,
     SAME_CONTAINERS,
     SAME_KIND,

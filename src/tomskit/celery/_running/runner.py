@@ -7,9 +7,9 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Generic, Never, ParamSpec, TypeVar
 
-from tomskit.celery.context import TaskIdentity, find_app
-from tomskit.celery.event_loop import resources_of
-from tomskit.celery.execution import as_task
+from tomskit.celery._running.context import TaskIdentity, find_app
+from tomskit.celery._running.event_loop import resources_of
+from tomskit.celery._running.execution import as_task
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError, NotInitializedError
 from tomskit.resources import Resources
 

@@ -12,9 +12,9 @@ from typing import ClassVar, Final, Never, TypeVar
 
 from celery import Celery
 
-from tomskit.celery.context import TaskIdentity
-from tomskit.celery.execution import CLEANUP_SECONDS, Execution, Limits, as_task
-from tomskit.celery.inbox import Inbox
+from tomskit.celery._running.context import TaskIdentity
+from tomskit.celery._running.execution import CLEANUP_SECONDS, Execution, Limits, as_task
+from tomskit.celery._running.inbox import Inbox
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources

@@ -8,7 +8,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from tomskit.celery.context import task_id_context
+from tomskit.celery._running.context import task_id_context
 
 __all__ = ("TASK_LOG_FORMAT", "WORKER_LOG_FORMAT", "install_task_id")
 

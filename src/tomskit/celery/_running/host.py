@@ -8,9 +8,9 @@ import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Never, TypeVar
 
-from tomskit.celery.context import TaskIdentity
-from tomskit.celery.execution import as_task
-from tomskit.celery.runtime import AsyncRuntime
+from tomskit.celery._running.context import TaskIdentity
+from tomskit.celery._running.execution import as_task
+from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.protocols import Runtime
 from tomskit.resources import Resources
 

@@ -12,9 +12,9 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, EagerResult, GroupResult
 from typing_extensions import override
 
-from tomskit.celery.async_client.client import subscriptions_of
-from tomskit.celery.async_client.threads import in_thread
-from tomskit.celery.internals import assert_will_not_block
+from tomskit.celery._client.client import subscriptions_of
+from tomskit.celery._client.threads import in_thread
+from tomskit.celery._internals.celery import assert_will_not_block
 from tomskit.errors import TaskResultError
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Never, Self, TypeV
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from typing_extensions import override
 
-from tomskit.celery.context import TaskIdentity, celery_context, task_id_context
-from tomskit.celery.inbox import Inbox
+from tomskit.celery._running.context import TaskIdentity, celery_context, task_id_context
+from tomskit.celery._running.inbox import Inbox
 from tomskit.errors import NotInitializedError
 from tomskit.resources import Resources
 

@@ -11,11 +11,11 @@ from weakref import WeakKeyDictionary
 
 from celery.backends.redis import RedisBackend, SentinelBackend
 
-from tomskit.celery.async_client.publishing import LoopProducer, Sender, publishes_in_loop
-from tomskit.celery.async_client.subscriptions import Subscriptions
-from tomskit.celery.async_client.templates import Templates, Wire
-from tomskit.celery.async_client.threads import in_thread
-from tomskit.celery.greenlets import GreenletCoroutine
+from tomskit.celery._client.publishing import LoopProducer, Sender, publishes_in_loop
+from tomskit.celery._client.subscriptions import Subscriptions
+from tomskit.celery._client.templates import Templates, Wire
+from tomskit.celery._client.threads import in_thread
+from tomskit.celery._running.greenlets import GreenletCoroutine
 
 if TYPE_CHECKING:
     from celery import Celery, Task

@@ -27,10 +27,10 @@ from celery.canvas import Signature
 from celery.result import GroupResult
 from typing_extensions import override
 
-from tomskit.celery.async_client.client import send
-from tomskit.celery.codec import Codec
+from tomskit.celery._client.client import send
+from tomskit.celery._client.result import TypedEagerResult, TypedGroupResult, TypedResult
+from tomskit.celery._values.codec import Codec
 from tomskit.celery.options import CallOptions
-from tomskit.celery.result import TypedEagerResult, TypedGroupResult, TypedResult
 
 __all__ = (
     "ImmutableGroup",

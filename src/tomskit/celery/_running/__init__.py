@@ -1,0 +1,1 @@
+"""Running coroutines: the event loop of a process, and a task's coroutine on it."""

@@ -1,0 +1,1 @@
+"""Tasks and signatures: what the decorator makes, and what is sent from it."""

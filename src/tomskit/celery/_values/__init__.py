@@ -1,0 +1,1 @@
+"""Arguments and results: what goes over the wire, and what comes back from it."""
