@@ -1,7 +1,6 @@
 """Async tasks for Celery: the app, its configuration, the decorator and the runtime."""
 
 from tomskit.celery._client.result import TypedEagerResult, TypedGroupResult, TypedResult
-from tomskit.celery._running.context import celery_context
 from tomskit.celery._running.runner import AsyncTaskRunner
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.signatures import (
@@ -22,7 +21,7 @@ from tomskit.celery._tasks.task import (
     TaskRequest,
     async_shared_task,
 )
-from tomskit.celery.app import AsyncCelery
+from tomskit.celery.app import AsyncCelery, celery_context
 from tomskit.celery.config import CeleryConfig
 from tomskit.celery.options import CallOptions, TaskOptions
 from tomskit.celery.serializers import register_orjson_serializer

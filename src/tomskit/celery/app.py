@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, cast
 
-from celery import Celery
 from celery.app.utils import Settings
 from celery.utils import uuid
 from typing_extensions import override
 
+from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import AsyncClient
 from tomskit.celery._client.publishing import sender_here
 from tomskit.celery._client.quiet_backend import spare_the_loop
@@ -21,7 +21,8 @@ from tomskit.celery._internals.celery import (
     import_configuration,
     is_set_as_current,
 )
-from tomskit.celery._running.context import celery_context, task_id_context
+from tomskit.celery._running import context
+from tomskit.celery._running.context import task_id_context
 from tomskit.celery._running.host import RuntimeHost
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._worker import signals
@@ -38,17 +39,18 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
     from kombu import Producer
 
-    from tomskit.celery.asyncio_pool.blocking import BlockingCalls
-
-__all__ = ("AsyncCelery",)
+__all__ = ("AsyncCelery", "celery_context")
 
 R = TypeVar("R")
+
+celery_context: Final = cast("ContextVar[AsyncCelery | None]", context.celery_context)
+"""The running app: in the main thread, in the worker's threads and in coroutines."""
 
 _POSITION_OF_TASK_ID: Final = 5
 """Among the arguments of Celery's ``send_task``."""
 
 
-class AsyncCelery(Celery):
+class AsyncCelery(AsyncApp):
     """A Celery app whose workers have an event loop, database sessions and a redis client.
 
     Args:
@@ -88,7 +90,6 @@ class AsyncCelery(Celery):
         self._providers = tuple(providers)
         Resources(self._providers)  # two of one name are an error now, not when a worker starts
         self._serializer = serializer
-        self.blocking_calls: BlockingCalls | None = None
         install_task_id()
         register_orjson_serializer()
         if serializer is not None:
@@ -104,6 +105,7 @@ class AsyncCelery(Celery):
         signals.install(self)
 
     @property
+    @override
     def config(self) -> CeleryConfig:
         """The applied CeleryConfig; where none was applied, one read from the environment."""
         self.conf.finalize()
@@ -130,6 +132,7 @@ class AsyncCelery(Celery):
         return RedisConfig()
 
     @cached_property
+    @override
     def resources(self) -> Resources:
         """The providers of this app, in the order in which they start."""
         mine = {provider.name: provider for provider in self._providers}
@@ -142,18 +145,10 @@ class AsyncCelery(Celery):
         return Resources([*defaults, *self._providers])
 
     @cached_property
+    @override
     def runtime_host(self) -> RuntimeHost:
         """Starts, uses and stops this app's runtime."""
         return RuntimeHost(self, self.runtime, self.resources)
-
-    def run_coroutine(self, coro: Coroutine[object, Never, R], /) -> R:
-        """Run a task's coroutine on this app's runtime, as the running task."""
-        return self.runtime_host.run(coro)
-
-    @property
-    def runs_in_worker_loop(self) -> bool:
-        """Whether the asyncio pool runs the coroutines itself, and not the app's own runtime."""
-        return isinstance(self.runtime, type) and issubclass(self.runtime, AsyncRuntime)
 
     @property
     @override
@@ -164,11 +159,13 @@ class AsyncCelery(Celery):
         return backend if calls is None else calls.results(backend)
 
     @property
+    @override
     def celery_backend(self) -> Backend:
         """The result backend, as Celery makes it."""
         return super().backend
 
     @cached_property
+    @override
     def async_client(self) -> AsyncClient:
         """Sends tasks and waits for results in event loops."""
         return AsyncClient(self)

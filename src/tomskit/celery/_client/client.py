@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from celery.backends.redis import RedisBackend, SentinelBackend
 
+from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.publishing import LoopProducer, Sender, publishes_in_loop
 from tomskit.celery._client.subscriptions import Subscriptions
 from tomskit.celery._client.templates import Templates, Wire
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from celery.backends.base import Backend
     from celery.result import AsyncResult
 
-    from tomskit.celery.app import AsyncCelery
-
 __all__ = ("AsyncClient", "send", "send_call", "subscriptions_of")
 
 R = TypeVar("R")
@@ -31,8 +30,8 @@ R = TypeVar("R")
 
 async def send(app: Celery, call: Callable[[], R]) -> R:
     """Call something that sends tasks of `app`, without blocking the event loop."""
-    client = getattr(app, "async_client", None)
-    if isinstance(client, AsyncClient) and client.publishes:
+    client = _client_of(app)
+    if client is not None and client.publishes:
         return await client.send(call)
     return await in_thread(call)
 
@@ -45,18 +44,23 @@ async def send_call(task: Task[..., Any], call: Callable[[], R], wire: Callable[
         call: Sends it as Celery does.
         wire: What it sends.
     """
-    client = getattr(task.app, "async_client", None)
-    if isinstance(client, AsyncClient) and client.publishes:
+    client = _client_of(task.app)
+    if client is not None and client.publishes:
         return await client.send_call(task, call, wire)
     return await in_thread(call)
 
 
 async def subscriptions_of(result: AsyncResult[Any]) -> Subscriptions | None:
     """What can wait for this result; None where it is to be asked for again and again."""
-    client = getattr(result.app, "async_client", None)
-    if isinstance(client, AsyncClient) and client.subscribes_to(cast("_Result", result).backend):
+    client = _client_of(result.app)
+    if client is not None and client.subscribes_to(cast("_Result", result).backend):
         return await client.subscriptions()
     return None
+
+
+def _client_of(app: Celery) -> AsyncClient | None:
+    client = app.async_client if isinstance(app, AsyncApp) else None
+    return client if isinstance(client, AsyncClient) else None
 
 
 class AsyncClient:
@@ -66,7 +70,7 @@ class AsyncClient:
     else that calls ``loop.shutdown_asyncgens``.
     """
 
-    def __init__(self, app: AsyncCelery) -> None:
+    def __init__(self, app: AsyncApp) -> None:
         self._app = app
         self._process = os.getpid()
         self._settings: dict[str, object] | None = None
@@ -100,7 +104,7 @@ class AsyncClient:
             and (backend is app.backend or _are_same(backend, mine))
         )
 
-    async def send(self, call: Callable[[], R]) -> R:
+    async def send(self, call: Callable[[], R], *, patient: bool = False) -> R:  # noqa: ARG002
         """Call something that sends tasks."""
         of_loop = await self._of_this_loop()
         return await GreenletCoroutine(call, owner=Sender(self._app, of_loop.producer))
@@ -157,7 +161,7 @@ class _OfLoop:
 
     closing: AsyncGenerator[None]
 
-    def __init__(self, app: AsyncCelery) -> None:
+    def __init__(self, app: AsyncApp) -> None:
         self._app = app
 
     @cached_property

@@ -29,7 +29,7 @@ from tomskit.celery.fast_redis.loop_redis import LoopRedis, loop_redis
 if TYPE_CHECKING:
     from celery import Celery
 
-    from tomskit.celery.app import AsyncCelery
+    from tomskit.celery._app import AsyncApp
 
 __all__ = ("LoopProducer", "Sender", "publishes_in_loop", "sender_here")
 
@@ -44,7 +44,7 @@ class Sender:
         commands: What the broker was told.
     """
 
-    app: AsyncCelery
+    app: AsyncApp
     producer: LoopProducer
     commands: list[Command] = field(default_factory=list[Command])
 

@@ -13,14 +13,14 @@ from tomskit.celery._running.greenlets import wait_to_the_end
 if TYPE_CHECKING:
     from celery.backends.base import Backend
 
-    from tomskit.celery.app import AsyncCelery
+    from tomskit.celery._app import AsyncApp
 
 __all__ = ("spare_the_loop",)
 
 T = TypeVar("T")
 
 
-def spare_the_loop(app: AsyncCelery, backend: Backend) -> Backend:
+def spare_the_loop(app: AsyncApp, backend: Backend) -> Backend:
     """Keep a backend from waiting for its server in the thread of a loop, where tasks are sent.
 
     It subscribes to results when they are sent. In a loop those who wait for them do.
@@ -33,7 +33,7 @@ def spare_the_loop(app: AsyncCelery, backend: Backend) -> Backend:
 
 
 def _replace(
-    backend: Backend, name: str, app: AsyncCelery, in_sender: Callable[..., object]
+    backend: Backend, name: str, app: AsyncApp, in_sender: Callable[..., object]
 ) -> None:
     theirs = cast("Callable[..., object]", getattr(backend, name))
 
@@ -47,7 +47,7 @@ def _do_nothing(result: object, *_: object, **__: object) -> object:
     return result
 
 
-def _call_in_thread(app: AsyncCelery, name: str, *args: object, **kwargs: object) -> object:
+def _call_in_thread(app: AsyncApp, name: str, *args: object, **kwargs: object) -> object:
     def call() -> object:
         return cast("Callable[..., object]", getattr(app.backend, name))(*args, **kwargs)
 

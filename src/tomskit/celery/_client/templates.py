@@ -32,8 +32,8 @@ from tomskit.celery.fast_redis.batches import Command
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
+    from tomskit.celery._app import AsyncApp
     from tomskit.celery._client.publishing import LoopProducer
-    from tomskit.celery.app import AsyncCelery
 
 __all__ = ("Templates", "Wire")
 
@@ -67,7 +67,7 @@ class Templates:
         producer: Sends them.
     """
 
-    def __init__(self, app: AsyncCelery, producer: LoopProducer) -> None:
+    def __init__(self, app: AsyncApp, producer: LoopProducer) -> None:
         self._app = app
         self._producer = producer
         self._known: dict[str, _Template] = {}
@@ -183,7 +183,7 @@ def _template(task: Task[..., Any], wire: Wire, task_id: str, command: Command) 
     return template if template.filled(wire, task_id, tag) == sent else None
 
 
-def _settings(app: AsyncCelery) -> dict[str, object]:
+def _settings(app: AsyncApp) -> dict[str, object]:
     return cast("_Changed", app.conf).changes
 
 
@@ -192,7 +192,7 @@ def _are_connected() -> bool:
     return any(signal.receivers for signal in cast("tuple[_Signal, ...]", _SIGNALS))
 
 
-def _are_possible(app: AsyncCelery) -> bool:
+def _are_possible(app: AsyncApp) -> bool:
     """Whether messages of an app depend on nothing but the task."""
     known = cast("_App", app)
     amqp = known.amqp

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from celery import Task
     from celery.app.task import Context
 
-    from tomskit.celery.app import AsyncCelery
+    from tomskit.celery._app import AsyncApp
 
 __all__ = (
     "TaskIdentity",
@@ -39,7 +39,7 @@ __all__ = (
     "task_id_context",
 )
 
-celery_context: Final[ContextVar[AsyncCelery | None]] = ContextVar("celery_context", default=None)
+celery_context: Final[ContextVar[AsyncApp | None]] = ContextVar("celery_context", default=None)
 """The running app: in the main thread, in the worker's threads and in coroutines."""
 
 task_id_context: Final[ContextVar[str | None]] = ContextVar("task_id_context", default=None)

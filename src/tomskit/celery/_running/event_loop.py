@@ -12,6 +12,7 @@ from typing import ClassVar, Final, Never, TypeVar
 
 from celery import Celery
 
+from tomskit.celery._app import AsyncApp
 from tomskit.celery._running.context import TaskIdentity
 from tomskit.celery._running.execution import CLEANUP_SECONDS, Execution, Limits, as_task
 from tomskit.celery._running.inbox import Inbox
@@ -132,9 +133,8 @@ def _loop_runs_here() -> bool:
 
 def resources_of(app: Celery) -> Resources:
     """The providers of an AsyncCelery; for any other app those that the environment configures."""
-    resources: object = getattr(app, "resources", None)
-    if isinstance(resources, Resources):
-        return resources
+    if isinstance(app, AsyncApp):
+        return app.resources
     return Resources([DatabaseProvider(DatabaseConfig()), RedisProvider(RedisConfig())])
 
 

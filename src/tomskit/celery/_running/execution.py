@@ -23,7 +23,7 @@ from tomskit.errors import NotInitializedError
 from tomskit.resources import Resources
 
 if TYPE_CHECKING:
-    from tomskit.celery.app import AsyncCelery
+    from tomskit.celery._app import AsyncApp
 
 __all__ = (
     "CLEANUP_SECONDS",
@@ -53,7 +53,7 @@ async def as_task(
         token = identity.assume()
         # Not every runtime carries the context variables of its caller.
         task_id_context.set(identity.request.id)
-        celery_context.set(cast("AsyncCelery", identity.task.app))
+        celery_context.set(cast("AsyncApp", identity.task.app))
     try:
         return await resources.run(coro)
     finally:

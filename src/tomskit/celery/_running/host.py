@@ -47,7 +47,7 @@ class RuntimeHost:
             return
         with self._lock:
             self._runtime.init(self._app)
-            if not self._looks_after_resources():
+            if not self.uses_async_runtime:
                 # A runtime that makes a loop for each call has closed this one by now; then the
                 # providers are started within each call instead.
                 self._has_loop = not self._runtime.run(_running_loop()).is_closed()
@@ -61,20 +61,22 @@ class RuntimeHost:
             if self._pid != os.getpid():
                 return
             self._pid = None
-            if self._has_loop and not self._looks_after_resources():
+            if self._has_loop and not self.uses_async_runtime:
                 self._runtime.run(self._resources.stop())
             self._runtime.shutdown()
 
     def run(self, coro: Coroutine[object, Never, R]) -> R:
         """Run a task's coroutine to its end."""
-        if self._looks_after_resources():
+        if self.uses_async_runtime:
             if AsyncRuntime.app() is not self._app:
                 AsyncRuntime.init(self._app)
             return self._runtime.run(coro)
         self.start()
         return self._runtime.run(as_task(TaskIdentity.current(), self._resources, coro))
 
-    def _looks_after_resources(self) -> bool:
+    @property
+    def uses_async_runtime(self) -> bool:
+        """Whether the runtime is AsyncRuntime, which looks after the app's resources itself."""
         return isinstance(self._runtime, type) and issubclass(self._runtime, AsyncRuntime)
 
 

@@ -28,6 +28,7 @@ from celery.local import Proxy
 from celery.utils.functional import head_from_fun
 from typing_extensions import override
 
+from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
 from tomskit.celery._client.threads import in_thread
@@ -35,7 +36,6 @@ from tomskit.celery._internals.celery import current_app, stack_of, task_stack
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery._values.codec import Codec
-from tomskit.celery.app import AsyncCelery
 from tomskit.celery.options import CallOptions, TaskOptions
 from tomskit.errors import (
     ConfigurationError,
@@ -495,7 +495,7 @@ def _body(
         args, kwargs = codec.load(args, kwargs)
         coro = function(self, *args, **kwargs) if bind else function(*args, **kwargs)
         app: Celery = self.app
-        value = app.run_coroutine(coro) if isinstance(app, AsyncCelery) else AsyncRuntime.run(coro)
+        value = app.runtime_host.run(coro) if isinstance(app, AsyncApp) else AsyncRuntime.run(coro)
         return codec.dump_result(value) if _is_sent(self) else value
 
     # Celery checks a call's arguments against this; it does not follow __wrapped__.

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
     from kombu import Connection
 
+    from tomskit.celery._app import AsyncApp
     from tomskit.celery._internals.celery import Worker
-    from tomskit.celery.app import AsyncCelery
 
 __all__ = ("DEFAULT_CONCURRENCY", "prepare")
 
@@ -33,7 +33,7 @@ DEFAULT_CONCURRENCY = 1000
 def prepare(worker: Worker) -> None:
     """Let the worker be made with the parts that its pool and the configuration need."""
     pool = cast("type[object]", get_implementation(worker.pool_cls))
-    app = cast("AsyncCelery", worker.app)
+    app = cast("AsyncApp", worker.app)
     fast = app.config.CELERY_REDIS_FAST_PATH
     if not issubclass(pool, AsyncioPool):
         if fast:

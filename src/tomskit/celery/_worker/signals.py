@@ -13,14 +13,13 @@ from billiard.process import current_process
 from celery import Celery, Task, signals
 from celery.platforms import EX_FAILURE
 
+from tomskit.celery._app import AsyncApp, Host
 from tomskit.celery._internals.celery import current_app, register_pool
 from tomskit.celery._running.context import celery_context, task_id_context
-from tomskit.celery._running.host import RuntimeHost
 from tomskit.errors import ProviderError
 
 if TYPE_CHECKING:
     from tomskit.celery._internals.celery import Worker
-    from tomskit.celery.app import AsyncCelery
 
 __all__ = ("CHILD_FAILED", "host_of", "install")
 
@@ -37,7 +36,7 @@ Celery gives it no meaning, and the system ignores it where nobody listens.
 """
 
 
-def install(app: AsyncCelery) -> None:
+def install(app: AsyncApp) -> None:
     """Run coroutines in every worker of `app`."""
     register_pool("asyncio", "tomskit.celery.asyncio_pool:AsyncioPool")
     # By name: the modules of Celery that it needs are the worker's, not every producer's.
@@ -51,10 +50,9 @@ def install(app: AsyncCelery) -> None:
     signals.task_postrun.connect(_leave_task)
 
 
-def host_of(app: Celery) -> RuntimeHost | None:
+def host_of(app: Celery) -> Host | None:
     """The host of the app's runtime; None for an app that is not an AsyncCelery."""
-    host: object = getattr(app, "runtime_host", None)
-    return host if isinstance(host, RuntimeHost) else None
+    return app.runtime_host if isinstance(app, AsyncApp) else None
 
 
 def _prepare_worker(sender: Worker, **_: object) -> None:
@@ -68,7 +66,7 @@ def _start_in_child(**_: object) -> None:
     host = host_of(current_app())
     if host is None or current_process().name == "MainProcess":
         return
-    celery_context.set(cast("AsyncCelery", current_app()))
+    celery_context.set(cast("AsyncApp", current_app()))
     try:
         host.start()
     except ProviderError as exc:
@@ -98,7 +96,7 @@ class _Entered:
 
     def __init__(
         self,
-        app: Token[AsyncCelery | None],
+        app: Token[AsyncApp | None],
         task_id: Token[str | None],
         outer: _Entered | None,
     ) -> None:
@@ -112,7 +110,7 @@ _entered: Final[ContextVar[_Entered | None]] = ContextVar("tomskit_entered", def
 
 def _enter_task(task_id: str, task: Task[..., object], **_: object) -> None:
     if host_of(task.app) is not None:
-        app = celery_context.set(cast("AsyncCelery", task.app))
+        app = celery_context.set(cast("AsyncApp", task.app))
         _entered.set(_Entered(app, task_id_context.set(task_id), _entered.get()))
 
 

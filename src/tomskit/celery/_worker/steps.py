@@ -13,13 +13,13 @@ from celery.platforms import EX_FAILURE
 from celery.worker import state
 from typing_extensions import override
 
+from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import Worker
 from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksError
 from tomskit.celery._running.execution import Limits
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker.signals import CHILD_FAILED, host_of
-from tomskit.celery.app import AsyncCelery
 from tomskit.celery.asyncio_pool import AsyncioPool
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.main_loop import MainLoop
@@ -76,7 +76,7 @@ class RuntimeStep(bootsteps.StartStopStep):
             AsyncRuntime.enforce_limits(Limits(worker.soft_time_limit, worker.time_limit))
 
     def _run_in_worker_loop(self, app: Celery, hub: LoopHub) -> None:
-        if isinstance(app, AsyncCelery) and not app.runs_in_worker_loop:
+        if isinstance(app, AsyncApp) and not app.runtime_host.uses_async_runtime:
             logger.warning(
                 "The app was given a runtime of its own, %r, so its async tasks run on that, in "
                 "threads, CELERY_WORKER_SYNC_CONCURRENCY at once, and not in the asyncio pool's "

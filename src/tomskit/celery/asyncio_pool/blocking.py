@@ -20,7 +20,7 @@ from tomskit.celery.asyncio_pool.job import CoroutineJob
 from tomskit.celery.asyncio_pool.redis_results import RedisResults
 
 if TYPE_CHECKING:
-    from tomskit.celery.app import AsyncCelery
+    from tomskit.celery._app import AsyncApp
 
 __all__ = ("BlockingCalls",)
 
@@ -72,8 +72,8 @@ class BlockingCalls:
     only those who wait for it. Results in Redis need no thread while Redis is there.
     """
 
-    def __init__(self, app: AsyncCelery, hub: LoopHub) -> None:
-        self.app: AsyncCelery = app
+    def __init__(self, app: AsyncApp, hub: LoopHub) -> None:
+        self.app: AsyncApp = app
         self._hub = hub
         self._results: _Results | None = None
         self._result_threads = ThreadPoolExecutor(_RESULT_THREADS, "tomskit-results")

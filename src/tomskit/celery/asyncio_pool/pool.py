@@ -29,8 +29,8 @@ from tomskit.celery.asyncio_pool.signals import quit_requested
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from tomskit.celery._app import AsyncApp
     from tomskit.celery._internals.celery import LocalStack
-    from tomskit.celery.app import AsyncCelery
 
 __all__ = ("AsyncioPool",)
 
@@ -74,7 +74,7 @@ class AsyncioPool(BasePool):
     body_can_be_buffer = True
 
     limit: int
-    app: AsyncCelery
+    app: AsyncApp
     options: Mapping[str, object]
 
     def __init__(self, limit: int | None = None, **options: Any) -> None:
@@ -234,7 +234,7 @@ class AsyncioPool(BasePool):
         return Limits(soft, hard) if soft or hard else _NO_LIMITS
 
     def _runs_in_loop(self, name: str) -> bool:
-        return isinstance(self.app.tasks[name], AsyncTask) and self.app.runs_in_worker_loop
+        return isinstance(self.app.tasks[name], AsyncTask) and self.app.runtime_host.uses_async_runtime
 
     def _free(self, lane: _Lane, pid: int) -> None:
         lane.running.pop(pid, None)

@@ -1,0 +1,89 @@
+"""AsyncApp: what the rooms below the app may ask of it.
+
+They never import `tomskit.celery.app`, which stands on top of them all. This base class has no
+behaviour of its own: `AsyncCelery` is the one class that is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Never, Protocol, TypeVar
+
+from celery import Celery
+from celery.backends.base import Backend
+
+from tomskit.celery.config import CeleryConfig
+from tomskit.protocols import Runtime
+from tomskit.resources import Resources
+
+__all__ = ("AsyncApp", "AsyncSender", "Host")
+
+R = TypeVar("R")
+
+
+class Host(Protocol):
+    """Starts, uses and stops the app's runtime in this process."""
+
+    @property
+    def uses_async_runtime(self) -> bool:
+        """Whether the runtime is AsyncRuntime, which looks after the app's resources itself."""
+        ...
+
+    def start(self) -> None:
+        """Get ready in this process; does nothing where that has been done."""
+
+    def stop(self) -> None:
+        """Close what `start` opened."""
+
+    def run(self, coro: Coroutine[object, Never, R]) -> R:
+        """Run a task's coroutine to its end."""
+        ...
+
+
+class AsyncSender(Protocol):
+    """Publishes messages without blocking the running event loop."""
+
+    async def send(self, call: Callable[[], R], *, patient: bool = False) -> R:
+        """Call something that sends tasks.
+
+        Args:
+            call: Sends them as Celery does.
+            patient: Whether to retry until the broker returns.
+        """
+        ...
+
+
+class AsyncApp(Celery):
+    """What the other rooms may ask an AsyncCelery for.
+
+    Attributes:
+        runtime: What runs coroutines.
+    """
+
+    runtime: Runtime
+    blocking_calls: Any = None
+
+    @property
+    def config(self) -> CeleryConfig:
+        """The configuration that was applied, or one read from the environment."""
+        raise NotImplementedError
+
+    @property
+    def resources(self) -> Resources:
+        """The providers of this app, in the order in which they start."""
+        raise NotImplementedError
+
+    @property
+    def runtime_host(self) -> Host:
+        """Starts, uses and stops this app's runtime."""
+        raise NotImplementedError
+
+    @property
+    def async_client(self) -> AsyncSender:
+        """Sends tasks in event loops."""
+        raise NotImplementedError
+
+    @property
+    def celery_backend(self) -> Backend:
+        """The result backend, as Celery makes it."""
+        raise NotImplementedError
