@@ -217,7 +217,7 @@ def begun_without_store(store: Store, task: str) -> Generator[tuple[str, str]]:
     with outage(store.server, "gone"):
         key = fresh_key()
         waiting = store.send(task, key)
-        store.deployment.wait_for_line("A result cannot be stored")
+        store.deployment.wait_for_line("Cannot store a result")
         yield waiting, key
 
 

@@ -301,7 +301,7 @@ def test_interruption_of_the_waiting_thread_cancels_the_coroutine(app: AsyncCele
 def test_coroutine_that_swallows_an_interruption_is_abandoned(
     app: AsyncCelery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tomskit.celery._running.execution.CLEANUP_SECONDS", 0.1)
+    monkeypatch.setattr("tomskit.celery._running.guard.CLEANUP_SECONDS", 0.1)
     waiting = threading.Event()
 
     async def work() -> None:

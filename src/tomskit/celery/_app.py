@@ -6,8 +6,9 @@ behaviour of its own: `AsyncCelery` is the one class that is made of it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Never, Protocol, TypeVar
+from typing import Never, Protocol, TypeVar
 
 from celery import Celery
 from celery.backends.base import Backend
@@ -41,14 +42,24 @@ class Host(Protocol):
 
 
 class AsyncSender(Protocol):
-    """Publishes messages without blocking the running event loop."""
+    """Publishes messages without blocking the running event loop.
 
-    async def send(self, call: Callable[[], R], *, patient: bool = False) -> R:
+    Attributes:
+        given_up: Set when a worker ends at once: what is retried until a server returns, is not any
+            more.
+    """
+
+    given_up: threading.Event
+
+    async def send(
+        self, call: Callable[[], R], *, patient: bool = False, blocks: bool = False
+    ) -> R:
         """Call something that sends tasks.
 
         Args:
             call: Sends them as Celery does.
             patient: Whether to retry until the broker returns.
+            blocks: Whether it waits for the broker by itself, so that it needs a thread.
         """
         ...
 
@@ -58,10 +69,12 @@ class AsyncApp(Celery):
 
     Attributes:
         runtime: What runs coroutines.
+        pool_backend: Set by the asyncio pool: what its tasks and its worker use in place of Celery's
+            result backend.
     """
 
     runtime: Runtime
-    blocking_calls: Any = None
+    pool_backend: Callable[[Backend], Backend] | None = None
 
     @property
     def config(self) -> CeleryConfig:

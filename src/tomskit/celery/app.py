@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import nullcontext
 from contextvars import ContextVar
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, cast
 
 from celery.app.utils import Settings
-from celery.utils import uuid
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import AsyncClient
-from tomskit.celery._client.publishing import sender_here
-from tomskit.celery._client.quiet_backend import spare_the_loop
+from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._internals.celery import (
     ConfigurationSource,
     import_configuration,
@@ -24,6 +22,7 @@ from tomskit.celery._internals.celery import (
 from tomskit.celery._running import context
 from tomskit.celery._running.context import task_id_context
 from tomskit.celery._running.host import RuntimeHost
+from tomskit.celery._running.places import here
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._worker import signals
 from tomskit.celery._worker.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
@@ -45,9 +44,6 @@ R = TypeVar("R")
 
 celery_context: Final = cast("ContextVar[AsyncCelery | None]", context.celery_context)
 """The running app: in the main thread, in the worker's threads and in coroutines."""
-
-_POSITION_OF_TASK_ID: Final = 5
-"""Among the arguments of Celery's ``send_task``."""
 
 
 class AsyncCelery(AsyncApp):
@@ -153,10 +149,9 @@ class AsyncCelery(AsyncApp):
     @property
     @override
     def backend(self) -> Backend:
-        """The result backend; under the asyncio pool one that holds up only who calls it."""
+        """The result backend; under the asyncio pool one that blocks only its caller."""
         backend = super().backend
-        calls = self.blocking_calls
-        return backend if calls is None else calls.results(backend)
+        return backend if self.pool_backend is None else self.pool_backend(backend)
 
     @property
     @override
@@ -172,38 +167,26 @@ class AsyncCelery(AsyncApp):
 
     def _get_backend(self) -> Backend:
         # Celery makes one for each thread.
-        return spare_the_loop(self, cast("_MakesBackends", super())._get_backend())
+        return keep_quiet(self, cast("_MakesBackends", super())._get_backend())
 
     @override
     def send_task(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Send a task by name; as of ``celery.Celery``.
 
-        Under the asyncio pool only the task that sends it waits for the broker; and where the broker
-        is away it waits until it is back, unless it was told how often to try.
+        Under the asyncio pool only the task that sends it waits for the broker. Where the broker is
+        away it waits until it returns, unless the call says how often to try.
         """
-        if (sender := sender_here(self)) is not None:
-            if self.conf.task_send_sent_event:
-                kwargs.setdefault("event_dispatcher", sender.producer.events)
+        place = here()
+        if place is None:
             return super().send_task(*args, **kwargs)
-        calls = self.blocking_calls
-        if calls is None or not calls.can_wait():
-            return super().send_task(*args, **kwargs)
-        if len(args) <= _POSITION_OF_TASK_ID:
-            kwargs["task_id"] = kwargs.get("task_id") or uuid()  # however often it is sent
-        told = "retry_policy" in kwargs or kwargs.get("producer") is not None
-        patient = not told and kwargs.get("retry", self.conf.task_publish_retry) is not False
-        return calls.publish(partial(super().send_task, *args, **kwargs), patient=patient)
+        return place.publish(self, super().send_task, args, kwargs)
 
     @override
     def producer_or_acquire(self, producer: Producer | None = None) -> Any:
         """A producer from the pool, as a context manager; as of ``celery.Celery``."""
-        if producer is None and (sender := sender_here(self)) is not None:
-            return nullcontext(sender.producer)
-        calls = self.blocking_calls
-        if producer is None and calls is not None and calls.can_wait():
-            # Whoever waits with a producer in hand keeps it from others that may wait for one. Each
-            # call of send_task takes one in its thread.
-            return nullcontext(None)
+        if producer is None and (place := here()) is not None:
+            # None where each `send_task` finds its own. One that is held would be missing elsewhere.
+            return nullcontext(place.producer_for(self))
         return super().producer_or_acquire(producer)
 
     @override

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncGenerator, Callable
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from celery.backends.redis import RedisBackend, SentinelBackend
+from celery.utils.log import get_logger
+from kombu.exceptions import OperationalError
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.publishing import LoopProducer, Sender, publishes_in_loop
+from tomskit.celery._client.retrying import Retrying
 from tomskit.celery._client.subscriptions import Subscriptions
 from tomskit.celery._client.templates import Templates, Wire
 from tomskit.celery._client.threads import in_thread
@@ -27,13 +31,13 @@ __all__ = ("AsyncClient", "send", "send_call", "subscriptions_of")
 
 R = TypeVar("R")
 
+logger: Final = get_logger(__name__)
+
 
 async def send(app: Celery, call: Callable[[], R]) -> R:
     """Call something that sends tasks of `app`, without blocking the event loop."""
     client = _client_of(app)
-    if client is not None and client.publishes:
-        return await client.send(call)
-    return await in_thread(call)
+    return await (in_thread(call) if client is None else client.send(call))
 
 
 async def send_call(task: Task[..., Any], call: Callable[[], R], wire: Callable[[], Wire]) -> R:
@@ -68,9 +72,14 @@ class AsyncClient:
 
     They are made when they are first needed, and closed with the loop, by ``asyncio.run`` and all
     else that calls ``loop.shutdown_asyncgens``.
+
+    Attributes:
+        given_up: Set when a worker ends at once: what is retried until a server returns, is not any
+            more.
     """
 
     def __init__(self, app: AsyncApp) -> None:
+        self.given_up: threading.Event = threading.Event()
         self._app = app
         self._process = os.getpid()
         self._settings: dict[str, object] | None = None
@@ -104,8 +113,29 @@ class AsyncClient:
             and (backend is app.backend or _are_same(backend, mine))
         )
 
-    async def send(self, call: Callable[[], R], *, patient: bool = False) -> R:  # noqa: ARG002
-        """Call something that sends tasks."""
+    async def send(
+        self, call: Callable[[], R], *, patient: bool = False, blocks: bool = False
+    ) -> R:
+        """Call something that sends tasks, without blocking the event loop.
+
+        Args:
+            call: Sends them as Celery does.
+            patient: Whether to retry until the broker returns.
+            blocks: Whether it waits for the broker by itself, so that it needs a thread.
+        """
+        send = self._send if self.publishes and not blocks else in_thread
+        if not patient:
+            return await send(call)
+        retrying = Retrying(
+            "publish a task",
+            "the broker",
+            is_away=lambda exc: isinstance(exc, OperationalError),
+            logger=logger,
+            given_up=self.given_up,
+        )
+        return await retrying.run_async(partial(send, call))
+
+    async def _send(self, call: Callable[[], R]) -> R:
         of_loop = await self._of_this_loop()
         return await GreenletCoroutine(call, owner=Sender(self._app, of_loop.producer))
 

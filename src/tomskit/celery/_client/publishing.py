@@ -10,49 +10,65 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import redis
+from celery import Celery
+from celery.utils.log import get_logger
 from kombu import Connection, Producer
 from kombu.transport import redis as kombu_redis
-from kombu.utils.functional import fxrange
 from typing_extensions import override
 
+from tomskit.celery._app import AsyncApp
+from tomskit.celery._client.retrying import Retrying, pauses_of
 from tomskit.celery._internals import kombu as kombu_types
-from tomskit.celery._running.greenlets import await_here, here
+from tomskit.celery._running.greenlets import await_here
+from tomskit.celery._running.places import GreenletPlace, here
 from tomskit.celery.fast_redis.batches import Batches, Command
 from tomskit.celery.fast_redis.connection import Parts, connection_class
 from tomskit.celery.fast_redis.loop_redis import LoopRedis, loop_redis
 
-if TYPE_CHECKING:
-    from celery import Celery
+__all__ = ("LoopProducer", "Sender", "publishes_in_loop")
 
-    from tomskit.celery._app import AsyncApp
+R = TypeVar("R")
 
-__all__ = ("LoopProducer", "Sender", "publishes_in_loop", "sender_here")
+logger: Final = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """What sends in a greenlet, without blocking its event loop.
+class Sender(GreenletPlace):
+    """A greenlet that publishes messages of an app, without blocking its event loop.
 
     Attributes:
-        app: Whose tasks it sends.
-        producer: Sends them.
         commands: What the broker was told.
     """
 
-    app: AsyncApp
-    producer: LoopProducer
-    commands: list[Command] = field(default_factory=list[Command])
+    __slots__ = ("_app", "_producer", "commands")
 
+    patient = False
 
-def sender_here(app: Celery) -> Sender | None:
-    """The sender of this app in whose greenlet this code runs."""
-    owner = here()
-    return owner if isinstance(owner, Sender) and owner.app is app else None
+    def __init__(self, app: AsyncApp, producer: LoopProducer) -> None:
+        self.commands: list[Command] = []
+        self._app = app
+        self._producer = producer
+
+    @override
+    def producer_for(self, app: AsyncApp) -> LoopProducer | None:
+        return self._producer if app is self._app else None
+
+    @override
+    def publish(
+        self,
+        app: AsyncApp,
+        send_task: Callable[..., R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> R:
+        if app is not self._app:
+            return super().publish(app, send_task, args, kwargs)
+        if app.conf.task_send_sent_event:
+            kwargs.setdefault("event_dispatcher", self._producer.events)
+        return send_task(*args, **kwargs)
 
 
 def publishes_in_loop(app: Celery) -> bool:
@@ -64,9 +80,9 @@ def publishes_in_loop(app: Celery) -> bool:
 class _NotedBatches(Batches):
     @override
     async def run(self, *commands: Command, transaction: bool = False) -> list[object]:
-        owner = here()
-        if isinstance(owner, Sender):
-            owner.commands.extend(commands)
+        place = here()
+        if isinstance(place, Sender):
+            place.commands.extend(commands)
         return await super().run(*commands, transaction=transaction)
 
 
@@ -132,40 +148,44 @@ class LoopProducer(Producer):
         **options: Any,
     ) -> Any:
         # What kombu does for retry=True would sleep and connect in the loop's thread.
-        pauses = _pauses(**(retry_policy or {})) if retry else iter(())
-        while True:
-            try:
-                return super().publish(*args, **options)
-            except self._kombu.recoverable_connection_errors:
-                pause = next(pauses, None)
-                if pause is None:
-                    raise
-                await_here(self._fail_over())
-            await_here(asyncio.sleep(pause))
+        pauses = pauses_of(**(retry_policy or {})) if retry else iter(())
+        return self._retrying(pauses).run(
+            partial(super().publish, *args, **options),
+            sleep=lambda seconds: await_here(self._before_retry(seconds)),
+        )
 
     async def push(self, key: str, message: bytes) -> None:
         """Put a message at the end of a list in Redis, as `publish` does for a queue.
 
-        It is tried again as the app's settings say.
+        It is retried as the app's settings say.
 
         Raises:
-            kombu.exceptions.OperationalError: The broker is not there.
+            kombu.exceptions.OperationalError: The broker is away.
         """
-        conf = self._app.conf
-        pauses: Iterator[float] | None = None
-        while True:
-            try:
-                return await self._batches.push(key, message)
-            except self._kombu.recoverable_connection_errors:
-                if pauses is None:
-                    retry, policy = conf.task_publish_retry, conf.task_publish_retry_policy
-                    pauses = _pauses(**policy) if retry else iter(())
-                pause = next(pauses, None)
-                if pause is None:
-                    with cast("_Known", self._kombu)._reraise_as_library_errors():  # noqa: SLF001
-                        raise
-                await self._fail_over()
-            await asyncio.sleep(pause)
+        try:
+            await self._batches.push(key, message)
+        except Exception as exc:  # noqa: BLE001 (`failed` raises what is not to be retried)
+            conf = self._app.conf
+            retry, policy = conf.task_publish_retry, conf.task_publish_retry_policy
+            retrying = self._retrying(pauses_of(**policy) if retry else iter(()))
+            with cast("_Known", self._kombu)._reraise_as_library_errors():  # noqa: SLF001
+                await self._before_retry(retrying.failed(exc))
+                await retrying.run_async(
+                    partial(self._batches.push, key, message), self._before_retry
+                )
+
+    def _retrying(self, pauses: Iterator[float]) -> Retrying:
+        return Retrying(
+            "publish a task",
+            "the broker",
+            is_away=lambda exc: isinstance(exc, self._kombu.recoverable_connection_errors),
+            pauses=pauses,
+            logger=logger,
+        )
+
+    async def _before_retry(self, seconds: float) -> None:
+        await self._fail_over()
+        await asyncio.sleep(seconds)
 
     @override
     def maybe_declare(self, entity: Any, retry: bool = False, **retry_policy: Any) -> Any:
@@ -194,21 +214,6 @@ class LoopProducer(Producer):
     def _batches(self) -> Batches:
         client = cast("_LoopChannel", self.channel)._create_client()  # noqa: SLF001
         return cast("LoopRedis", client).batches
-
-
-def _pauses(
-    *,
-    max_retries: int | None = None,
-    interval_start: float = 2,
-    interval_step: float = 2,
-    interval_max: float = 30,
-    **_: object,
-) -> Iterator[float]:
-    """How long to wait before each retry, in seconds, by a policy as kombu takes it."""
-    pauses = cast("Callable[..., Iterator[float]]", fxrange)(
-        interval_start, interval_max + interval_start, interval_step, repeatlast=True
-    )
-    return pauses if max_retries is None else (next(pauses) for _ in range(max_retries))
 
 
 if TYPE_CHECKING:

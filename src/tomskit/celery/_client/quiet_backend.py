@@ -1,54 +1,50 @@
-"""The result backend, for code that sends tasks in an event loop."""
+"""The result backend, kept from blocking an event loop in which tasks are sent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import Any
 
-from tomskit.celery._client.publishing import sender_here
+from celery.backends.base import Backend
+
+from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.threads import in_thread
-from tomskit.celery._running.greenlets import wait_to_the_end
+from tomskit.celery._running.places import here
 
-if TYPE_CHECKING:
-    from celery.backends.base import Backend
+__all__ = ("keep_quiet",)
 
-    from tomskit.celery._app import AsyncApp
+_SUBSCRIBING = ("on_task_call", "add_pending_result")
+"""Called when a task was sent. In an event loop those who wait for a result subscribe to it."""
 
-__all__ = ("spare_the_loop",)
+_STORING = ("apply_chord", "set_chord_size")
+"""Called before a chord is sent."""
 
-T = TypeVar("T")
 
-
-def spare_the_loop(app: AsyncApp, backend: Backend) -> Backend:
-    """Keep a backend from waiting for its server in the thread of a loop, where tasks are sent.
-
-    It subscribes to results when they are sent. In a loop those who wait for them do.
-    """
-    _replace(backend, "on_task_call", app, _do_nothing)
-    _replace(backend, "add_pending_result", app, _do_nothing)
-    for name in ("apply_chord", "set_chord_size"):
-        _replace(backend, name, app, partial(_call_in_thread, app, name))
+def keep_quiet(app: AsyncApp, backend: Backend) -> Backend:
+    """Keep `backend` from blocking the thread of an event loop in which a task is sent."""
+    for name in _SUBSCRIBING:
+        setattr(backend, name, _Method(app, backend, name, in_thread=False))
+    for name in _STORING:
+        setattr(backend, name, _Method(app, backend, name, in_thread=True))
     return backend
 
 
-def _replace(
-    backend: Backend, name: str, app: AsyncApp, in_sender: Callable[..., object]
-) -> None:
-    theirs = cast("Callable[..., object]", getattr(backend, name))
+class _Method:
+    """A method of a result backend, as it is called where tasks are sent."""
 
-    def method(*args: object, **kwargs: object) -> object:
-        return (theirs if sender_here(app) is None else in_sender)(*args, **kwargs)
+    def __init__(self, app: AsyncApp, backend: Backend, name: str, *, in_thread: bool) -> None:
+        self._app = app
+        self._celerys: Callable[..., object] = getattr(backend, name)
+        self._name = name
+        self._in_thread = in_thread
 
-    setattr(backend, name, method)
-
-
-def _do_nothing(result: object, *_: object, **__: object) -> object:
-    return result
-
-
-def _call_in_thread(app: AsyncApp, name: str, *args: object, **kwargs: object) -> object:
-    def call() -> object:
-        return cast("Callable[..., object]", getattr(app.backend, name))(*args, **kwargs)
-
-    return wait_to_the_end(in_thread(call))
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
+        place = here()
+        if place is None or place.producer_for(self._app) is None:
+            return self._celerys(*args, **kwargs)
+        if self._in_thread:
+            # Each thread has a backend of its own: Celery's are not made to be shared.
+            return place.wait_to_the_end(
+                in_thread(lambda: getattr(self._app.backend, self._name)(*args, **kwargs))
+            )
+        return args[0] if args else None

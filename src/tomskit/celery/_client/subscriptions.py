@@ -11,6 +11,7 @@ from celery import states
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
+from tomskit.celery._client.retrying import Retrying, pauses_of
 from tomskit.celery.fast_redis.batches import Batches, Command, Connection, Pool
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
@@ -51,7 +52,7 @@ class Subscriptions:
         self._confirmed: list[bytes] = []
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._failures = 0
+        self._retrying: Retrying | None = None
 
     def subscribe(self, task_id: str) -> asyncio.Future[Meta]:
         """A future of what the backend has of a task when that has ended.
@@ -112,17 +113,21 @@ class Subscriptions:
                     future.cancel()
 
     async def _pause(self, exc: Exception) -> None:
-        """Wait before the next try, for as long as the backend's own tries do."""
-        policy = cast("_Retrying", self._backend).retry_policy
-        limit = policy["max_retries"]
-        if limit is not None and self._failures >= limit:
+        """Wait before the next try, by the backend's own retry policy."""
+        if self._retrying is None:
+            self._retrying = Retrying(
+                "wait for results",
+                "Redis",
+                is_away=lambda _: True,
+                pauses=pauses_of(**cast("_Retrying", self._backend).retry_policy),
+                logger=logger,
+            )
+        try:
+            pause = self._retrying.failed(exc)
+        except (RedisError, OSError):
             self._give_up(exc)
-            return
-        if self._failures == 0:
-            logger.warning("Results are waited for, until Redis is there again: %r", exc)
-        pause = policy["interval_start"] + policy["interval_step"] * self._failures
-        self._failures += 1
-        await asyncio.sleep(min(pause, policy["interval_max"]))
+        else:
+            await asyncio.sleep(pause)
 
     def _give_up(self, exc: Exception) -> None:
         for waiters in self._waiters.values():
@@ -210,7 +215,9 @@ class Subscriptions:
                     self._confirm(key)
 
     def _confirm(self, key: bytes) -> None:
-        self._failures = 0
+        if self._retrying is not None:
+            self._retrying.succeeded()
+            self._retrying = None
         self._confirmed.append(key)
         self._changed.set()
 

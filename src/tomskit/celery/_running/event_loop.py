@@ -14,8 +14,10 @@ from celery import Celery
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._running.context import TaskIdentity
-from tomskit.celery._running.execution import CLEANUP_SECONDS, Execution, Limits, as_task
+from tomskit.celery._running.execution import Cancellable, Execution, as_task
+from tomskit.celery._running.guard import CLEANUP_SECONDS
 from tomskit.celery._running.inbox import Inbox
+from tomskit.celery._running.steering import Limits
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources
@@ -37,7 +39,7 @@ class EventLoop(ABC):
         self.loop: Final = loop
         self.resources: Final = resources_of(app)
         self.inbox: Final = Inbox(loop)
-        self._running: set[Execution[object]] = set()
+        self._running: set[Cancellable] = set()
 
     @abstractmethod
     def owns_this_thread(self) -> bool:

@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 from greenlet import getcurrent, greenlet
 from typing_extensions import override
 
-__all__ = ("GreenletCoroutine", "await_here", "here", "wait_to_the_end")
+__all__ = ("GreenletCoroutine", "await_here", "owner_here", "wait_to_the_end")
 
 R = TypeVar("R")
 
@@ -25,7 +25,7 @@ class GreenletCoroutine(Coroutine[object, object, R]):
 
     Args:
         function: Called with `context_of` the task that steps this coroutine.
-        owner: What `here` answers inside.
+        owner: What `owner_here` answers inside.
     """
 
     __slots__ = ("_greenlet",)
@@ -78,7 +78,7 @@ class _Greenlet(greenlet):
     cycles.
 
     Attributes:
-        owner: What `here` answers inside.
+        owner: What `owner_here` answers inside.
         waiting: What waits and is switched back into, if it is one that libraries such as SQLAlchemy
             have put on top of this.
     """
@@ -109,17 +109,17 @@ def _greenlet_here() -> _Greenlet | None:
     return None
 
 
-def here() -> object:
-    """The `owner` of the greenlet that this code runs in; None where code cannot wait."""
+def owner_here() -> object:
+    """The `owner` of the greenlet that this code runs in; None outside of such greenlets."""
     found = _greenlet_here()
     return None if found is None else found.owner
 
 
 def await_here(awaitable: Awaitable[R]) -> R:
-    """Await `awaitable` in a plain function, in a greenlet where `here` is not None."""
+    """Await `awaitable` in a plain function that a GreenletCoroutine runs."""
     found = _greenlet_here()
     assert found is not None, "there is no greenlet to wait in"  # noqa: S101
-    steps = cast("Coroutine[object, object, R]", awaitable.__await__())
+    steps = awaitable.__await__()
     try:
         future = steps.send(None)
         while True:
@@ -130,11 +130,12 @@ def await_here(awaitable: Awaitable[R]) -> R:
             else:
                 future = steps.send(value)
     except StopIteration as done:
-        return cast("R", done.value)
+        result: R = done.value
+        return result
 
 
 def wait_to_the_end(future: asyncio.Future[R]) -> R:
-    """Wait for something that cannot be cancelled, in a greenlet.
+    """Wait in a greenlet for something that cannot be cancelled.
 
     A cancellation that arrives meanwhile is raised when it has ended, not before.
 

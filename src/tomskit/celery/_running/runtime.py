@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from tomskit.celery._running.context import find_app
 from tomskit.celery._running.event_loop import EventLoop, discard
-from tomskit.celery._running.execution import Limits
+from tomskit.celery._running.steering import Limits
 from tomskit.errors import EventLoopError, NotInitializedError
 
 __all__ = ("AsyncRuntime",)

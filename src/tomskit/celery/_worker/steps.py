@@ -16,8 +16,8 @@ from typing_extensions import override
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import Worker
 from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksError
-from tomskit.celery._running.execution import Limits
 from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker.signals import CHILD_FAILED, host_of
 from tomskit.celery.asyncio_pool import AsyncioPool

@@ -21,6 +21,7 @@ from kombu.utils.eventio import READ
 from typing_extensions import override
 
 from tomskit.celery._internals.refusals import RefusedPoolError
+from tomskit.celery._running.places import Place
 
 __all__ = ("LoopHub",)
 
@@ -44,6 +45,7 @@ class LoopHub(Hub):
         self.asyncio_loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._thread = threading.get_ident()
         self._poller_fd: int | None = None
+        self._place = _BetweenTurns(self)
         self._running = False
         self._turning = False
         self._watching = False
@@ -55,11 +57,6 @@ class LoopHub(Hub):
     def owns_this_thread(self) -> bool:
         """Whether this is the thread of the worker and of its asyncio loop."""
         return threading.get_ident() == self._thread
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether the worker waits now, so that this code, if it is in its thread, is the loop's."""
-        return self._running
 
     def turn(self, timeout: float) -> None:
         """Let the asyncio loop run until something happens for the worker, `timeout` s at most.
@@ -126,6 +123,10 @@ class LoopHub(Hub):
                 self._handle_signals()
         finally:
             loop.remove_reader(fd)
+
+    def place(self) -> Place | None:
+        """The place of the worker's own code; None in other threads and in coroutines."""
+        return self._place if self.can_turn() else None
 
     def can_turn(self) -> bool:
         """Whether this is the worker's own code, which may let the asyncio loop run."""
@@ -202,6 +203,23 @@ class LoopHub(Hub):
             os.close(self._filler)
             os.close(self._filler_end)
             self._filler_end = -1
+
+
+class _BetweenTurns(Place):
+    """The worker's own code, which lets the asyncio loop run while it waits."""
+
+    waits_for_stores = False
+
+    def __init__(self, hub: LoopHub) -> None:
+        self._hub = hub
+
+    @override
+    def wait(self, awaitable: Awaitable[R]) -> R:
+        return self._hub.wait(awaitable)
+
+    @override
+    def wait_to_the_end(self, future: asyncio.Future[R]) -> R:
+        return self._hub.wait(future)
 
 
 def _do_nothing() -> None:

@@ -8,138 +8,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextvars import Context, ContextVar
-from functools import partial
-from typing import Final, Never, Protocol, TypeVar, cast
+from typing import Final, Never, TypeVar
 
 from billiard.einfo import ExceptionInfo
-from celery.exceptions import SoftTimeLimitExceeded, Terminated, WorkerLostError
+from celery.exceptions import SoftTimeLimitExceeded, Terminated
 from celery.utils.log import get_logger
 from typing_extensions import override
 
 from tomskit.celery._running.context import begin_execution
-from tomskit.celery._running.execution import (
-    CLEANUP_SECONDS,
-    Interruption,
-    Limits,
-    SoftTimeLimit,
-    Steered,
-    as_celery_error,
-)
-from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
+from tomskit.celery._running.greenlets import GreenletCoroutine
+from tomskit.celery._running.guard import Guard
+from tomskit.celery._running.places import GreenletPlace
+from tomskit.celery._running.steering import Limits, SoftTimeLimit, Steered, as_celery_error
+from tomskit.celery.asyncio_pool.report import Report
 from tomskit.resources import Resources
 
-__all__ = ("CoroutineJob", "Job", "PlainJob", "Report", "Revocable", "job_of")
+__all__ = ("CoroutineJob", "Job", "PlainJob", "job_of")
 
 R = TypeVar("R")
 
 logger: Final = get_logger(__name__)
 
 _TRACER_ARGS: Final = 6
-
-
-class Revocable(Protocol):
-    """``celery.worker.request.Request``, as far as it is needed here."""
-
-    def revoked(self) -> bool:
-        """Whether it was revoked or has expired. If so, it acknowledges and announces that."""
-        ...
-
-
-class Report:
-    """What Celery wants to be told of a task, told in the worker's turn and in order.
-
-    Attributes:
-        pid: The number that Celery knows the task by.
-
-    Args:
-        pid: This number.
-        tell: Has a function called in the worker's next turn.
-        ended: Called with the number after Celery was told of the end.
-        request: What Celery knows of the task.
-        accepted: Called with the job's number and the monotonic time of its start.
-        returned: Called with what the tracer has returned.
-        failed: Called with the error when it has not returned.
-        timed_out: Called with whether it was the soft limit, and its seconds.
-    """
-
-    __slots__ = (
-        "_ended",
-        "_failed",
-        "_request",
-        "_returned",
-        "_tell",
-        "_timed_out",
-        "accepted",
-        "is_over",
-        "pid",
-    )
-
-    def __init__(
-        self,
-        pid: int,
-        tell: Callable[[Callable[[], object]], None],
-        ended: Callable[[int], None],
-        *,
-        request: Revocable | None,
-        accepted: Callable[[int, float], object],
-        returned: Callable[[object], object],
-        failed: Callable[[ExceptionInfo], object],
-        timed_out: Callable[[bool, float], object],
-    ) -> None:
-        self.pid: Final = pid
-        self.accepted: Callable[[int, float], object] = accepted
-        self.is_over: bool = False
-        self._tell = tell
-        self._ended = ended
-        self._request = request
-        self._returned = returned
-        self._failed = failed
-        self._timed_out = timed_out
-
-    def is_revoked(self) -> bool:
-        """Whether the task is not to be run any more; then Celery has stored and told that."""
-        return self._request is not None and self._request.revoked()
-
-    def soft_limit(self, seconds: float) -> None:
-        """The soft time limit has passed, and the task goes on."""
-        if not self.is_over:
-            timed_out = self._timed_out
-            self._tell(lambda: timed_out(True, seconds))
-
-    def hard_limit(self, seconds: float) -> None:
-        """The hard time limit has ended the task."""
-        timed_out = self._timed_out
-        self._end(lambda: timed_out(False, seconds))
-
-    def returned(self, outcome: object) -> None:
-        """The tracer has returned."""
-        returned = self._returned
-        self._end(lambda: returned(outcome))
-
-    def failed(self, error: BaseException) -> None:
-        """The tracer has raised, or the task was terminated."""
-        failed = self._failed
-        info = _info_of(error)
-        self._end(lambda: failed(info))
-
-    def _end(self, told: Callable[[], object]) -> None:
-        # What is heard of an abandoned task later is no news.
-        if not self.is_over:
-            self.is_over = True
-            self._tell(told)
-            self._tell(partial(self._ended, self.pid))
-
-
-def _info_of(error: BaseException) -> ExceptionInfo:
-    if not isinstance(error, Exception):
-        # Under prefork such a thing ends the process. Here there are others in it.
-        lost = WorkerLostError(f"The task raised {error!r}")
-        lost.__cause__ = error
-        error = lost
-    try:
-        raise error  # noqa: TRY301 (Celery wants a traceback)
-    except Exception:  # noqa: BLE001 (it is any)
-        return ExceptionInfo()
 
 
 class Job(ABC):
@@ -205,24 +95,21 @@ def _drop_traceback(outcome: object) -> None:
     objects, most of them billiard's.
     """
     if isinstance(outcome, tuple):
-        for part in cast("tuple[object, ...]", outcome):
+        for part in outcome:
             if isinstance(part, ExceptionInfo) and part.exception is not None:
                 part.exception.__traceback__ = None
 
 
-class CoroutineJob(Job):
+class CoroutineJob(Job, GreenletPlace):
     """A task in the event loop: the tracer and the coroutine in a greenlet of their own."""
 
     __slots__ = (
-        "_cut",
         "_depth",
         "_ending",
+        "_guard",
         "_limits",
         "_loop",
-        "_resources",
-        "_steered",
         "_task",
-        "_timers",
     )
 
     def __init__(
@@ -232,20 +119,16 @@ class CoroutineJob(Job):
         report: Report,
         *,
         loop: asyncio.AbstractEventLoop,
-        resources: Resources,
         limits: Limits,
     ) -> None:
         super().__init__(tracer, args, report)
         self._loop = loop
-        self._resources = resources
         self._limits = limits
-        self._timers: tuple[asyncio.TimerHandle, ...] = ()
+        self._guard = Guard(loop)
         self._task: asyncio.Task[None] | None = None
-        self._cut = Interruption()
-        self._steered: _Closable | None = None
         # How many coroutines run within each other. The tracer around them is never interrupted.
         self._depth = 0
-        # What is reported of a task that was ended: by a hard limit, or terminated.
+        # Reports how a task was ended: by a hard limit, or terminated.
         self._ending: Callable[[], None] | None = None
 
     @override
@@ -254,23 +137,16 @@ class CoroutineJob(Job):
         context.run(begin_execution)
         coroutine = GreenletCoroutine(self.trace, owner=self)
         self._task = self._loop.create_task(coroutine, context=context)
-        soft, hard = self._limits
-        if soft is not None:
-            self._call_later(soft, self._on_soft_limit, soft)
-        if hard is not None:
-            self._call_later(hard, self._on_hard_limit, hard)
-
-    def _call_later(self, seconds: float, call: Callable[..., object], *args: object) -> None:
-        self._timers += (self._loop.call_later(seconds, call, *args),)
+        self._guard.enforce(self._limits, self)
 
     # -- in the greenlet
 
     def trace(self) -> None:
-        """Call the tracer and report what becomes of it."""
+        """Call the tracer and report the outcome."""
         try:
-            self.go_on()
+            self._check_ended()
             if len(self._args) == _TRACER_ARGS:
-                # So many as Celery gives. Python stays in the same C frame then, and a task that
+                # As many as Celery gives. Python stays in the same C frame then, and a task that
                 # waits has 700 bytes less of the C stack.
                 name, task_id, request, body, kind, encoding = self._args
                 outcome = self._tracer(name, task_id, request, body, kind, encoding)
@@ -284,72 +160,60 @@ class CoroutineJob(Job):
         else:
             self.report.returned(outcome)
             _drop_traceback(outcome)
-        for timer in self._timers:
-            timer.cancel()
+        self._guard.stop()
         # Its context knows this job: such a cycle, and a thousand tasks a second would wait for
         # Python to look for cycles. That took a fifth of the worker's time.
         self._task = None
 
-    def run(self, coro: Coroutine[object, Never, R]) -> R:
+    @override
+    def run(self, coro: Coroutine[object, Never, R], resources: Resources) -> R:
         """Run a coroutine of this task to its end, in the scopes of the providers."""
-        steered = Steered(coro, self._cut)
-        outer, self._steered = self._steered, steered
+        steered, outer = self._guard.enter(coro)
         self._depth += 1
         try:
-            result = self._await(steered)
+            result = self._await(steered, resources)
         except BaseException as exc:  # noqa: BLE001 (whatever it is, it belongs to the tracer)
             raise self._error_of(exc)  # noqa: B904 (often it is the same one)
         finally:
             self._depth -= 1
-            self._steered = outer
+            self._guard.leave(outer)
             # One that could not start is closed, so that Python does not warn about it.
             steered.close()
-        self.go_on()
+        self._check_ended()
         return result
 
-    def _await(self, steered: Steered[R]) -> R:
-        self.go_on()
-        if self._cut.pending is not None:
+    def _await(self, steered: Steered[R], resources: Resources) -> R:
+        self._check_ended()
+        if (pending := self._guard.take_pending()) is not None:
             # It could not be interrupted before it started.
-            pending, self._cut.pending = self._cut.pending, None
             raise pending
-        return await_here(self._resources.scoped(steered))
+        return self.wait(resources.scoped(steered))
 
     def _error_of(self, exc: BaseException) -> BaseException:
         if self._ending is not None:
             if isinstance(exc, Exception) and not isinstance(exc, SoftTimeLimitExceeded):
                 logger.warning("%s raised while it was ended", self.name, exc_info=exc)
             return _Ended()
-        if self._cut.pending is not None and isinstance(exc, asyncio.CancelledError):
-            # It was interrupted while a provider made it wait.
-            exc, self._cut.pending = self._cut.pending, None
-        return as_celery_error(exc)
+        return as_celery_error(self._guard.raised(exc))
 
-    def go_on(self) -> None:
-        """Raise what unwinds the tracer, if the task was ended."""
-        if self.was_ended:
+    def _check_ended(self) -> None:
+        if self._ending is not None:
             raise _Ended
 
-    @property
-    def was_ended(self) -> bool:
-        """Whether it was terminated, or its hard limit has passed; it may still clean up."""
-        return self._ending is not None
+    @override
+    def check(self) -> None:
+        # The tracer of a task that was ended stores and publishes nothing; its coroutine may, while
+        # it cleans up.
+        if not self._depth:
+            self._check_ended()
 
-    @property
-    def in_coroutine(self) -> bool:
-        """Whether the user's code runs, and not the tracer's around it."""
-        return self._depth > 0
+    @override
+    def may_store(self) -> bool:
+        # The worker stores how a task was ended, and that is to stay.
+        self.check()
+        return self._ending is None
 
     # -- in the loop
-
-    def _on_soft_limit(self, seconds: float) -> None:
-        if self._ending is None:
-            self.report.soft_limit(seconds)
-            self._cut.pending = SoftTimeLimit(seconds)
-            self._cancel()
-
-    def _on_hard_limit(self, seconds: float) -> None:
-        self._end_with(lambda: self.report.hard_limit(seconds))
 
     @override
     def terminate(self, signal: int | None = None) -> None:
@@ -363,29 +227,29 @@ class CoroutineJob(Job):
             # Of one that waits for a slot: Celery terminates it again when it has got it.
             return
         self._ending = ending
-        self._cut.pending = None
-        self._cancel()
-        self._call_later(CLEANUP_SECONDS, self._abandon)
+        self._guard.end(self)
 
-    def _cancel(self) -> None:
+    # -- what the guard calls
+
+    def cancel(self) -> None:
+        """Cancel the coroutine at its await."""
         if self._depth and self._task is not None:
             self._task.cancel()
 
-    def _abandon(self) -> None:
-        logger.critical(
-            "%s did not end within %ss of its cancellation and is abandoned",
-            self.name,
-            CLEANUP_SECONDS,
-        )
-        if self._steered is not None:
-            self._steered.give_up()
-        self._cancel()
+    def on_soft_limit(self, seconds: float) -> None:
+        """Interrupt the coroutine, which may catch that."""
+        if self._ending is None:
+            self.report.soft_limit(seconds)
+            self._guard.interrupt(SoftTimeLimit(seconds), self)
+
+    def on_hard_limit(self, seconds: float) -> None:
+        """End the task."""
+        self._end_with(lambda: self.report.hard_limit(seconds))
+
+    def on_abandoned(self) -> None:
+        """Report the end; what the coroutine does from now on does not count."""
         if self._ending is not None:
             self._ending()
-
-
-class _Closable(Protocol):
-    def give_up(self) -> None: ...
 
 
 class PlainJob(Job):

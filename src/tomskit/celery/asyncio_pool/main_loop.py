@@ -9,9 +9,8 @@ from celery import Celery
 from typing_extensions import override
 
 from tomskit.celery._running.event_loop import EventLoop
-from tomskit.celery._running.greenlets import await_here, here
+from tomskit.celery._running.places import here
 from tomskit.celery.asyncio_pool.hub import LoopHub
-from tomskit.celery.asyncio_pool.job import CoroutineJob
 
 __all__ = ("MainLoop",)
 
@@ -45,12 +44,7 @@ class MainLoop(EventLoop):
 
     @override
     def run_in_own_thread(self, coro: Coroutine[object, Never, R]) -> R:
-        owner = here()
-        if isinstance(owner, CoroutineJob):
-            return owner.run(coro)
-        if owner is not None:
-            # A callback for errors, called by the worker for a task that it has ended.
-            return await_here(self.resources.scoped(coro))
-        if not self._hub.is_waiting:
-            return self._hub.wait(self.resources.scoped(coro))
+        place = here()
+        if place is not None:
+            return place.run(coro, self.resources)
         return super().run_in_own_thread(coro)

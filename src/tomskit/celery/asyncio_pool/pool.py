@@ -19,12 +19,14 @@ from typing_extensions import override
 
 from tomskit.celery._internals.refusals import RefusedPoolError
 from tomskit.celery._running.context import keep_by_execution
-from tomskit.celery._running.execution import Limits
+from tomskit.celery._running.places import set_outer_place
+from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
-from tomskit.celery.asyncio_pool.blocking import BlockingCalls
+from tomskit.celery.asyncio_pool.backend import BackendCalls
 from tomskit.celery.asyncio_pool.collector import Collector
 from tomskit.celery.asyncio_pool.hub import LoopHub
-from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob, Report, Revocable
+from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob
+from tomskit.celery.asyncio_pool.report import Report, Revocable
 from tomskit.celery.asyncio_pool.signals import quit_requested
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
 
@@ -92,7 +94,7 @@ class AsyncioPool(BasePool):
         self._plain = _Lane(threads)
         self._threads = ThreadPoolExecutor(threads, "tomskit-task")
         self._news: deque[Callable[[], object]] = deque()
-        self._blocking = BlockingCalls(self.app, hub)
+        self._backend = BackendCalls(self.app, hub)
         self._context = copy_context()
         self._watchdog = Watchdog(hub, self.app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION)
         self._collector = Collector()
@@ -109,7 +111,9 @@ class AsyncioPool(BasePool):
         self._context = copy_context()
         for task in self.app.tasks.values():
             keep_by_execution(cast("LocalStack", task.request_stack))
-        self.app.blocking_calls = self._blocking
+        self.app.async_client.given_up.clear()
+        self.app.pool_backend = self._backend.wrap
+        set_outer_place(self._hub.place)
         cast("set[Callable[[], None]]", self._hub.on_tick).add(self._settle)
         self._watchdog.start()
         self._collector.relax()
@@ -124,7 +128,7 @@ class AsyncioPool(BasePool):
     @override
     def on_terminate(self) -> None:
         """Cancel what runs and let it clean up."""
-        self._blocking.give_up()
+        self.app.async_client.given_up.set()
         self._terminate_all()
         self._drain()
         self._close()
@@ -142,7 +146,7 @@ class AsyncioPool(BasePool):
         while self._async.running or (self._plain.running and not terminated):
             if quit_requested() and not terminated:
                 terminated = True
-                self._blocking.give_up()
+                self.app.async_client.given_up.set()
                 self._terminate_all()
             turns = self._turn(turns)
         # What the last ones have left to do: their messages are acknowledged here.
@@ -169,9 +173,10 @@ class AsyncioPool(BasePool):
         self._closed = True
         signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
         self._watchdog.stop()
-        self.app.blocking_calls = None
+        self.app.pool_backend = None
+        set_outer_place(None)
         self._collector.restore()
-        self._blocking.close()
+        self._backend.close()
         self._threads.shutdown(wait=False)
 
     # -- tasks
@@ -212,7 +217,6 @@ class AsyncioPool(BasePool):
                 args,
                 report,
                 loop=self._hub.asyncio_loop,
-                resources=self.app.resources,
                 limits=self._limits_of(name, args[2], soft_timeout, timeout),
             )
         else:
@@ -234,7 +238,9 @@ class AsyncioPool(BasePool):
         return Limits(soft, hard) if soft or hard else _NO_LIMITS
 
     def _runs_in_loop(self, name: str) -> bool:
-        return isinstance(self.app.tasks[name], AsyncTask) and self.app.runtime_host.uses_async_runtime
+        return (
+            isinstance(self.app.tasks[name], AsyncTask) and self.app.runtime_host.uses_async_runtime
+        )
 
     def _free(self, lane: _Lane, pid: int) -> None:
         lane.running.pop(pid, None)

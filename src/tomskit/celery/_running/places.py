@@ -1,0 +1,127 @@
+"""Places: where plain code runs that may wait without blocking its event loop.
+
+Celery is synchronous. Its code runs in a greenlet of a task, in a greenlet that publishes messages
+for an event loop, or, in a worker of the asyncio pool, between two turns of the loop. `here` tells
+which. In any other thread, and in a coroutine that no greenlet runs, it is None: waiting blocks there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, ClassVar, Final, Never, TypeVar
+
+from celery.utils import uuid
+from kombu import Producer
+from typing_extensions import override
+
+from tomskit.celery._app import AsyncApp
+from tomskit.celery._running.greenlets import await_here, owner_here, wait_to_the_end
+from tomskit.resources import Resources
+
+__all__ = ("GreenletPlace", "Place", "here", "set_outer_place")
+
+R = TypeVar("R")
+
+_POSITION_OF_TASK_ID: Final = 5
+"""Among the arguments of Celery's ``send_task``."""
+
+
+class Place(ABC):
+    """Where plain code runs that may wait without blocking its event loop."""
+
+    __slots__ = ()
+
+    patient: ClassVar[bool] = True
+    """Whether publishing retries until the broker returns, where the call does not say how often."""
+
+    waits_for_stores: ClassVar[bool] = True
+    """Whether storing a task's state is waited for. The worker itself does not wait: a store that is
+    away must not keep it from other tasks."""
+
+    @abstractmethod
+    def wait(self, awaitable: Awaitable[R]) -> R:
+        """Wait for `awaitable`; the event loop runs meanwhile."""
+
+    @abstractmethod
+    def wait_to_the_end(self, future: asyncio.Future[R]) -> R:
+        """Wait for what cannot be cancelled, such as a call in a thread."""
+
+    def run(self, coro: Coroutine[object, Never, R], resources: Resources) -> R:
+        """Run a coroutine for plain code, in the scopes of `resources`."""
+        return self.wait(resources.run(coro))
+
+    def check(self) -> None:  # noqa: B027 (nothing to raise, but for the place of a task)
+        """Raise what unwinds the code that runs here, if its task was ended."""
+
+    def may_store(self) -> bool:
+        """Whether the code here may store a task's state; it may not once its task was ended."""
+        return True
+
+    def producer_for(self, app: AsyncApp) -> Producer | None:  # noqa: ARG002
+        """What publishes messages of `app` from here; None where `publish` finds it."""
+        return None
+
+    def publish(
+        self,
+        app: AsyncApp,
+        send_task: Callable[..., R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> R:
+        """Publish one task message from here.
+
+        Args:
+            app: Whose message it is.
+            send_task: Celery's, which makes the message and publishes it.
+            args: Of `send_task`.
+            kwargs: Of `send_task`.
+        """
+        self.check()
+        if len(args) <= _POSITION_OF_TASK_ID:
+            # However often it is tried.
+            kwargs["task_id"] = kwargs.get("task_id") or uuid()
+        own_producer = kwargs.get("producer") is not None
+        retry = kwargs.get("retry", app.conf.task_publish_retry) is not False
+        return self.wait(
+            app.async_client.send(
+                partial(send_task, *args, **kwargs),
+                patient=self.patient
+                and retry
+                and not own_producer
+                and "retry_policy" not in kwargs,
+                blocks=own_producer,
+            )
+        )
+
+
+class GreenletPlace(Place):
+    """A greenlet, run by `GreenletCoroutine` with this as its owner."""
+
+    __slots__ = ()
+
+    @override
+    def wait(self, awaitable: Awaitable[R]) -> R:
+        return await_here(awaitable)
+
+    @override
+    def wait_to_the_end(self, future: asyncio.Future[R]) -> R:
+        return wait_to_the_end(future)
+
+
+_outer: list[Callable[[], Place | None]] = []
+
+
+def set_outer_place(find: Callable[[], Place | None] | None) -> None:
+    """Set what finds the place of code in no greenlet: that of a worker, between turns of its loop."""
+    _outer[:] = [] if find is None else [find]
+
+
+def here() -> Place | None:
+    """The place of the code that calls this; None where waiting blocks."""
+    owner = owner_here()
+    if isinstance(owner, Place):
+        return owner
+    return _outer[0]() if _outer else None

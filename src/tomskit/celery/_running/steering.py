@@ -1,0 +1,131 @@
+"""Steered: a coroutine in which a cancellation can be turned into another exception at its await."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+from collections.abc import Awaitable, Coroutine, Generator
+from typing import Any, Final, NamedTuple, Never, Protocol, Self, TypeVar, cast
+
+from celery.exceptions import SoftTimeLimitExceeded
+from typing_extensions import override
+
+__all__ = ("Interruption", "Limits", "SoftTimeLimit", "Steered", "as_celery_error")
+
+R = TypeVar("R")
+
+logger: Final = logging.getLogger(__name__)
+
+
+class Limits(NamedTuple):
+    """Time limits of a task in seconds; None is no limit."""
+
+    soft: float | None
+    hard: float | None
+
+
+class SoftTimeLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
+    """The soft limit as it is raised at an await.
+
+    It is a cancellation as well, so that ``TaskGroup``, ``asyncio.timeout`` and every library that
+    cleans up when it is cancelled does so. Stored or pickled it is the plain exception.
+    """
+
+    @override
+    def __reduce__(self) -> tuple[type[SoftTimeLimitExceeded], tuple[object, ...]]:
+        return SoftTimeLimitExceeded, self.args
+
+
+# Result backends store an exception's class by these two, and look it up by them.
+SoftTimeLimit.__qualname__ = SoftTimeLimit.__name__ = SoftTimeLimitExceeded.__name__
+SoftTimeLimit.__module__ = SoftTimeLimitExceeded.__module__
+
+
+class Interruption(Protocol):
+    """What may interrupt a coroutine; shared by the coroutines that run within each other.
+
+    Attributes:
+        pending: What the next cancellation is to be, at the await where it arrives.
+        given_up: The coroutine is not run any further, whatever it does.
+    """
+
+    pending: BaseException | None
+    given_up: bool
+
+
+class Steered(Awaitable[R]):
+    """Awaits a coroutine and can turn a cancellation at its await into another exception."""
+
+    __slots__ = ("_coro", "_interruption", "done")
+
+    def __init__(self, coro: Coroutine[object, Never, R], interruption: Interruption) -> None:
+        # Any, because it is sent None: an async function says Never, as it is never sent a value.
+        self._coro: Coroutine[object, Any, R] = coro
+        self._interruption = interruption
+        self.done: bool = False
+
+    @override
+    def __await__(self) -> Generator[object, object, R]:
+        # It has all that `await` uses of a generator.
+        return cast("Generator[object, object, R]", self)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> object:
+        if self._interruption.given_up:
+            raise asyncio.CancelledError
+        try:
+            return self._coro.send(None)
+        except BaseException:
+            self.done = True
+            raise
+
+    def send(self, value: object) -> object:  # noqa: ARG002 (a task sends nothing but None)
+        """Resume the coroutine after an await."""
+        return self.__next__()
+
+    def throw(self, exc: BaseException, *_: object) -> object:
+        """Raise `exc` at the await, or what is pending in place of a cancellation."""
+        interruption = self._interruption
+        if interruption.given_up:
+            raise exc
+        if interruption.pending is not None and isinstance(exc, asyncio.CancelledError):
+            exc, interruption.pending = interruption.pending, None
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+        try:
+            return self._coro.throw(exc)
+        except BaseException:
+            self.done = True
+            raise
+
+    def close(self) -> None:
+        """Close the coroutine; does nothing to one that has ended."""
+        self._coro.close()
+
+    def give_up(self) -> None:
+        """Run it no further, whatever it does."""
+        self._interruption.given_up = True
+        self.done = True
+        try:
+            self._coro.close()
+        except (RuntimeError, ValueError):
+            # ValueError: it is running, in a plain call that waits without an await.
+            logger.warning("%r ignored GeneratorExit", self._coro)
+
+
+def as_celery_error(error: BaseException) -> BaseException:
+    """The error that Celery gets for what a coroutine raised."""
+    if isinstance(error, SoftTimeLimit):
+        return SoftTimeLimitExceeded(*error.args).with_traceback(error.__traceback__)
+    if isinstance(error, asyncio.CancelledError):
+        # Celery's tracer lets a BaseException end the whole process.
+        cancelled = concurrent.futures.CancelledError(
+            "The coroutine was cancelled, or awaited something that was."
+        )
+        cancelled.__cause__ = error
+        return cancelled
+    return error

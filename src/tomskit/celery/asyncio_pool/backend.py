@@ -1,0 +1,190 @@
+"""PoolBackend: the result backend of a worker with the pool, which blocks only its caller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from celery.backends.base import Backend
+from celery.utils.log import get_logger
+
+from tomskit.celery._app import AsyncApp
+from tomskit.celery._client.retrying import Retrying
+from tomskit.celery._running.greenlets import GreenletCoroutine
+from tomskit.celery._running.places import GreenletPlace, here
+from tomskit.celery.asyncio_pool.hub import LoopHub
+from tomskit.celery.asyncio_pool.redis_results import RedisResults
+
+__all__ = ("BackendCalls",)
+
+logger: Final = get_logger(__name__)
+
+_THREADS: Final = 8
+
+_STORING: Final = frozenset(
+    {"mark_as_done", "mark_as_failure", "mark_as_retry", "mark_as_revoked", "store_result"}
+)
+"""What stores the state of a task. The worker calls these too, and ignores what they return."""
+
+_BLOCKING: Final = _STORING | {
+    "add_to_chord",
+    "apply_chord",
+    "delete_group",
+    "forget",
+    "get",
+    "get_children",
+    "get_group_meta",
+    "get_many",
+    "get_result",
+    "get_state",
+    "get_task_meta",
+    "get_traceback",
+    "mark_as_started",
+    "mget",
+    "on_chord_part_return",
+    "process_cleanup",
+    "reload_group_result",
+    "reload_task_result",
+    "restore_group",
+    "save_group",
+    "set_chord_size",
+    "task_result_exists",
+}
+"""What makes a backend wait for its server."""
+
+
+class _Call(GreenletPlace):
+    """A greenlet of the worker itself, for a call of the result backend that no task waits for."""
+
+    __slots__ = ()
+
+
+class BackendCalls:
+    """Makes the calls of the result backend so that only the calling task waits.
+
+    They are made in threads of their own: a store that is away blocks those who wait for it, and
+    nobody else. States in Redis need no thread while Redis is there.
+    """
+
+    def __init__(self, app: AsyncApp, hub: LoopHub) -> None:
+        self._app = app
+        self._hub = hub
+        self._backend: _PoolBackend | None = None
+        self._threads = ThreadPoolExecutor(_THREADS, "tomskit-results")
+        self._detached: set[asyncio.Task[None]] = set()
+
+    def wrap(self, backend: Backend) -> Backend:
+        """What Celery is to use in place of `backend`, in the worker's thread."""
+        if not self._hub.owns_this_thread():
+            return backend
+        if self._backend is None:
+            self._backend = _PoolBackend(backend, self, self._app)
+        return cast("Backend", self._backend)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> object:
+        """Call a method of the result backend in a thread, for code that waits for it."""
+        place = here()
+        assert place is not None, "only code that can wait calls this"  # noqa: S101
+        place.check()
+        call = partial(self._call_here, name, *args, **kwargs)
+        loop = self._hub.asyncio_loop
+        return place.wait_to_the_end(loop.run_in_executor(self._threads, copy_context().run, call))
+
+    def detach(self, call: Callable[[], object]) -> asyncio.Task[None]:
+        """Call something that waits, in a greenlet of its own, without waiting for it."""
+        task = self._hub.asyncio_loop.create_task(
+            GreenletCoroutine(partial(_logging_errors, call), owner=_Call())
+        )
+        self._detached.add(task)
+        task.add_done_callback(self._detached.discard)
+        return task
+
+    def close(self) -> None:
+        """Wait for the calls that have been made."""
+        if self._detached:
+            self._hub.wait(asyncio.wait(self._detached))
+        if self._backend is not None and self._backend.in_loop is not None:
+            self._hub.wait(self._backend.in_loop.close())
+        self._threads.shutdown()
+
+    def _call_here(self, name: str, *args: Any, **kwargs: Any) -> object:
+        # Each thread has a backend of its own: Celery's are not made to be shared.
+        backend = self._app.backend
+        method: Callable[..., object] = getattr(backend, name)
+        if name not in _STORING:
+            return method(*args, **kwargs)
+        retrying = Retrying(
+            "store a result",
+            "the result backend",
+            is_away=backend.exception_safe_to_retry,
+            logger=logger,
+            given_up=self._app.async_client.given_up,
+        )
+        return retrying.run(partial(method, *args, **kwargs))
+
+
+def _logging_errors(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception:
+        logger.exception("The result backend failed")
+
+
+class _PoolBackend:
+    """A result backend that blocks only its caller.
+
+    Attributes:
+        in_loop: Stores states in the loop, and is tried first. Its commands keep their order, so a
+            state that is stored later wins.
+    """
+
+    def __init__(self, backend: Backend, calls: BackendCalls, app: AsyncApp) -> None:
+        self._celerys = backend
+        self._calls = calls
+        self._blocking = _BLOCKING
+        if type(backend).process_cleanup is Backend.process_cleanup:
+            self._blocking -= {"process_cleanup"}  # it does nothing
+        self.in_loop: RedisResults | None = None
+        if app.config.CELERY_REDIS_FAST_PATH is not False and RedisResults.fits(backend):
+            self.in_loop = RedisResults(
+                backend,
+                chord_part=partial(calls.call, "on_chord_part_return"),
+                store_later=self._store_later,
+            )
+
+    def __getattr__(self, name: str) -> object:
+        if name in self._blocking and here() is not None:
+            call = self._store if name in _STORING else self._calls.call
+            return partial(call, name)
+        value: object = getattr(self._celerys, name)
+        return value
+
+    def _store(self, name: str, *args: Any, **kwargs: Any) -> object:
+        place = here()
+        assert place is not None, "only code that can wait calls this"  # noqa: S101
+        if not place.waits_for_stores:
+            self._calls.detach(partial(self._store, name, *args, **kwargs))
+            return None
+        if not place.may_store():
+            return None
+        if self.in_loop is not None:
+            try:
+                method: Callable[..., object] = getattr(self.in_loop, name)
+                return method(*args, **kwargs)
+            except self.in_loop.connection_errors as exc:
+                # In a thread it is tried again until it works.
+                logger.debug("Redis was lost while a result was stored: %r", exc)
+        return self._calls.call(name, *args, **kwargs)
+
+    def _store_later(self, *args: Any, **kwargs: Any) -> asyncio.Task[None]:
+        return self._calls.detach(partial(self._calls.call, "store_result", *args, **kwargs))
+
+    if not TYPE_CHECKING:
+
+        @property
+        def __class__(self):  # noqa: ANN204 (what it answers depends)
+            return type(self._celerys)
