@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from typing import Never, Protocol, TypeVar
 
 from celery import Celery
@@ -81,17 +82,17 @@ class AsyncApp(Celery):
         """The configuration that was applied, or one read from the environment."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def resources(self) -> Resources:
         """The providers of this app, in the order in which they start."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def runtime_host(self) -> Host:
         """Starts, uses and stops this app's runtime."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def async_client(self) -> AsyncSender:
         """Sends tasks in event loops."""
         raise NotImplementedError

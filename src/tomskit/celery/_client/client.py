@@ -123,9 +123,8 @@ class AsyncClient:
             patient: Whether to retry until the broker returns.
             blocks: Whether it waits for the broker by itself, so that it needs a thread.
         """
-        send = self._send if self.publishes and not blocks else in_thread
         if not patient:
-            return await send(call)
+            return await self._send(call, blocks=blocks)
         retrying = Retrying(
             "publish a task",
             "the broker",
@@ -133,9 +132,11 @@ class AsyncClient:
             logger=logger,
             given_up=self.given_up,
         )
-        return await retrying.run_async(partial(send, call))
+        return await retrying.run_async(partial(self._send, call, blocks=blocks))
 
-    async def _send(self, call: Callable[[], R]) -> R:
+    async def _send(self, call: Callable[[], R], *, blocks: bool) -> R:
+        if blocks or not self.publishes:
+            return await in_thread(call)
         of_loop = await self._of_this_loop()
         return await GreenletCoroutine(call, owner=Sender(self._app, of_loop.producer))
 

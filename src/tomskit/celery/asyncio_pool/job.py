@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextvars import Context, ContextVar
-from typing import Final, Never, TypeVar
+from typing import Final, Never, TypeVar, cast
 
 from billiard.einfo import ExceptionInfo
 from celery.exceptions import SoftTimeLimitExceeded, Terminated
@@ -95,7 +95,7 @@ def _drop_traceback(outcome: object) -> None:
     objects, most of them billiard's.
     """
     if isinstance(outcome, tuple):
-        for part in outcome:
+        for part in cast("tuple[object, ...]", outcome):
             if isinstance(part, ExceptionInfo) and part.exception is not None:
                 part.exception.__traceback__ = None
 

@@ -12,7 +12,12 @@ from kombu.utils.json import loads
 from typing_extensions import override
 
 from tomskit.celery._internals import kombu as kombu_types
-from tomskit.celery.fast_redis.conversation import Command, Conversation, raise_error
+from tomskit.celery.fast_redis.conversation import (
+    Command,
+    Conversation,
+    ConversingChannel,
+    raise_error,
+)
 from tomskit.celery.fast_redis.scripts import RESTORE
 
 if TYPE_CHECKING:
@@ -23,12 +28,11 @@ __all__ = ("FastChannel", "FastQoS")
 logger: Final = get_logger(__name__)
 
 
-class FastChannel(kombu_types.Channel):
+class FastChannel(ConversingChannel):
     """A channel that takes as many messages at once as it may, and acknowledges many at once.
 
     Attributes:
         conversation: With Redis, about the messages of this channel.
-        delivered: How many messages have come by it.
         recording: Whether a message that is delivered now is still to be recorded.
     """
 
@@ -53,11 +57,13 @@ class FastChannel(kombu_types.Channel):
         )
 
     @property
+    @override
     def unacked_keys(self) -> tuple[str, str]:
         """Where messages are recorded: by tag, and the times by tag."""
         prefix = self.global_keyprefix
         return prefix + self.unacked_key, prefix + self.unacked_index_key
 
+    @override
     def deliver_recorded(self, found: list[tuple[str, object]]) -> None:
         """Deliver messages, each with the queue that it was in."""
         rest = deque(found)

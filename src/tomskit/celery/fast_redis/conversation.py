@@ -12,6 +12,7 @@ import hashlib
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -20,14 +21,13 @@ from celery.utils.log import get_logger
 from kombu.utils.scheduling import round_robin_cycle
 from redis.exceptions import NoScriptError, ResponseError
 
+from tomskit.celery._internals import kombu as kombu_types
 from tomskit.celery.fast_redis.scripts import FETCH
 
 if TYPE_CHECKING:
     from socket import socket
 
-    from tomskit.celery.fast_redis.channel import FastChannel
-
-__all__ = ("Command", "Conversation", "raise_error")
+__all__ = ("Command", "Conversation", "ConversingChannel", "raise_error")
 
 Command = tuple[object, ...]
 
@@ -57,6 +57,45 @@ class _Connection(Protocol):
     def disconnect(self) -> None: ...
 
 
+class TurnQoS(Protocol):
+    """What acknowledges the messages of a channel, as its conversation uses it.
+
+    Attributes:
+        at_once: How many messages are fetched together, at most.
+    """
+
+    @property
+    def at_once(self) -> int: ...
+    def can_consume(self) -> bool: ...
+    def can_consume_max_estimate(self) -> int | None: ...
+
+    def take_commands(self) -> list[Command]:
+        """The commands that Redis has not been given yet."""
+        ...
+
+    def on_told(self, answer: object) -> None:
+        """The last command of `take_commands` was answered."""
+
+
+class ConversingChannel(kombu_types.Channel, ABC):
+    """A channel whose messages a conversation fetches.
+
+    Attributes:
+        delivered: How many messages have come by it.
+    """
+
+    delivered: int
+
+    @property
+    @abstractmethod
+    def unacked_keys(self) -> tuple[str, str]:
+        """Where messages are recorded: by tag, and the times by tag."""
+
+    @abstractmethod
+    def deliver_recorded(self, found: list[tuple[str, object]]) -> None:
+        """Deliver messages, each with the queue that it was in."""
+
+
 class Conversation:
     """Fetches messages and acknowledges them, over the connection that kombu has for BRPOP.
 
@@ -65,7 +104,7 @@ class Conversation:
         taken_at: The recorded times of what was asked for and has not come.
     """
 
-    def __init__(self, channel: FastChannel) -> None:
+    def __init__(self, channel: ConversingChannel) -> None:
         self.is_possible: bool = True
         self.taken_at: list[float] = []
         self._channel = channel
@@ -118,7 +157,7 @@ class Conversation:
         if self._expected:
             self._check_health()
             return
-        qos = self._channel.qos
+        qos: TurnQoS = self._channel.qos
         commands = qos.take_commands()
         if commands:
             self._expected.extend([raise_error] * (len(commands) - 1))
@@ -156,7 +195,7 @@ class Conversation:
         return (*script, len(keys), *keys, repr(now), count, in_turn)
 
     def _credit(self) -> int:
-        qos = self._channel.qos
+        qos: TurnQoS = self._channel.qos
         if "can_consume" in vars(qos):
             # Where prefetching is disabled, Celery has put a rule of its own in this place.
             return int(qos.can_consume())
