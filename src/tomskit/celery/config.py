@@ -15,7 +15,7 @@ from tomskit.urls import synchronous_scheme
 __all__ = ("CeleryConfig",)
 
 
-# Pydantic collects the fields from the last base class to the first, so the broker's come first.
+# Pydantic collects the fields from the last base class to the first: the broker's come first.
 class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, BrokerSettings):
     """Everything a worker is told; every field is an environment variable of the same name.
 
@@ -53,7 +53,7 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
         return self._sentinel_options(self._results())
 
     def celery_settings(self) -> dict[str, object]:
-        """All of it under Celery's own setting names. Holds passwords."""
+        """Everything, under Celery's own names of the settings; contains passwords."""
         settings: dict[str, object] = {}
         for field in type(self).model_fields:
             name = field.removeprefix(PREFIX).lower()

@@ -32,9 +32,7 @@ def spare_the_loop(app: AsyncApp, backend: Backend) -> Backend:
     return backend
 
 
-def _replace(
-    backend: Backend, name: str, app: AsyncApp, in_sender: Callable[..., object]
-) -> None:
+def _replace(backend: Backend, name: str, app: AsyncApp, in_sender: Callable[..., object]) -> None:
     theirs = cast("Callable[..., object]", getattr(backend, name))
 
     def method(*args: object, **kwargs: object) -> object:

@@ -107,8 +107,8 @@ class BrokerSettings(TomsKitBaseSettings):
     def _sentinel_options(self, server: RedisConfig) -> dict[str, object]:
         if not self.CELERY_USE_SENTINEL:
             return {}
-        # Only for the connections to the sentinels: this short timeout on the connection to the
-        # master would end each of its blocking reads.
+        # Only for the connections to the sentinels: on the connection to the master this short
+        # timeout would end each blocking read.
         sentinel: dict[str, object] = {"socket_timeout": self.CELERY_SENTINEL_SOCKET_TIMEOUT}
         if self.CELERY_SENTINEL_USERNAME is not None:
             sentinel["username"] = self.CELERY_SENTINEL_USERNAME

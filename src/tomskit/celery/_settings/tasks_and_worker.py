@@ -20,7 +20,7 @@ __all__ = ("TaskAndWorkerSettings",)
 
 
 def _time_zone(name: str) -> str:
-    if name.upper() != "UTC":  # which needs no time zone database
+    if name.upper() != "UTC":  # UTC needs no time zone database
         try:
             ZoneInfo(name)
         except (KeyError, ValueError, OSError):

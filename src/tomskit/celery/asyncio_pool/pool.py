@@ -234,7 +234,9 @@ class AsyncioPool(BasePool):
         return Limits(soft, hard) if soft or hard else _NO_LIMITS
 
     def _runs_in_loop(self, name: str) -> bool:
-        return isinstance(self.app.tasks[name], AsyncTask) and self.app.runtime_host.uses_async_runtime
+        return (
+            isinstance(self.app.tasks[name], AsyncTask) and self.app.runtime_host.uses_async_runtime
+        )
 
     def _free(self, lane: _Lane, pid: int) -> None:
         lane.running.pop(pid, None)
