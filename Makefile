@@ -77,9 +77,11 @@ typing: $(VENV)/.dev ## what users write, right and wrong, under five type check
 	$(call say,typing tests: mypy pyright basedpyright pyrefly ty)
 	@$(BIN)/python scripts/check_typing.py
 
-contracts: $(VENV)/.dev ## which module may import which (import-linter)
+contracts: $(VENV)/.dev ## which module may import which (import-linter), and the code's structure
 	$(call say,import contracts)
 	@$(BIN)/lint-imports --no-logo
+	$(call say,structure of the code)
+	@$(BIN)/python scripts/check_house.py
 
 unit: $(VENV)/.dev ## unit tests and what editors show, no servers
 	$(call say,unit tests and editor tests)

@@ -266,7 +266,6 @@ def settings_page() -> str:
     ]
     types: set[str] = set()
     for config, prefix in classes:
-        module = config.__module__
         fields = list(fields_of(config))
         types |= {word for field in fields for word in re.findall(r"\w+", field[2])}
         parts.append(f"## {config.__name__}")
@@ -277,17 +276,21 @@ def settings_page() -> str:
             rows = [field[1:] for field in fields if field[0] == group]
             parts.append(field_table(rows, with_celery=bool(prefix)))
         parts.append(f"### Computed from {config.__name__}")
-        parts.append(properties_table(module, config.__name__))
+        parts.append(properties_table(config))
     parts += ["## Types", types_table(types)]
     return join(parts)
 
 
 def fields_of(config: type[TomsKitBaseSettings]) -> Iterator[Field]:
     """The fields of a configuration class, in groups as the source has them."""
-    module = config.__module__
-    lines = source_file(module).read_text(encoding="utf-8").splitlines()
-    node, _ = find(module, config.__name__)
-    assert isinstance(node, ast.ClassDef)
+    # Pydantic collects them in the same order.
+    for part in reversed(parts_of(config)):
+        yield from _own_fields(part)
+
+
+def _own_fields(config: type[TomsKitBaseSettings]) -> Iterator[Field]:
+    lines = source_file(config.__module__).read_text(encoding="utf-8").splitlines()
+    node = class_of(config)
     group = ""
     last = node.lineno
     for statement in node.body:
@@ -302,6 +305,22 @@ def fields_of(config: type[TomsKitBaseSettings]) -> Iterator[Field]:
             if not info.description:
                 raise LookupError(f"{config.__name__}.{name} has no description")
             yield group, name, kind, literal(info.default), info.description
+
+
+def parts_of(config: type[TomsKitBaseSettings]) -> list[type[TomsKitBaseSettings]]:
+    """A configuration class and the private base classes that hold its fields."""
+    return [
+        part
+        for part in config.__mro__
+        if issubclass(part, TomsKitBaseSettings) and part is not TomsKitBaseSettings
+    ]
+
+
+def class_of(config: type[TomsKitBaseSettings]) -> ast.ClassDef:
+    """The definition of a configuration class."""
+    node, _ = find(config.__module__, config.__name__)
+    assert isinstance(node, ast.ClassDef)
+    return node
 
 
 class _WithoutMetadata(ast.NodeTransformer):
@@ -357,12 +376,10 @@ def celery_name(field: str) -> str:
     raise LookupError(f"{field} sets nothing of Celery that scripts/reference.py knows")
 
 
-def properties_table(module: str, name: str) -> str:
+def properties_table(config: type[TomsKitBaseSettings]) -> str:
     """What a configuration class computes from its fields."""
-    node, _ = find(module, name)
-    assert isinstance(node, ast.ClassDef)
     rows: list[list[str]] = []
-    for member in node.body:
+    for member in (member for part in parts_of(config) for member in class_of(part).body):
         if isinstance(member, ast.FunctionDef) and "property" in decorators(member):
             kind = "" if member.returns is None else ast.unparse(member.returns)
             text = prose((ast.get_docstring(member) or "").partition("\n\n")[0])
@@ -461,7 +478,9 @@ PUBLIC: Final[Sequence[tuple[str, Sequence[str]]]] = [
 ]
 """Modules to import from, with the names to show; none are all that the module exports."""
 
-SETTINGS: Final = frozenset({"CeleryConfig", "DatabaseConfig", "RedisConfig"})
+SETTINGS: Final[Mapping[str, type[TomsKitBaseSettings]]] = {
+    config.__name__: config for config in (CeleryConfig, DatabaseConfig, RedisConfig)
+}
 
 INTERNAL: Final = frozenset(
     {
@@ -536,7 +555,7 @@ def entry(module: str, name: str) -> Iterator[str]:
             if name in SETTINGS:
                 yield f"Its fields: [Settings](settings.md#{name.lower()})."
             overloads: dict[str | None, list[str]] = {}
-            for member, below in statements(node.body):
+            for member, below in statements(members(node)):
                 if isinstance(member, ast.FunctionDef) and is_overload(member):
                     overloads.setdefault(member.name, []).append(f"@overload\n{signature(member)}")
                 else:
@@ -552,6 +571,13 @@ def entry(module: str, name: str) -> Iterator[str]:
             yield description(docstring)
 
 
+def members(node: ast.ClassDef) -> list[ast.stmt]:
+    """What a class consists of, its private parts included where it is a configuration class."""
+    if node.name not in SETTINGS:
+        return node.body
+    return [member for part in parts_of(SETTINGS[node.name]) for member in class_of(part).body]
+
+
 def type_of_final(node: ast.AnnAssign) -> ast.expr:
     """The type of a name that is declared ``Final``, with or without its type."""
     if isinstance(node.annotation, ast.Subscript):
@@ -564,6 +590,8 @@ def type_of_final(node: ast.AnnAssign) -> ast.expr:
 def class_line(node: ast.ClassDef) -> str:
     """A class with its constructor's signature."""
     bases = ", ".join(ast.unparse(part) for part in (*node.bases, *node.keywords))
+    if node.name in SETTINGS:
+        bases = TomsKitBaseSettings.__name__
     head = f"class {node.name}({bases}):" if bases else f"class {node.name}:"
     for member in node.body:
         if isinstance(member, ast.FunctionDef) and member.name == "__init__":

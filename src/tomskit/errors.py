@@ -1,7 +1,7 @@
 """The errors that tomskit raises, all under one base class.
 
-Each one is also an instance of the built-in class that fits, so code that catches
-``RuntimeError`` or ``TypeError`` goes on working.
+Each one also derives from the built-in class that fits, so ``except RuntimeError`` or
+``except TypeError`` catches it too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NotInitializedError(TomsKitError, RuntimeError):
 
 
 class EventLoopError(TomsKitError, RuntimeError):
-    """A blocking call was made from the event loop that it would have to wait for."""
+    """A blocking call in a coroutine would wait for the event loop that it blocks."""
 
 
 class MissingDriverError(TomsKitError, RuntimeError):
@@ -59,16 +59,16 @@ class NotACoroutineFunctionError(TomsKitError, TypeError):
 class TaskArgumentsError(TomsKitError, TypeError):
     """Arguments do not fit the annotations of the task's function.
 
-    Raised where the task is called, before anything is sent; and in the worker, for messages from
-    elsewhere, before the function runs.
+    Raised at the call site, before anything is published; and in the worker, for messages that
+    other programs published, before the function runs.
     """
 
 
 class TaskResultError(TomsKitError, TypeError):
-    """A result does not fit the annotation of what the task's function returns.
+    """A result does not fit the return annotation of the task's function.
 
-    Raised in the worker, so the task fails; and where the result is read, when the reader's
-    function has another annotation than the worker's.
+    Raised in the worker, so the task fails; and where the result is read, if the function has
+    another annotation there than in the worker.
     """
 
 

@@ -1,9 +1,9 @@
-"""The three plug points. Anything of the right shape fits; nothing has to be imported.
+"""The three extension points, as protocols: a class needs the right methods, not a base class.
 
 Data members are read-only properties and parameters are positional-only, so class
 attributes, instance attributes, properties and other parameter names all satisfy them.
 
-The least one must write:
+What each one requires:
 
 * `Runtime`: a class with ``init(app)``, ``run(coro)`` and ``shutdown()``, or an object of one.
 * `ResourceProvider`: a ``name``, ``async startup()``, ``async shutdown()`` and ``task_scope()``
@@ -29,30 +29,30 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Runtime(Protocol):
-    """Runs coroutines for code that is not a coroutine.
+    """Runs coroutines for synchronous code.
 
-    Satisfied by an object, or by a class whose methods are class methods, as
-    `tomskit.celery.AsyncRuntime` is.
+    An object satisfies it, and so does a class whose methods are class methods, such as
+    `tomskit.celery.AsyncRuntime`.
     """
 
     def init(self, app: Celery, /) -> None:
         """Get ready to run coroutines of this app's tasks in this process."""
 
     def run(self, coro: Coroutine[object, Never, T], /) -> T:
-        """Run `coro` to its end and return its result, or raise what it raised."""
+        """Run `coro` until it ends, and return its result or raise its error."""
         ...
 
     def shutdown(self) -> None:
-        """Release everything that `init` made."""
+        """Release everything that `init` created."""
 
 
 @runtime_checkable
 class ResourceProvider(Protocol):
-    """Something that tasks use and that lives as long as an event loop: a pool, a client."""
+    """Provides what tasks use and what lives as long as an event loop: a pool, a client."""
 
     @property
     def name(self) -> str:
-        """Unique within an app; error messages and log lines use it."""
+        """A name, unique within an app, for error messages and log lines."""
         ...
 
     async def startup(self) -> None:
@@ -62,22 +62,22 @@ class ResourceProvider(Protocol):
         """Close what `startup` opened for the running event loop."""
 
     def task_scope(self) -> AbstractAsyncContextManager[object]:
-        """An async context manager that is entered before each task and left after it."""
+        """An async context manager that is entered before each task and exited after it."""
         ...
 
 
 @runtime_checkable
 class Serializer(Protocol):
-    """Turns message bodies and results into text or bytes, and back."""
+    """Encodes message bodies and results as text or bytes, and decodes them."""
 
     @property
     def name(self) -> str:
-        """What ``task_serializer`` and its siblings call it."""
+        """The name for ``task_serializer``, ``result_serializer`` and ``accept_content``."""
         ...
 
     @property
     def content_type(self) -> str:
-        """The MIME type that goes with each message and finds the decoder again."""
+        """The MIME type that each message carries, by which its reader finds the decoder."""
         ...
 
     @property
@@ -86,9 +86,9 @@ class Serializer(Protocol):
         ...
 
     def dumps(self, obj: object, /) -> str | bytes:
-        """Encode `obj`, or raise when it cannot be encoded without loss."""
+        """Encode `obj`, or raise if that would lose data."""
         ...
 
     def loads(self, data: str | bytes, /) -> object:
-        """Decode what `dumps` made."""
+        """Decode what `dumps` returned."""
         ...

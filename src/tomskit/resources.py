@@ -1,4 +1,4 @@
-"""The life of resource providers: started with an event loop, entered around each task."""
+"""Start resource providers with an event loop, and enter their scopes around each task."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ T = TypeVar("T")
 logger: Final = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS: Final = 10.0
-"""What a provider gets to stop: a server that does not answer must not keep a process alive."""
+"""Time limit for stopping a provider: a server that does not answer must not keep a process alive."""
 
 
 class Resources:
-    """An app's providers, as one thing that is started, stopped and entered.
+    """An app's providers, started, stopped and entered together.
 
     Args:
         providers: Started in this order and stopped in reverse.
@@ -35,14 +35,14 @@ class Resources:
     def __init__(self, providers: Iterable[ResourceProvider]) -> None:
         self.providers: tuple[ResourceProvider, ...] = tuple(providers)
         names = [provider.name for provider in self.providers]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigurationError(
-                f"Two resource providers are called {twice[0]!r}; names have to be unique."
+                f"Two resource providers are called {duplicates[0]!r}; names have to be unique."
             )
         self._running: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
     def only(self, *, without: Iterable[str]) -> Resources:
-        """The same providers without those of these names."""
+        """The same providers, except those with these names."""
         dropped = set(without)
         return Resources(p for p in self.providers if p.name not in dropped)
 
@@ -50,7 +50,7 @@ class Resources:
         """Start every provider for the running event loop.
 
         Raises:
-            ProviderError: One did not start. Those before it have been stopped again.
+            ProviderError: One did not start. Those that had been started are stopped.
         """
         started: list[ResourceProvider] = []
         for provider in self.providers:
@@ -68,15 +68,15 @@ class Resources:
         self._running.add(asyncio.get_running_loop())
 
     async def stop(self) -> None:
-        """Stop every provider for the running event loop; what one raises is logged."""
+        """Stop every provider for the running event loop; errors are logged, not raised."""
         self._running.discard(asyncio.get_running_loop())
         await _stop(self.providers)
 
     async def run(self, awaitable: Awaitable[T]) -> T:
         """Await `awaitable` within the scopes of all providers.
 
-        On a loop for which `start` was not called, as with a runtime that makes a loop for each
-        call, the providers are started before and stopped after.
+        If `start` was not called for the running loop, the providers are started before and stopped
+        after: some runtimes make a loop for each call.
         """
         if asyncio.get_running_loop() in self._running:
             return await self.scoped(awaitable)
@@ -87,10 +87,10 @@ class Resources:
             await self.stop()
 
     async def scoped(self, awaitable: Awaitable[T]) -> T:
-        """Await `awaitable` within the scopes of all providers, on a loop that they run on.
+        """Await `awaitable` within the scopes of all providers, which have been started.
 
-        When it raises, that is what comes out: an error in leaving a scope is logged and never
-        takes its place. When it returns and a scope fails to close, that error comes out.
+        If it raises, its error is raised, and an error in closing a scope is only logged. If it
+        returns and closing a scope fails, that error is raised.
         """
         entered: list[tuple[str, AbstractAsyncContextManager[object]]] = []
         try:
@@ -109,7 +109,7 @@ class Resources:
                     await scope.__aexit__(type(exc), exc, exc.__traceback__)
                 except Exception as error:
                     if error is not exc:
-                        logger.error(  # noqa: TRY400 (the error to show is not the current one)
+                        logger.error(  # noqa: TRY400 (the traceback to log is that of `error`)
                             "The resource provider %r failed to clean up after a task that raised %r",
                             name,
                             exc,

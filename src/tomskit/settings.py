@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import (
+    AliasChoices,
     AllowInfNan,
     BeforeValidator,
     Field,
@@ -15,9 +16,10 @@ from pydantic import (
     PositiveInt,
     ValidationError,
 )
-from pydantic.aliases import AliasChoices
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tomskit._internals.pydantic import custom_error
 
 __all__ = (
     "CommaSeparated",
@@ -31,10 +33,10 @@ __all__ = (
 
 
 if TYPE_CHECKING:
-    # Pyrefly and ty read these two off the class, and what they check of a constructor's arguments
-    # is then what mypy and pyright check of any: no text for a number, no misspelt setting.
+    # With these two options Pyrefly and ty check a constructor's arguments as mypy and pyright do
+    # without them: no text where a number is expected, no misspelt setting.
     class _Settings(BaseSettings, strict=True, extra="forbid"):
-        # Without it mypy compares the one below with BaseModel's, which is another type.
+        # Otherwise mypy compares the declaration below with BaseModel's, which has another type.
         model_config: ClassVar[SettingsConfigDict]
 
 else:
@@ -46,13 +48,13 @@ class TomsKitBaseSettings(_Settings):
 
     A value given to the constructor wins over the environment, and the environment over the
     default. A value that does not fit raises ``pydantic.ValidationError``, which names the field
-    and, since it may be a secret, holds the value nowhere. So does a constructor argument that is
-    no field; an environment variable that is none is ignored.
+    but never contains the value, since that may be a secret. An unknown constructor argument
+    raises it as well; an unknown environment variable is ignored.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         case_sensitive=True,
-        # The classes have many fields, and most processes that import one use none of them.
+        # The classes have many fields, and most processes that import one never make an instance.
         defer_build=True,
         extra="ignore",
         hide_input_in_errors=True,
@@ -68,8 +70,8 @@ class TomsKitBaseSettings(_Settings):
                     super().__init__(**values)
                 except ValidationError as error:
                     failure = _without_values(error)
-            # Outside of the except clause, so that the original, which has the values in its
-            # `errors()`, does not travel along as `__context__`.
+            # Raised outside of the except clause: inside, the original error would become its
+            # `__context__`, and that one's `errors()` contains the values.
             if failure is not None:
                 raise failure
 
@@ -78,7 +80,7 @@ def _unknown_arguments(
     settings: type[TomsKitBaseSettings], values: dict[str, object]
 ) -> ValidationError | None:
     if settings.model_config.get("extra") != "ignore":
-        return None  # pydantic judges itself
+        return None  # pydantic itself accepts or refuses them
     unknown = values.keys() - set(_argument_names(settings))
     return _failure(
         settings.__name__,
@@ -112,10 +114,9 @@ def _without_values(error: ValidationError) -> ValidationError | None:
 def _failure(
     title: str, problems: list[tuple[str, tuple[int | str, ...], str]]
 ) -> ValidationError | None:
-    # Only a custom error takes a message that is ready; this one is not a literal.
-    describe = cast("Callable[[str, str], PydanticCustomError]", PydanticCustomError)
+    # Errors of other types make their message themselves, and some put the value into it.
     details = [
-        InitErrorDetails(type=describe(kind, message), loc=place, input=None)
+        InitErrorDetails(type=custom_error(kind, message), loc=place, input=None)
         for kind, place, message in problems
     ]
     if not details:
@@ -133,9 +134,10 @@ def _json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return cast("object", json.loads(value))
+        decoded: object = json.loads(value)
     except ValueError:
         raise ValueError("the text is not valid JSON") from None
+    return decoded
 
 
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]

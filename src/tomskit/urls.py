@@ -1,8 +1,8 @@
-"""Pure builders of Redis, Sentinel and database URLs.
+"""Build and parse the URLs of Redis servers, sentinels and databases; no I/O.
 
-Whatever goes in is percent-encoded so that the reader of the URL (kombu, Celery, redis-py,
-SQLAlchemy) gets exactly that text back: all of them decode ``%xx`` in user names and passwords,
-and none of them reads ``+`` as a space there.
+User names and passwords are percent-encoded, so that the reader of the URL (kombu, Celery,
+redis-py, SQLAlchemy) decodes them to exactly the same text: all of them decode ``%xx`` there, and
+none of them decodes ``+`` to a space.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = (
 
 
 class HostPort(NamedTuple):
-    """Where a server listens."""
+    """The address of a server."""
 
     host: str
     port: int
@@ -46,7 +46,7 @@ def redis_url(
     password: str | None = None,
     tls: bool = False,
 ) -> str:
-    """``redis://`` (or ``rediss://``) URL of one server."""
+    """Build the ``redis://`` URL of one server; with `tls` it is ``rediss://``."""
     scheme = "rediss" if tls else "redis"
     return f"{scheme}://{_credentials(username, password)}{_netloc(_encoded(host), port)}/{db}"
 
@@ -58,31 +58,32 @@ def sentinel_url(
     username: str | None = None,
     password: str | None = None,
 ) -> str:
-    """One ``sentinel://`` URL a node, joined with ``;`` as kombu and Celery split them."""
+    """Build a ``sentinel://`` URL for each node, joined with ``;``: kombu and Celery split there."""
     auth = _credentials(username, password)
     return ";".join(
         f"sentinel://{auth}{_netloc(_encoded(node.host), node.port)}/{db}" for node in nodes
     )
 
 
-# What ends a host in a URL or in a list of nodes; "%" is for an IPv6 address's zone only.
+# These characters end a host in a URL or in a list of nodes; "%" may only precede the zone of an
+# IPv6 address.
 _NOT_IN_A_HOST: Final = re.compile(r"[\s\x00-\x1f\x7f/\\?#@%\[\]<>,;]")
 
 
 def host_name(text: str) -> str:
-    """`text`, where it is a name or an IP address; without the brackets of an IPv6 address.
+    """Check that `text` is a host name or an IP address, and remove an IPv6 address's brackets.
 
     Raises:
-        ConfigurationError: It is neither, such as a URL or a host with a port. The text itself is
-            not in the message, since what was put there by mistake may hold a password.
+        ConfigurationError: It is neither, such as a URL or a host with a port. The message does not
+            contain the text, which may be a URL with a password.
     """
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if ":" in host:
         address, _, zone = host.partition("%")
-        known = _is_ipv6(address) and not _NOT_IN_A_HOST.search(zone)
+        valid = _is_ipv6(address) and not _NOT_IN_A_HOST.search(zone)
     else:
-        known = host == text and host != "" and not _NOT_IN_A_HOST.search(host)
-    if not known:
+        valid = host == text and host != "" and not _NOT_IN_A_HOST.search(host)
+    if not valid:
         raise ConfigurationError(
             "a host is a name or an IP address: without scheme, credentials, port or path"
         )
@@ -98,11 +99,11 @@ def _is_ipv6(address: str) -> bool:
 
 
 def parse_nodes(text: str, *, default_port: int) -> list[HostPort]:
-    """Read ``"host:port,host:port"``; the port may be left out, IPv6 hosts are bracketed.
+    """Parse ``"host:port,host:port"``; the port is optional, IPv6 addresses need brackets.
 
     Raises:
         ConfigurationError: A node has no host, or a port that is not a number from 1 to 65535. The
-            message says which node it is by its number.
+            message gives the node's position in the list, not its text.
     """
     return [
         _node(part.strip(), default_port, number)
@@ -111,7 +112,7 @@ def parse_nodes(text: str, *, default_port: int) -> list[HostPort]:
     ]
 
 
-# An IPv6 address without brackets is refused: its last group would pass for a port.
+# An IPv6 address without brackets does not match: its last group would be taken for a port.
 _NODE: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{1,5}))?")
 _LAST_PORT: Final = 65535
 
@@ -143,16 +144,18 @@ def database_url(
     database: str,
     query: Mapping[str, str | Sequence[str]],
 ) -> str:
-    """SQLAlchemy URL. For SQLite `database` is the file's path and the server's data are left out.
+    """Build a URL for SQLAlchemy.
+
+    For SQLite `database` is the path of the file; host, port and credentials are ignored.
 
     Raises:
-        ConfigurationError: `database` holds a ``?``, which no URL of SQLAlchemy 2.0 can carry.
+        ConfigurationError: `database` contains a ``?``, which SQLAlchemy 2.0 cannot read in a URL.
     """
     tail = f"?{urlencode(query, doseq=True, quote_via=quote)}" if query else ""
     path = _database_path(database)
     if is_sqlite(scheme):
         return f"{scheme}:///{path}{tail}"
-    # SQLAlchemy, unlike the readers of Redis URLs, does not decode the host.
+    # The host is not encoded: SQLAlchemy, unlike kombu and redis-py, does not decode it.
     return f"{scheme}://{_credentials(username, password)}{_netloc(host, port)}/{path}{tail}"
 
 
@@ -168,19 +171,19 @@ def _database_path(database: str) -> str:
 
 @cache
 def _database_name_is_decoded() -> bool:
-    """Whether the installed SQLAlchemy decodes ``%xx`` in a database's name: since 2.1 it does."""
-    from sqlalchemy import make_url  # Redis URLs need none of it
+    """Whether the installed SQLAlchemy decodes ``%xx`` in the database name, as 2.1 and later do."""
+    from sqlalchemy import make_url  # slow to import, and not needed for Redis URLs
 
     return make_url("sqlite:///%25").database == "%"
 
 
 def database_query(scheme: str, *, charset: str, extras: str) -> dict[str, list[str]]:
-    """The query part: `charset` under the name that the driver knows, then `extras`.
+    """Build the URL's query: `charset` under the driver's own name for it, then `extras`.
 
-    `extras` is a query string (``a=1&b=2``); what it says wins over `charset`.
+    `extras` is a query string (``a=1&b=2``); where it sets the character set, `charset` is ignored.
 
     Raises:
-        ConfigurationError: `extras` is no query string.
+        ConfigurationError: `extras` is not a query string.
     """
     name = _charset_parameter(scheme)
     query = {name: [charset]} if name and charset else {}
@@ -188,11 +191,11 @@ def database_query(scheme: str, *, charset: str, extras: str) -> dict[str, list[
 
 
 def parse_extras(text: str) -> dict[str, list[str]]:
-    """Read a query string; a name may occur several times.
+    """Parse a query string; a name may occur several times.
 
     Raises:
-        ConfigurationError: A part has no ``=``. The text, which may hold a password, is not in the
-            message.
+        ConfigurationError: A part has no ``=``. The message does not contain the text, which may
+            hold a password.
     """
     extras: dict[str, list[str]] = {}
     if text := text.strip().removeprefix("?"):
@@ -220,12 +223,12 @@ def _charset_parameter(scheme: str) -> str | None:
 
 
 def is_sqlite(scheme: str) -> bool:
-    """Whether the scheme names SQLite, with whatever driver."""
+    """Whether the scheme is SQLite's, with any driver."""
     return scheme.partition("+")[0] == "sqlite"
 
 
 _SYNCHRONOUS_DRIVERS: Mapping[str, str] = {
-    # SQLAlchemy takes a bare "mysql" for mysqlclient, which tomskit's extras do not install.
+    # For a bare "mysql" SQLAlchemy imports mysqlclient, which tomskit's extras do not install.
     "mysql": "mysql+pymysql",
     "mariadb": "mariadb+pymysql",
     "postgresql": "postgresql+psycopg",
@@ -234,7 +237,7 @@ _SYNCHRONOUS_DRIVERS: Mapping[str, str] = {
 
 
 def synchronous_scheme(scheme: str) -> str:
-    """`scheme` with the synchronous driver that tomskit's extras install, where it names none."""
+    """Add the synchronous driver that tomskit's extras install, where `scheme` names no driver."""
     return _SYNCHRONOUS_DRIVERS.get(scheme, scheme)
 
 
@@ -246,7 +249,7 @@ def _credentials(username: str | None, password: str | None) -> str:
 
 
 def _encoded(host: str) -> str:
-    # kombu and redis-py decode the host: the "%" before an IPv6 address's zone has to survive that.
+    # kombu and redis-py decode the host, so the "%" before an IPv6 address's zone is encoded.
     return quote(host, safe=":")
 
 

@@ -175,7 +175,7 @@ def test_fifty_commands_at_once_share_the_configured_number_of_connections(place
 def test_long_wait_for_a_connection_is_told_of(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(redis_pool, "_PATIENCE", 0.1)
+    monkeypatch.setattr(redis_pool, "_WARN_AFTER", 0.1)
 
     def is_told() -> bool:
         return "waiting for a Redis connection for 0.2s: all 5 are in use" in caplog.text

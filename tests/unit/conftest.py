@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import cast
@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 from celery import _state
 
-from tomskit.celery import AsyncCelery
+from tests.support.settings import MakeApp, new_app
+from tomskit.celery import AsyncCelery, CeleryConfig
 from tomskit.sqlalchemy import DatabaseConfig
 
 _SETTINGS = ("CELERY_", "DB_", "SQLALCHEMY_", "REDIS_")
@@ -76,3 +77,17 @@ def app(sqlite: DatabaseConfig) -> AsyncCelery:
         task_always_eager=True,
         task_store_eager_result=False,
     )
+
+
+@pytest.fixture
+def make_app() -> Iterator[MakeApp]:
+    """Make apps that are closed after the test and never become the current one."""
+    made: list[AsyncCelery] = []
+
+    def make(config: CeleryConfig | None = None, **options: object) -> AsyncCelery:
+        made.append(new_app("tests", config=config, set_as_current=False, **options))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.close()

@@ -2,31 +2,25 @@
 
 import json
 import logging
-import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, Protocol, cast, get_args
+from typing import Literal, cast, get_args
 
 import pytest
 from celery import Celery
-from celery.app import backends
 from celery.app.defaults import DEFAULTS as CELERY_DEFAULTS
-from celery.backends.redis import RedisBackend, SentinelBackend
-from kombu import Connection
 from pydantic import Field, ValidationError
-from sqlalchemy import create_engine, make_url
 from typing_extensions import override
 
+from tests.support.settings import MakeApp, backend_of, build, new_app, settings_of
 from tomskit import TomsKitBaseSettings
 from tomskit.celery import AsyncCelery, CeleryConfig
 from tomskit.celery.serializers import register_orjson_serializer
-from tomskit.redis import RedisConfig
-from tomskit.sqlalchemy import DatabaseConfig
 
 SECRET = "s3cret w0rd"
 
@@ -114,49 +108,6 @@ SURROUNDINGS: list[dict[str, object]] = [
 ]
 
 
-class _Backend(Protocol):
-    connparams: dict[str, object]
-    expires: object
-    always_retry: object
-    serializer: object
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("CELERY_", "DB_", "SQLALCHEMY_", "REDIS_")):
-            monkeypatch.delenv(name)
-
-
-MakeApp = Callable[..., AsyncCelery]
-
-# As an environment does it: with no regard to the types.
-build = cast("Callable[..., CeleryConfig]", CeleryConfig)
-_make_app = cast("Callable[..., AsyncCelery]", AsyncCelery)
-
-
-@pytest.fixture
-def make_app() -> Iterator[MakeApp]:
-    """Make apps that are closed after the test and never become the current one."""
-    made: list[AsyncCelery] = []
-
-    def make(config: CeleryConfig | None = None, **options: object) -> AsyncCelery:
-        made.append(_make_app("tests", config=config, set_as_current=False, **options))
-        return made[-1]
-
-    yield make
-    for app in made:
-        app.close()
-
-
-def backend_of(app: Celery) -> _Backend:
-    return cast("_Backend", app.backend)
-
-
-def settings_of(app: Celery) -> dict[str, object]:
-    return dict(cast("dict[str, object]", app.conf))
-
-
 def effects(app: AsyncCelery) -> dict[str, object]:
     """All that a field can bring about."""
     return {
@@ -179,7 +130,7 @@ def effects(app: AsyncCelery) -> dict[str, object]:
 def effects_of(settings: str) -> dict[str, object]:
     """The effects of some settings, which are given as JSON."""
     with closing(
-        _make_app("tests", config=build(**json.loads(settings)), set_as_current=False)
+        new_app("tests", config=build(**json.loads(settings)), set_as_current=False)
     ) as app:
         return effects(app)
 
@@ -260,14 +211,6 @@ def test_every_field_is_an_environment_variable_of_the_same_name(
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_is_described(field: str) -> None:
     assert CeleryConfig.model_fields[field].description
-
-
-@pytest.mark.parametrize("spelling", ["json, pickle", '["json", "pickle"]', "[json,pickle]"])
-def test_a_list_in_the_environment_is_separated_by_commas(
-    spelling: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CELERY_ACCEPT_CONTENT", spelling)
-    assert CeleryConfig().CELERY_ACCEPT_CONTENT == ["json", "pickle"]
 
 
 def test_every_default_agrees_with_celerys_own_unless_the_contract_says_otherwise(
@@ -353,16 +296,6 @@ def test_none_leaves_celerys_default(field: str, setting: str, make_app: MakeApp
     app = make_app(build(**{field: None}))
     assert settings_of(app)[setting] == CELERY_DEFAULTS[setting]
     assert not app.conf.value_set_for(setting)
-
-
-def test_results_are_kept_for_a_day_by_default(make_app: MakeApp) -> None:
-    backend = backend_of(make_app(CeleryConfig()))
-    assert backend.expires == 86400
-
-
-def test_a_database_backend_keeps_celerys_retries(make_app: MakeApp, tmp_path: Path) -> None:
-    backend = backend_of(make_app(_sqlite_results(tmp_path)))
-    assert backend.always_retry is True
 
 
 def test_a_subclass_may_add_any_setting_of_celerys(
@@ -497,17 +430,6 @@ def test_values_that_do_not_fit_together_are_refused(
     assert SECRET not in f"{caught.value.errors()} {caught.value.json()}"
 
 
-@pytest.mark.parametrize("name", ["UTC", "utc", "Europe/Berlin"])
-def test_a_time_zone_that_exists_is_taken(name: str, make_app: MakeApp) -> None:
-    assert settings_of(make_app(CeleryConfig(CELERY_TIMEZONE=name)))["timezone"] == name
-
-
-@pytest.mark.parametrize("soft", [5, 4.5])
-def test_a_soft_limit_may_be_as_long_as_the_hard_one(soft: float) -> None:
-    config = CeleryConfig(CELERY_TASK_TIME_LIMIT=5, CELERY_TASK_SOFT_TIME_LIMIT=soft)
-    assert soft == config.CELERY_TASK_SOFT_TIME_LIMIT
-
-
 # -- secrets
 
 WITH_SECRETS: dict[str, object] = {
@@ -568,257 +490,6 @@ def test_settings_with_secrets_survive_the_way_into_a_spawned_process() -> None:
     assert pickle.loads(pickle.dumps(settings)) == settings
 
 
-# -- broker and results in Redis
-
-
-def test_credentials_with_a_space_arrive_at_kombu_and_at_the_result_backend(
-    make_app: MakeApp,
-) -> None:
-    app = make_app(
-        CeleryConfig(
-            CELERY_BROKER_REDIS_HOST="::1",
-            CELERY_BROKER_REDIS_USERNAME="u s+r",
-            CELERY_BROKER_REDIS_PASSWORD="p w+d%20",
-            CELERY_RESULT_BACKEND_REDIS_USERNAME="r s",
-            CELERY_RESULT_BACKEND_REDIS_PASSWORD="q w;+",
-            CELERY_RESULT_BACKEND_REDIS_DB=4,
-        )
-    )
-    assert "+" not in app.conf.broker_url
-    with app.connection_for_write() as broker:
-        found = (broker.hostname, broker.userid, broker.password, broker.virtual_host)
-    assert found == ("::1", "u s+r", "p w+d%20", "0")
-    results = _connparams(app)
-    assert (results["username"], results["password"], results["db"]) == ("r s", "q w;+", 4)
-
-
-def test_every_sentinel_is_known_to_kombu_and_to_the_result_backend(make_app: MakeApp) -> None:
-    app = make_app(
-        CeleryConfig(
-            CELERY_USE_SENTINEL=True,
-            CELERY_SENTINEL_MASTER_NAME="master",
-            CELERY_SENTINEL_USERNAME="sentinel",
-            CELERY_SENTINEL_PASSWORD="its own",
-            CELERY_SENTINELS="a:1, b, [::1]:3",
-            CELERY_BROKER_REDIS_PASSWORD="p w",
-            CELERY_RESULT_BACKEND_REDIS_PASSWORD="q w",
-        )
-    )
-    with app.connection_for_write() as broker:
-        assert broker.transport_cls == "sentinel"
-        assert broker.alt == [
-            "sentinel://:p%20w@a:1/0",
-            "sentinel://:p%20w@b:26379/0",
-            "sentinel://:p%20w@[::1]:3/0",
-        ]
-        assert broker.transport_options == app.conf.broker_transport_options
-    options = {
-        "master_name": "master",
-        "sentinel_kwargs": {
-            "socket_timeout": 0.1,
-            "username": "sentinel",
-            "password": "its own",
-        },
-    }
-    assert app.conf.broker_transport_options == options
-    assert app.conf.result_backend_transport_options == options
-    assert isinstance(app.backend, SentinelBackend)
-    results = _connparams(app)
-    hosts = cast("list[dict[str, object]]", results["hosts"])
-    assert [(host["host"], host["port"]) for host in hosts] == [("a", 1), ("b", 26379), ("::1", 3)]
-    assert (results["password"], results["db"]) == ("q w", 1)
-
-
-def test_without_a_list_the_broker_is_the_one_sentinel(make_app: MakeApp) -> None:
-    config = CeleryConfig(
-        CELERY_USE_SENTINEL=True,
-        CELERY_SENTINEL_MASTER_NAME="master",
-        CELERY_BROKER_REDIS_HOST="watch",
-        CELERY_BROKER_REDIS_PORT=26380,
-        CELERY_RESULT_BACKEND_REDIS_HOST="elsewhere",
-    )
-    assert config.CELERY_BROKER_URL == "sentinel://watch:26380/0"
-    assert config.CELERY_RESULT_BACKEND == "sentinel://watch:26380/1"
-
-
-def test_without_sentinels_there_are_no_transport_options() -> None:
-    config = CeleryConfig()
-    assert config.CELERY_BROKER_TRANSPORT_OPTIONS == {}
-    assert config.CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS == {}
-
-
-def test_the_visibility_timeout_is_a_transport_option() -> None:
-    config = CeleryConfig(CELERY_BROKER_VISIBILITY_TIMEOUT=60)
-    assert config.CELERY_BROKER_TRANSPORT_OPTIONS == {"visibility_timeout": 60}
-
-
-def test_tls_checks_certificates_by_default(make_app: MakeApp) -> None:
-    app = make_app(
-        CeleryConfig(
-            CELERY_BROKER_REDIS_USE_SSL=True,
-            CELERY_BROKER_REDIS_SSL_CA_CERTS="/ca",
-            CELERY_RESULT_BACKEND_REDIS_USE_SSL=True,
-            CELERY_RESULT_BACKEND_REDIS_SSL_CERTFILE="/cert",
-            CELERY_RESULT_BACKEND_REDIS_SSL_KEYFILE="/key",
-        )
-    )
-    checked = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
-    assert app.conf.broker_url == "rediss://localhost:6379/0"
-    assert app.conf.broker_use_ssl == {**checked, "ssl_ca_certs": "/ca"}
-    assert app.conf.redis_backend_use_ssl == {
-        **checked,
-        "ssl_certfile": "/cert",
-        "ssl_keyfile": "/key",
-    }
-    with app.connection_for_write() as broker:
-        assert broker.ssl == app.conf.broker_use_ssl
-    assert isinstance(app.backend, RedisBackend)
-    assert str(_connparams(app)["ssl_cert_reqs"]) == "2"  # ssl.CERT_REQUIRED
-
-
-def test_tls_holds_for_the_sentinels_too() -> None:
-    config = CeleryConfig(
-        CELERY_USE_SENTINEL=True,
-        CELERY_SENTINEL_MASTER_NAME="m",
-        CELERY_BROKER_REDIS_USE_SSL=True,
-    )
-    assert config.CELERY_BROKER_TRANSPORT_OPTIONS["sentinel_kwargs"] == {
-        "socket_timeout": 0.1,
-        "ssl": True,
-        "ssl_cert_reqs": "required",
-        "ssl_check_hostname": True,
-    }
-    assert config.CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS["sentinel_kwargs"] == {
-        "socket_timeout": 0.1
-    }
-
-
-def test_without_tls_nothing_is_said_about_it(make_app: MakeApp) -> None:
-    app = make_app(CeleryConfig())
-    assert app.conf.broker_use_ssl is False
-    assert app.conf.redis_backend_use_ssl is None
-
-
-def _connparams(app: Celery) -> dict[str, object]:
-    return backend_of(app).connparams
-
-
-# -- results in a database
-
-
-@pytest.mark.parametrize("scheme", ["mysql", "db+mysql", "mysql+pymysql"])
-def test_a_mysql_result_database_has_the_driver_that_is_installed(scheme: str) -> None:
-    config = CeleryConfig(
-        CELERY_RESULT_BACKEND_TYPE="database",
-        CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME=scheme,
-        CELERY_DB_PASSWORD="p w+",
-        CELERY_DB_CHARSET="utf8mb4",
-    )
-    cls, url = cast("tuple[type[object], str]", backends.by_url(config.CELERY_RESULT_BACKEND))
-    assert cls.__name__ == "DatabaseBackend"
-    assert create_engine(url).driver == "pymysql"
-    assert make_url(url).password == "p w+"
-    assert make_url(url).query == {"charset": "utf8mb4"}
-
-
-def test_a_result_database_has_no_transport_options() -> None:
-    config = CeleryConfig(
-        CELERY_RESULT_BACKEND_TYPE="database",
-        CELERY_USE_SENTINEL=True,
-        CELERY_SENTINEL_MASTER_NAME="m",
-    )
-    assert config.CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS == {}
-
-
-def test_results_are_stored_in_an_sqlite_file(make_app: MakeApp, tmp_path: Path) -> None:
-    backend = make_app(_sqlite_results(tmp_path)).backend
-    backend.store_result("id", {"a": 1}, "SUCCESS")
-    assert backend.get_result("id") == {"a": 1}
-
-
-def _sqlite_results(folder: Path) -> CeleryConfig:
-    return CeleryConfig(
-        CELERY_RESULT_BACKEND_TYPE="database",
-        CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME="sqlite",
-        CELERY_DB_DATABASE=str(folder / "results 1.db"),
-    )
-
-
-# -- where tasks find their database and their Redis
-
-
-def test_the_database_argument_comes_first(make_app: MakeApp) -> None:
-    database = DatabaseConfig(DB_HOST="argument")
-    app = make_app(CeleryConfig(CELERY_DB_HOST="field"), database=database)
-    assert app.db_config is database
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("CELERY_DB_PORT", 5432), ("CELERY_SQLALCHEMY_ECHO", False)]
-)
-def test_one_database_field_that_was_set_is_enough(
-    field: str, value: object, monkeypatch: pytest.MonkeyPatch, make_app: MakeApp
-) -> None:
-    monkeypatch.setenv("DB_HOST", "environment")
-    app = make_app(build(**{field: value}))
-    assert app.db_config.DB_HOST == "localhost"
-
-
-def test_a_database_field_from_the_environment_counts_as_set(
-    monkeypatch: pytest.MonkeyPatch, make_app: MakeApp
-) -> None:
-    monkeypatch.setenv("DB_HOST", "environment")
-    monkeypatch.setenv("CELERY_DB_DATABASE", "celery")
-    app = make_app(CeleryConfig())
-    assert (app.db_config.DB_HOST, app.db_config.DB_DATABASE) == ("localhost", "celery")
-
-
-def test_without_database_fields_the_database_has_its_own_environment(
-    monkeypatch: pytest.MonkeyPatch, make_app: MakeApp
-) -> None:
-    monkeypatch.setenv("DB_HOST", "environment")
-    app = make_app(CeleryConfig(CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME="sqlite"))
-    assert app.db_config.DB_HOST == "environment"
-
-
-def test_the_redis_argument_comes_first(make_app: MakeApp) -> None:
-    redis = RedisConfig(REDIS_HOST="argument")
-    app = make_app(CeleryConfig(CELERY_WORKER_REDIS_HOST="field"), redis=redis)
-    assert app.redis_config is redis
-
-
-def test_one_redis_field_that_was_set_is_enough(
-    monkeypatch: pytest.MonkeyPatch, make_app: MakeApp
-) -> None:
-    monkeypatch.setenv("REDIS_HOST", "environment")
-    app = make_app(CeleryConfig(CELERY_WORKER_REDIS_DB=0))
-    assert app.redis_config.REDIS_HOST == "localhost"
-
-
-def test_without_redis_fields_redis_has_its_own_environment(
-    monkeypatch: pytest.MonkeyPatch, make_app: MakeApp
-) -> None:
-    monkeypatch.setenv("REDIS_HOST", "environment")
-    app = make_app(CeleryConfig(CELERY_WORKER_POOL="solo", CELERY_BROKER_REDIS_DB=3))
-    assert app.redis_config.REDIS_HOST == "environment"
-
-
-def test_without_a_config_the_fields_come_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch, make_app: MakeApp
-) -> None:
-    monkeypatch.setenv("CELERY_DB_HOST", "db")
-    monkeypatch.setenv("CELERY_WORKER_REDIS_HOST", "redis")
-    app = make_app()
-    assert (app.db_config.DB_HOST, app.redis_config.REDIS_HOST) == ("db", "redis")
-
-
-def test_a_later_config_replaces_what_came_of_the_first(make_app: MakeApp) -> None:
-    app = make_app(CeleryConfig(CELERY_DB_HOST="first"))
-    assert app.db_config.DB_HOST == "first"
-    app.config_from_object(CeleryConfig(CELERY_DB_HOST="second"))
-    assert app.db_config.DB_HOST == "second"
-
-
 # -- serializers
 
 
@@ -833,8 +504,3 @@ def test_orjson_may_be_chosen_by_name(make_app: MakeApp) -> None:
     )
     assert app.conf.task_serializer == "orjson"
     assert backend_of(app).serializer == "orjson"
-
-
-def test_a_broker_url_is_read_by_kombu_alone() -> None:
-    connection = Connection(CeleryConfig(CELERY_BROKER_REDIS_DB=3).CELERY_BROKER_URL)
-    assert (connection.transport_cls, connection.virtual_host) == ("redis", "3")

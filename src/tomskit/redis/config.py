@@ -30,7 +30,7 @@ CertificateCheck = Literal["required", "optional", "none"]
 
 
 class TLSOptions(TypedDict, total=False):
-    """Keyword arguments of redis-py's TLS connections, which kombu and Celery pass on as well."""
+    """Keyword arguments of redis-py's TLS connections; kombu and Celery pass them on."""
 
     ssl_cert_reqs: CertificateCheck
     ssl_check_hostname: bool
@@ -47,10 +47,10 @@ def tls_options(
     certfile: str | None,
     keyfile: str | None,
 ) -> TLSOptions:
-    """The options, without the paths that were not set."""
+    """Build the options; paths that were not set are left out."""
     options = TLSOptions(
         ssl_cert_reqs=cert_reqs,
-        # redis-py refuses to check the name in a certificate that it does not check at all.
+        # redis-py refuses to check the host name if it does not verify the certificate.
         ssl_check_hostname=check_hostname and cert_reqs != "none",
     )
     if ca_certs is not None:

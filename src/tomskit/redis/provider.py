@@ -13,7 +13,7 @@ _NO_SCOPE = nullcontext()
 
 
 class RedisProvider:
-    """Opens ``redis_client`` for an event loop; all tasks of the loop share it."""
+    """Opens ``redis_client`` for an event loop; all tasks on that loop share it."""
 
     name = "redis"
 
@@ -21,7 +21,7 @@ class RedisProvider:
         self.config = config
 
     async def startup(self) -> None:
-        """Make the client. Nothing connects before a task uses it."""
+        """Make the client. It connects when a task first uses it."""
         clients.open(self.config)
 
     async def shutdown(self) -> None:
@@ -29,5 +29,5 @@ class RedisProvider:
         await clients.close()
 
     def task_scope(self) -> AbstractAsyncContextManager[object]:
-        """Nothing to do around a task."""
+        """A scope that does nothing: tasks share the client."""
         return _NO_SCOPE

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
-from redis.asyncio import (
-    BlockingConnectionPool,
-    Connection,
-    Redis,
-    RedisCluster,
-    Sentinel,
-    SSLConnection,
-)
+from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from typing_extensions import override
 
+from tomskit._internals.redis import BlockingPool, new_sentinel, says_pool_is_full
 from tomskit.errors import NotInitializedError
 from tomskit.redis.config import RedisConfig
 from tomskit.urls import HostPort, parse_nodes
@@ -30,8 +24,8 @@ __all__ = ("RedisClients", "clients", "redis_client")
 logger: Final = logging.getLogger(__name__)
 
 _DEFAULT_SENTINEL_PORT: Final = 26379
-_PATIENCE: Final = 20.0
-"""Seconds that a command waits for a free connection before that is worth a warning."""
+_WARN_AFTER: Final = 20.0
+"""Seconds for which a command waits for a free connection before a warning is logged, and again."""
 
 _Close = Callable[[], Awaitable[None]]
 
@@ -81,12 +75,12 @@ def _create(config: RedisConfig) -> tuple[Redis | RedisCluster, list[_Close]]:
         return _create_cluster(config)
     if config.REDIS_USE_SENTINEL:
         return _create_sentinel(config)
-    pool = _PatientPool(
+    pool = _WaitingPool(
         connection_class=SSLConnection if config.REDIS_USE_SSL else Connection,
         host=config.REDIS_HOST,
         port=config.REDIS_PORT,
         db=config.REDIS_DB,
-        timeout=_PATIENCE,
+        timeout=_WARN_AFTER,
         **_connection_options(config),
         **_tls_options(config),
     )
@@ -97,7 +91,7 @@ def _create(config: RedisConfig) -> tuple[Redis | RedisCluster, list[_Close]]:
 def _create_cluster(config: RedisConfig) -> tuple[RedisCluster, list[_Close]]:
     here = HostPort(config.REDIS_HOST, config.REDIS_PORT)
     nodes = parse_nodes(config.REDIS_CLUSTER_NODES or "", default_port=config.REDIS_PORT) or [here]
-    cluster = _PatientCluster(
+    cluster = _WaitingCluster(
         startup_nodes=[ClusterNode(node.host, node.port) for node in nodes],
         ssl=config.REDIS_USE_SSL,
         **_connection_options(config),
@@ -110,9 +104,7 @@ def _create_sentinel(config: RedisConfig) -> tuple[Redis, list[_Close]]:
     here = HostPort(config.REDIS_HOST, config.REDIS_PORT)
     nodes = parse_nodes(config.REDIS_SENTINELS or "", default_port=_DEFAULT_SENTINEL_PORT) or [here]
     tls = {"ssl": True, **_tls_options(config)} if config.REDIS_USE_SSL else {}
-    # redis-py describes the sentinel client without types.
-    create = cast("Callable[..., _SentinelClient]", Sentinel)
-    sentinel = create(
+    sentinel = new_sentinel(
         list(map(tuple, nodes)),
         sentinel_kwargs={
             "username": config.REDIS_SENTINEL_USERNAME,
@@ -121,89 +113,77 @@ def _create_sentinel(config: RedisConfig) -> tuple[Redis, list[_Close]]:
             **tls,
         },
         db=config.REDIS_DB,
-        timeout=_PATIENCE,
+        timeout=_WARN_AFTER,
         **_connection_options(config),
         **tls,
     )
-    # RedisConfig has made sure that there is a name.
+    # RedisConfig refuses to be without this name.
     master = sentinel.master_for(
-        config.REDIS_SENTINEL_MASTER_NAME or "", connection_pool_class=_PatientSentinelPool
+        config.REDIS_SENTINEL_MASTER_NAME or "", connection_pool_class=_WaitingSentinelPool
     )
     return master, [master.aclose, *(node.aclose for node in sentinel.sentinels)]
 
 
-class _SentinelClient(Protocol):
-    sentinels: Sequence[Redis]
+class _WaitingPool(BlockingPool):
+    """Lets a command wait for a free connection without a limit, where redis-py's pool raises.
 
-    def master_for(
-        self, service_name: str, /, *, connection_pool_class: type[SentinelConnectionPool]
-    ) -> Redis: ...
-
-
-class _PatientPool(BlockingConnectionPool):
-    """Lets a command wait for a free connection as long as it takes, where redis-py's raises.
-
-    How long a task may take at all is the matter of its time limits.
+    A task's time limits end the wait.
     """
 
     @override
     async def get_connection(self, *args: Any, **options: Any) -> Connection:
-        get = cast(
-            "Callable[..., Awaitable[Connection]]",
-            super().get_connection,  # pyright: ignore[reportUnknownMemberType]
-        )
         waited = 0.0
         while True:
             try:
-                return await get(*args, **options)
+                return await super().get_connection(*args, **options)
             except RedisConnectionError as exc:
-                if not isinstance(exc.__cause__, TimeoutError):
+                if not says_pool_is_full(exc):
                     raise
-            waited += _PATIENCE
+            waited += _WARN_AFTER
             _warn_of_waiting(waited, self.max_connections)
 
 
-class _PatientSentinelPool(SentinelConnectionPool, _PatientPool):
-    """The same in place of Sentinel's own pool, which does not wait at all."""
+class _WaitingSentinelPool(SentinelConnectionPool, _WaitingPool):
+    """The same for Sentinel, whose own pool raises at once."""
 
 
 def _warn_of_waiting(seconds: float, limit: int) -> None:
     logger.warning(
         "A command has been waiting for a Redis connection for %gs: all %d are in use. "
-        "REDIS_MAX_CONNECTIONS is how many there may be.",
+        "REDIS_MAX_CONNECTIONS limits their number.",
         seconds,
         limit,
     )
 
 
-class _PatientCluster(RedisCluster):
+class _WaitingCluster(RedisCluster):
     """Lets a command wait for a free connection, where RedisCluster raises.
 
-    As many commands at once as a node may have connections. Pipelines and subscriptions take
-    connections beside them, and do not wait.
+    Runs at most as many commands at once as a node may have connections. Pipelines and
+    subscriptions are not counted: they take further connections, and do not wait.
     """
 
     def __init__(self, *, max_connections: int, **options: Any) -> None:
-        # It names types that it imports conditionally.
+        # Some of its parameters have types that redis-py imports conditionally.
         super().__init__(max_connections=max_connections, **options)  # pyright: ignore[reportUnknownMemberType]
         self._limit = max_connections
-        self._turns = asyncio.Semaphore(max_connections)
+        self._free = asyncio.Semaphore(max_connections)
 
     @override
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         waited = 0.0
         while True:
             try:
-                async with asyncio.timeout(_PATIENCE):
-                    await self._turns.acquire()
+                async with asyncio.timeout(_WARN_AFTER):
+                    await self._free.acquire()
                 break
             except TimeoutError:
-                waited += _PATIENCE
+                waited += _WARN_AFTER
                 _warn_of_waiting(waited, self._limit)
         try:
             return await super().execute_command(*args, **kwargs)
         finally:
-            self._turns.release()
+            self._free.release()
 
 
 def _connection_options(config: RedisConfig) -> dict[str, Any]:
@@ -212,8 +192,8 @@ def _connection_options(config: RedisConfig) -> dict[str, Any]:
         "password": config.REDIS_PASSWORD,
         "max_connections": config.REDIS_MAX_CONNECTIONS,
         "decode_responses": True,
-        # redis-py 8 has 5 seconds, which ends a longer BLPOP, and under Python 3.11 its wait_for
-        # loses cancellations: a task would run on over its time limit.
+        # The default of redis-py 8, 5 seconds, ends a longer BLPOP. Besides, it makes redis-py use
+        # wait_for, which loses cancellations on Python 3.11: a task would exceed its time limit.
         "socket_timeout": None,
     }
 
@@ -223,7 +203,7 @@ def _tls_options(config: RedisConfig) -> dict[str, Any]:
 
 
 class _CurrentClient:
-    """Passes every attribute on to the client of the running event loop."""
+    """Gives every attribute of the client of the running event loop."""
 
     __slots__ = ()
 
@@ -236,7 +216,7 @@ class _CurrentClient:
             client = clients.current()
         except NotInitializedError:
             return "<redis_client: not initialised>"
-        # Not the client's own repr: that of redis-py 6 holds the password.
+        # Not the client's own repr: in redis-py 6 that contains the password.
         kind = RedisCluster if isinstance(client, RedisCluster) else Redis
         return f"<redis_client: {kind.__name__}>"
 

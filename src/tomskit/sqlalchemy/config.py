@@ -109,8 +109,8 @@ class DatabaseConfig(TomsKitBaseSettings):
             echo_pool=self.SQLALCHEMY_POOL_ECHO,
         )
         if not is_sqlite(self.SQLALCHEMY_DATABASE_URI_SCHEME):
-            # Which pool SQLAlchemy picks for SQLite depends on its version and on the path, and
-            # not all of them have a size.
+            # SQLAlchemy chooses the pool for SQLite by its version and the path, and some of these
+            # pools have no size.
             options["pool_size"] = self.SQLALCHEMY_POOL_SIZE
             options["max_overflow"] = self.SQLALCHEMY_MAX_OVERFLOW
         return options

@@ -12,9 +12,10 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry
 from typing_extensions import override
 
+from tomskit._internals.sqlalchemy import QueuePool
 from tomskit.errors import MissingDriverError, NotInitializedError
 from tomskit.sqlalchemy.config import DatabaseConfig
 
@@ -29,45 +30,40 @@ _EXTRAS: Final = {
     "asyncpg": "postgres",
     "psycopg": "postgres",
 }
-_PATIENCE: Final = 30.0
-"""Seconds that a session waits for a connection before that is worth a warning."""
+_WARN_AFTER: Final = 30.0
+"""Seconds for which a session waits for a connection before a warning is logged, and again."""
 _WAY_OUT: Final = (
     "Use it inside a task or a coroutine given to AsyncRuntime.run or AsyncTaskRunner, "
     "or open a scope yourself: async with db.scope(): ..."
 )
 
 
-class _PatientPool(AsyncAdaptedQueuePool):
-    """Lets a session wait for a free connection as long as it takes, where SQLAlchemy's raises.
+class _WaitingPool(QueuePool):
+    """Lets a session wait for a free connection without a limit, where SQLAlchemy's pool raises.
 
-    A thousand tasks that share ten connections wait in line. How long a task may take at all is the
-    matter of its time limits.
+    A thousand tasks that share ten connections wait their turn. A task's time limits end the wait.
     """
 
     @override
-    def _do_get(self) -> ConnectionPoolEntry:
+    def take(self) -> ConnectionPoolEntry:
         waited = 0.0
         while True:
             try:
-                return super()._do_get()
+                return super().take()
             except SQLAlchemyTimeoutError:
-                waited += _PATIENCE
+                waited += _WARN_AFTER
                 logger.warning(
                     "A session has been waiting for a database connection for %gs: all %d are in "
-                    "use. Tasks keep theirs from the first statement to the commit, the rollback or "
-                    "their end; SQLALCHEMY_POOL_SIZE and SQLALCHEMY_MAX_OVERFLOW are how many there "
-                    "may be.",
+                    "use. A task holds its connection from its first statement to the commit, the "
+                    "rollback or its end; SQLALCHEMY_POOL_SIZE and SQLALCHEMY_MAX_OVERFLOW limit "
+                    "the number of connections.",
                     waited,
                     self.checkedout(),
                 )
 
 
-# SQLAlchemy names a pool's logger after its class; these lines are still SQLAlchemy's.
-_PatientPool.__module__ = AsyncAdaptedQueuePool.__module__
-
-
 class _Pool:
-    """What one event loop has: an engine, or the reason why there is none."""
+    """The engine of one event loop, or the error that says why there is none."""
 
     __slots__ = ("engine", "missing")
 
@@ -76,12 +72,12 @@ class _Pool:
         self.missing: MissingDriverError | None = None
         options: dict[str, Any] = {**config.SQLALCHEMY_ENGINE_OPTIONS}
         if "pool_size" in options:
-            options |= {"poolclass": _PatientPool, "pool_timeout": _PATIENCE}
+            options |= {"poolclass": _WaitingPool, "pool_timeout": _WARN_AFTER}
         try:
             self.engine = create_async_engine(config.SQLALCHEMY_DATABASE_URI, **options)
         except ModuleNotFoundError as exc:
-            # Tasks that never touch the database run without its driver, so this is not yet
-            # an error; the first use of db.session is.
+            # Tasks that never use the database run without its driver: the error is raised at the
+            # first use of db.session.
             name = (exc.name or "").partition(".")[0]
             extra = _EXTRAS.get(name)
             command = f"tomskit[{extra}]" if extra else name
@@ -99,7 +95,7 @@ class _Pool:
 
 
 class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
-    """What surrounds a task: at most one session, opened at first use, closed at the end."""
+    """Surrounds a task: holds at most one session, opened at first use and closed at the end."""
 
     __slots__ = ("_loop", "_open", "_pool", "_session", "_token")
 
@@ -116,17 +112,17 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
         if not self._open:
             raise NotInitializedError(
                 "db.session was used after its task had ended, by a coroutine that the task left "
-                "running. Await it in the task, or give it a session of its own: "
+                "running. Await that coroutine in the task, or give it a session of its own: "
                 "async with db.scope(): ..."
             )
         if _running_loop() is not self._loop:
             raise NotInitializedError(
-                "db.session belongs to another event loop than the one that runs here, or it was "
-                f"used in a plain thread. {_WAY_OUT}"
+                "db.session was used in another event loop than its task's, or in a plain thread. "
+                f"{_WAY_OUT}"
             )
         if self._session is None:
-            # Objects stay readable after a commit: reloading them would be I/O in an attribute
-            # access, which asyncio has no way to await.
+            # Objects stay readable after a commit: an expired attribute would be reloaded when it
+            # is read, and an attribute access cannot be awaited.
             self._session = AsyncSession(self._pool.require(), expire_on_commit=False)
         return self._session
 
@@ -147,8 +143,8 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
         if self._token is not None:
             _scope.reset(self._token)
         if self._session is not None:
-            # Closing rolls back whatever was not committed. A cancellation that arrives now must
-            # not cut it short, or the connection would go back with its transaction open.
+            # Closing rolls back whatever was not committed. A cancellation must not interrupt it,
+            # or the connection would go back to the pool with its transaction open.
             await asyncio.shield(asyncio.ensure_future(self._session.close()))
 
 
@@ -156,7 +152,7 @@ _scope: ContextVar[SessionScope | None] = ContextVar("tomskit_session_scope", de
 
 
 class Database:
-    """Sessions and engines of this process, an engine for each event loop that runs tasks.
+    """The sessions and engines of this process; each event loop that runs tasks has an engine.
 
     A connection belongs to the loop that opened it, so every loop has its own pool; all tasks of
     a loop share it.
@@ -169,9 +165,10 @@ class Database:
     def session(self) -> AsyncSession:
         """The session of the running task, opened at first use.
 
-        It is closed when the task ends and rolled back when it raises; nothing is committed for
-        you. Tasks never share one; the children of ``asyncio.gather`` do share their task's, and
-        a session runs one statement at a time: give concurrent children scopes of their own.
+        It is closed when the task ends, and what was not committed is rolled back; nothing is
+        committed for you. Tasks never share a session. The children of ``asyncio.gather`` share
+        their task's, and a session runs one statement at a time: give concurrent children scopes
+        of their own.
 
         Raises:
             NotInitializedError: Outside of a task and of ``async with db.scope()``.
@@ -193,7 +190,7 @@ class Database:
         return self._pool().require()
 
     def scope(self) -> SessionScope:
-        """A scope with a session of its own: ``async with db.scope(): ... db.session ...``.
+        """Make a scope with a session of its own: ``async with db.scope(): ... db.session ...``.
 
         Raises:
             NotInitializedError: No engine was opened for the running event loop.

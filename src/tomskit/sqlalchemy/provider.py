@@ -19,7 +19,7 @@ class DatabaseProvider:
         self.config = config
 
     async def startup(self) -> None:
-        """Make the engine. Nothing connects before a task uses its session."""
+        """Make the engine. It connects when a task first uses its session."""
         db.open(self.config)
 
     async def shutdown(self) -> None:
@@ -27,5 +27,5 @@ class DatabaseProvider:
         await db.close()
 
     def task_scope(self) -> AbstractAsyncContextManager[object]:
-        """A scope in which ``db.session`` is a session of its own."""
+        """A scope in which ``db.session`` is a new session."""
         return db.scope()

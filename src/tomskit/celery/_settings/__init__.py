@@ -1,1 +1,1 @@
-"""The parts of CeleryConfig."""
+"""The parts of CeleryConfig: its fields, by what they configure."""

@@ -1,0 +1,39 @@
+"""SQLAlchemy: how a connection pool hands out a connection.
+
+`AsyncAdaptedQueuePool._do_get`
+    For: waiting longer than ``pool_timeout`` for a free connection.
+    When it is missing: no session waits longer; SQLAlchemy raises its TimeoutError.
+
+The name of a pool's logger, made of its class's ``__module__`` and name
+    For: log lines of our pool that filters for ``sqlalchemy.pool`` find.
+    When it changes: these lines have another logger's name.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from typing_extensions import override
+
+__all__ = ("QueuePool",)
+
+
+class QueuePool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's pool of asynchronous engines; subclasses may override how it hands out."""
+
+    @override
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # A subclass logs as SQLAlchemy's own pools do.
+        cls.__module__ = AsyncAdaptedQueuePool.__module__
+
+    def take(self) -> ConnectionPoolEntry:
+        """A free connection, or a new one where the limits allow it.
+
+        Raises:
+            sqlalchemy.exc.TimeoutError: None was free within the pool's timeout.
+        """
+        return super()._do_get()
+
+    @override
+    def _do_get(self) -> ConnectionPoolEntry:
+        return self.take()

@@ -1,0 +1,119 @@
+"""The broker, and the sentinels that find it and the results' Redis."""
+
+from __future__ import annotations
+
+from typing import Final, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from tomskit.celery._settings.concealed import Concealed
+from tomskit.celery._settings.prefixes import without_prefix
+from tomskit.redis.config import CertificateCheck, Host, Nodes, RedisConfig
+from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings
+from tomskit.urls import HostPort, parse_nodes, sentinel_url
+
+__all__ = ("BrokerSettings",)
+
+_DEFAULT_SENTINEL_PORT: Final = 26379
+
+
+class BrokerSettings(TomsKitBaseSettings):
+    """The broker of CeleryConfig, and how Celery finds a Redis."""
+
+    # -- broker
+    CELERY_BROKER_REDIS_HOST: Host = Field(default="localhost", description="Host of the broker.")
+    CELERY_BROKER_REDIS_PORT: Port = Field(default=6379, description="Port of the broker.")
+    CELERY_BROKER_REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
+    CELERY_BROKER_REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
+    CELERY_BROKER_REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
+    CELERY_BROKER_REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")
+    CELERY_BROKER_REDIS_SSL_CERT_REQS: CertificateCheck = Field(
+        default="required", description="How the server's certificate is checked."
+    )
+    CELERY_BROKER_REDIS_SSL_CHECK_HOSTNAME: bool = Field(
+        default=True, description="Check that the certificate names the host."
+    )
+    CELERY_BROKER_REDIS_SSL_CA_CERTS: str | None = Field(
+        default=None, description="Path of the CA certificates; the system's by default."
+    )
+    CELERY_BROKER_REDIS_SSL_CERTFILE: str | None = Field(
+        default=None, description="Path of the client's certificate."
+    )
+    CELERY_BROKER_REDIS_SSL_KEYFILE: str | None = Field(
+        default=None, description="Path of the client's key."
+    )
+    CELERY_BROKER_VISIBILITY_TIMEOUT: PositiveInt | None = Field(
+        default=None,
+        description="Seconds after which an unacknowledged message is delivered again.",
+    )
+    CELERY_BROKER_POOL_LIMIT: NonNegativeInt = Field(
+        default=10, description="Connections that a process keeps for sending tasks; 0 keeps none."
+    )
+    CELERY_BROKER_CONNECTION_TIMEOUT: Seconds = Field(
+        default=4.0, description="Seconds to wait for a connection."
+    )
+    CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP: bool = Field(
+        default=True, description="Wait for a broker that is not there yet when the worker starts."
+    )
+    CELERY_BROKER_CONNECTION_MAX_RETRIES: NonNegativeInt = Field(
+        default=100, description="Tries to reconnect before the worker gives up; 0 is no limit."
+    )
+
+    # -- Sentinel, for the broker and for results in Redis
+    CELERY_USE_SENTINEL: bool = Field(
+        default=False, description="Find the servers through sentinels."
+    )
+    CELERY_SENTINELS: Nodes | None = Field(
+        default=None,
+        description="The sentinels, as `host:port,host:port`; by default the broker's host and "
+        "port are the one sentinel.",
+    )
+    CELERY_SENTINEL_MASTER_NAME: str | None = Field(
+        default=None, description="What the sentinels call the master."
+    )
+    CELERY_SENTINEL_USERNAME: str | None = Field(
+        default=None, description="The sentinels' own user name."
+    )
+    CELERY_SENTINEL_PASSWORD: Secret = Field(
+        default=None, description="The sentinels' own password."
+    )
+    CELERY_SENTINEL_SOCKET_TIMEOUT: Seconds = Field(
+        default=0.1, description="Seconds to wait for a sentinel."
+    )
+
+    @model_validator(mode="after")
+    def _sentinels_know_the_master(self) -> Self:
+        if self.CELERY_USE_SENTINEL and not self.CELERY_SENTINEL_MASTER_NAME:
+            raise ValueError("CELERY_USE_SENTINEL needs CELERY_SENTINEL_MASTER_NAME")
+        return self
+
+    def _broker(self) -> RedisConfig:
+        return without_prefix(self, RedisConfig, "CELERY_BROKER_")
+
+    def _redis_url(self, server: RedisConfig) -> str:
+        if not self.CELERY_USE_SENTINEL:
+            return server.REDIS_URL
+        return sentinel_url(
+            self._sentinels(),
+            server.REDIS_DB,
+            username=server.REDIS_USERNAME,
+            password=server.REDIS_PASSWORD,
+        )
+
+    def _sentinels(self) -> list[HostPort]:
+        nodes = parse_nodes(self.CELERY_SENTINELS or "", default_port=_DEFAULT_SENTINEL_PORT)
+        return nodes or [HostPort(self.CELERY_BROKER_REDIS_HOST, self.CELERY_BROKER_REDIS_PORT)]
+
+    def _sentinel_options(self, server: RedisConfig) -> dict[str, object]:
+        if not self.CELERY_USE_SENTINEL:
+            return {}
+        # Only for the connections to the sentinels: on the connection to the master this short
+        # timeout would end each blocking read.
+        sentinel: dict[str, object] = {"socket_timeout": self.CELERY_SENTINEL_SOCKET_TIMEOUT}
+        if self.CELERY_SENTINEL_USERNAME is not None:
+            sentinel["username"] = self.CELERY_SENTINEL_USERNAME
+        if self.CELERY_SENTINEL_PASSWORD is not None:
+            sentinel["password"] = Concealed(self.CELERY_SENTINEL_PASSWORD)
+        if server.REDIS_USE_SSL:
+            sentinel |= {"ssl": True, **server.REDIS_TLS_OPTIONS}
+        return {"master_name": self.CELERY_SENTINEL_MASTER_NAME, "sentinel_kwargs": sentinel}

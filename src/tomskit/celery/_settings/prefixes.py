@@ -1,0 +1,31 @@
+"""Fields of CeleryConfig that repeat those of another configuration class, with a prefix."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+from tomskit.redis.config import RedisConfig
+from tomskit.settings import TomsKitBaseSettings
+from tomskit.sqlalchemy.config import DatabaseConfig
+
+__all__ = ("PREFIX", "without_prefix")
+
+PREFIX: Final = "CELERY_"
+"""What the name of every field of CeleryConfig begins with."""
+
+ConfigT = TypeVar("ConfigT", DatabaseConfig, RedisConfig)
+
+
+def without_prefix(settings: TomsKitBaseSettings, target: type[ConfigT], prefix: str) -> ConfigT:
+    """Make a `target` of the fields of `settings` that are called `prefix` and its field's name.
+
+    Fields of `target` that `settings` does not repeat have their defaults. Nothing is read from the
+    environment, and nothing is validated a second time.
+    """
+    known = type(settings).model_fields
+    values: dict[str, Any] = {
+        name: getattr(settings, prefix + name)
+        for name in target.model_fields
+        if prefix + name in known
+    }
+    return target.model_construct(**values)

@@ -1,0 +1,110 @@
+"""What tasks use: the database of ``db.session`` and the Redis of ``redis_client``."""
+
+from __future__ import annotations
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from tomskit.celery._settings.prefixes import PREFIX, without_prefix
+from tomskit.redis.config import CertificateCheck, Host, RedisConfig
+from tomskit.settings import Port, Secret, TomsKitBaseSettings
+from tomskit.sqlalchemy.config import (
+    DatabaseConfig,
+    DatabaseHost,
+    EngineOptions,
+    Extras,
+    Scheme,
+)
+
+__all__ = ("ResourceSettings",)
+
+
+class ResourceSettings(TomsKitBaseSettings):
+    """The database and the Redis that CeleryConfig gives to tasks."""
+
+    # -- the database of db.session, and of results with the type "database"
+    CELERY_DB_HOST: DatabaseHost = Field(
+        default="localhost", description="Host of the database server."
+    )
+    CELERY_DB_PORT: Port = Field(default=5432, description="Port of the database server.")
+    CELERY_DB_USERNAME: str = Field(default="", description="User name; empty for none.")
+    CELERY_DB_PASSWORD: str = Field(default="", repr=False, description="Password; empty for none.")
+    CELERY_DB_DATABASE: str = Field(
+        default="tomskitdb", description="Database name; for SQLite the file's path."
+    )
+    CELERY_DB_CHARSET: str = Field(
+        default="", description="Character set, passed under the name that the driver knows."
+    )
+    CELERY_DB_EXTRAS: Extras = Field(
+        default="", description="More URL parameters as a query string: `a=1&b=2`."
+    )
+    CELERY_SQLALCHEMY_DATABASE_URI_SCHEME: Scheme = Field(
+        default="mysql+aiomysql", description="Dialect and asynchronous driver."
+    )
+    CELERY_SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: Scheme = Field(
+        default="mysql+pymysql", description="Dialect and synchronous driver."
+    )
+    CELERY_SQLALCHEMY_POOL_SIZE: NonNegativeInt = Field(
+        default=300, description="Connections that a process keeps open; 0 is no limit."
+    )
+    CELERY_SQLALCHEMY_MAX_OVERFLOW: int = Field(
+        default=10, ge=-1, description="Connections beyond the pool size; -1 is no limit."
+    )
+    CELERY_SQLALCHEMY_POOL_RECYCLE: int = Field(
+        default=3600,
+        ge=-1,
+        description="Seconds after which a connection is replaced; -1 is never.",
+    )
+    CELERY_SQLALCHEMY_POOL_PRE_PING: bool = Field(
+        default=False, description="Test a connection each time it leaves the pool."
+    )
+    CELERY_SQLALCHEMY_ECHO: bool = Field(default=False, description="Log every statement.")
+    CELERY_SQLALCHEMY_POOL_ECHO: bool = Field(default=False, description="Log what the pool does.")
+
+    # -- the Redis of redis_client
+    CELERY_WORKER_REDIS_HOST: Host = Field(default="localhost", description="Host.")
+    CELERY_WORKER_REDIS_PORT: Port = Field(default=6379, description="Port.")
+    CELERY_WORKER_REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
+    CELERY_WORKER_REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
+    CELERY_WORKER_REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
+    CELERY_WORKER_REDIS_MAX_CONNECTIONS: PositiveInt = Field(
+        default=32, description="Connections that a process opens at the most."
+    )
+    CELERY_WORKER_REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")
+    CELERY_WORKER_REDIS_SSL_CERT_REQS: CertificateCheck = Field(
+        default="required", description="How the server's certificate is checked."
+    )
+    CELERY_WORKER_REDIS_SSL_CHECK_HOSTNAME: bool = Field(
+        default=True, description="Check that the certificate names the host."
+    )
+    CELERY_WORKER_REDIS_SSL_CA_CERTS: str | None = Field(
+        default=None, description="Path of the CA certificates; the system's by default."
+    )
+    CELERY_WORKER_REDIS_SSL_CERTFILE: str | None = Field(
+        default=None, description="Path of the client's certificate."
+    )
+    CELERY_WORKER_REDIS_SSL_KEYFILE: str | None = Field(
+        default=None, description="Path of the client's key."
+    )
+
+    @property
+    def SQLALCHEMY_DATABASE_URI(self) -> str:  # noqa: N802 (named like the settings)
+        """URL for the asynchronous engine; holds the password."""
+        return self.database_config().SQLALCHEMY_DATABASE_URI
+
+    @property
+    def SQLALCHEMY_DATABASE_SYNC_URI(self) -> str:  # noqa: N802 (named like the settings)
+        """URL for a synchronous engine; holds the password."""
+        return self.database_config().SQLALCHEMY_DATABASE_SYNC_URI
+
+    @property
+    def SQLALCHEMY_ENGINE_OPTIONS(self) -> EngineOptions:  # noqa: N802 (named like the settings)
+        """Keyword arguments for ``create_async_engine``."""
+        return self.database_config().SQLALCHEMY_ENGINE_OPTIONS
+
+    def database_config(self) -> DatabaseConfig:
+        """The CELERY_DB_ and CELERY_SQLALCHEMY_ fields as a DatabaseConfig."""
+        return without_prefix(self, DatabaseConfig, PREFIX)
+
+    def redis_config(self) -> RedisConfig:
+        """The CELERY_WORKER_REDIS_ fields as a RedisConfig; the rest has its defaults."""
+        return without_prefix(self, RedisConfig, "CELERY_WORKER_")

@@ -1,0 +1,81 @@
+"""The result backend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+
+from tomskit.celery._settings.prefixes import without_prefix
+from tomskit.redis.config import CertificateCheck, Host, RedisConfig
+from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings
+from tomskit.sqlalchemy.config import Scheme
+
+__all__ = ("ResultSettings",)
+
+
+def _without_db_prefix(scheme: object) -> object:
+    return scheme.removeprefix("db+") if isinstance(scheme, str) else scheme
+
+
+class ResultSettings(TomsKitBaseSettings):
+    """Where CeleryConfig keeps results, and for how long."""
+
+    # -- results
+    CELERY_RESULT_BACKEND_TYPE: Literal["redis", "database"] = Field(
+        default="redis", description="Where results go: to Redis, or to the CELERY_DB_ database."
+    )
+    CELERY_RESULT_BACKEND_REDIS_HOST: Host = Field(default="localhost", description="Host.")
+    CELERY_RESULT_BACKEND_REDIS_PORT: Port = Field(default=6379, description="Port.")
+    CELERY_RESULT_BACKEND_REDIS_USERNAME: str | None = Field(
+        default=None, description="ACL user name."
+    )
+    CELERY_RESULT_BACKEND_REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
+    CELERY_RESULT_BACKEND_REDIS_DB: NonNegativeInt = Field(
+        default=1, description="Database number."
+    )
+    CELERY_RESULT_BACKEND_REDIS_USE_SSL: bool = Field(
+        default=False, description="Connect with TLS."
+    )
+    CELERY_RESULT_BACKEND_REDIS_SSL_CERT_REQS: CertificateCheck = Field(
+        default="required", description="How the server's certificate is checked."
+    )
+    CELERY_RESULT_BACKEND_REDIS_SSL_CHECK_HOSTNAME: bool = Field(
+        default=True, description="Check that the certificate names the host."
+    )
+    CELERY_RESULT_BACKEND_REDIS_SSL_CA_CERTS: str | None = Field(
+        default=None, description="Path of the CA certificates; the system's by default."
+    )
+    CELERY_RESULT_BACKEND_REDIS_SSL_CERTFILE: str | None = Field(
+        default=None, description="Path of the client's certificate."
+    )
+    CELERY_RESULT_BACKEND_REDIS_SSL_KEYFILE: str | None = Field(
+        default=None, description="Path of the client's key."
+    )
+    CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME: Annotated[
+        Scheme, BeforeValidator(_without_db_prefix)
+    ] = Field(default="mysql", description="Dialect and synchronous driver of a result database.")
+    CELERY_RESULT_EXPIRES: NonNegativeInt | None = Field(
+        default=None,
+        description="Seconds that results are kept; 0 is for ever, None Celery's one day.",
+    )
+    CELERY_RESULT_EXTENDED: bool = Field(
+        default=False, description="Store the task's name, arguments and worker with its result."
+    )
+    CELERY_RESULT_COMPRESSION: str | None = Field(
+        default=None, description="Compress results: `gzip`, `bzip2`, `zstd`."
+    )
+    CELERY_RESULT_BACKEND_ALWAYS_RETRY: bool | None = Field(
+        default=None,
+        description="Repeat a failed access to the result backend; None is Celery's default, "
+        "which is yes for a database.",
+    )
+    CELERY_REDIS_MAX_CONNECTIONS: PositiveInt | None = Field(
+        default=None, description="Connections of a process to a result Redis at the most."
+    )
+    CELERY_REDIS_SOCKET_TIMEOUT: Seconds = Field(
+        default=120.0, description="Seconds to wait for an answer of a result Redis."
+    )
+
+    def _results(self) -> RedisConfig:
+        return without_prefix(self, RedisConfig, "CELERY_RESULT_BACKEND_")

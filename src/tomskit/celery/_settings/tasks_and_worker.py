@@ -1,0 +1,182 @@
+"""Messages, tasks and the worker that runs them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
+
+from celery.utils.time import rate
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
+
+from tomskit.settings import (
+    CommaSeparated,
+    Options,
+    Seconds,
+    SecondsOrZero,
+    TomsKitBaseSettings,
+)
+
+__all__ = ("TaskAndWorkerSettings",)
+
+
+def _time_zone(name: str) -> str:
+    if name.upper() != "UTC":  # UTC needs no time zone database
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("there is no such time zone") from None
+    return name
+
+
+def _rate_limit(text: str) -> str:
+    try:
+        rate(text)
+    except (KeyError, ValueError):
+        raise ValueError("a rate limit is a number of tasks, such as 5, 5/s, 5/m or 5/h") from None
+    return text
+
+
+class TaskAndWorkerSettings(TomsKitBaseSettings):
+    """How CeleryConfig encodes, routes and runs tasks."""
+
+    # -- messages
+    CELERY_TASK_SERIALIZER: str = Field(default="json", description="How arguments are encoded.")
+    CELERY_RESULT_SERIALIZER: str = Field(default="json", description="How results are encoded.")
+    CELERY_ACCEPT_CONTENT: CommaSeparated = Field(
+        default=["json"], description="Serializers that are read; in the environment `a,b`."
+    )
+    CELERY_TASK_COMPRESSION: str | None = Field(
+        default=None, description="Compress messages: `gzip`, `bzip2`, `zstd`."
+    )
+    CELERY_TIMEZONE: Annotated[str, AfterValidator(_time_zone)] = Field(
+        default="UTC", description="Time zone of schedules."
+    )
+    CELERY_ENABLE_UTC: bool = Field(default=True, description="Send times as UTC.")
+
+    # -- tasks
+    CELERY_IMPORTS: CommaSeparated = Field(
+        default=[], description="Modules with tasks, loaded when a worker starts."
+    )
+    CELERY_INCLUDE: CommaSeparated = Field(
+        default=[], description="More modules with tasks, loaded after CELERY_IMPORTS."
+    )
+    CELERY_TASK_ROUTES: Options = Field(
+        default=None, description='Where tasks go: `{"shop.*": {"queue": "shop"}}`.'
+    )
+    CELERY_BEAT_SCHEDULE: Options = Field(
+        default=None,
+        description='What `celery beat` sends: `{"daily": {"task": "report", "schedule": 86400}}`.',
+    )
+    CELERY_TASK_PUBLISH_RETRY: bool = Field(
+        default=True, description="Send a task again when the connection to the broker was lost."
+    )
+    CELERY_TASK_DEFAULT_QUEUE: str = Field(
+        default="celery", description="Queue of tasks without one."
+    )
+    CELERY_TASK_TRACK_STARTED: bool = Field(default=True, description="Record the state STARTED.")
+    CELERY_TASK_IGNORE_RESULT: bool = Field(default=False, description="Keep no results.")
+    CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED: bool = Field(
+        default=False, description="Keep errors of tasks whose results are ignored."
+    )
+    CELERY_TASK_TIME_LIMIT: Seconds | None = Field(
+        default=None, description="Seconds after which a task is ended."
+    )
+    CELERY_TASK_SOFT_TIME_LIMIT: Seconds | None = Field(
+        default=None, description="Seconds after which a task gets SoftTimeLimitExceeded."
+    )
+    CELERY_TASK_ACKS_LATE: bool = Field(
+        default=False, description="Acknowledge a message after its task has run."
+    )
+    CELERY_TASK_REJECT_ON_WORKER_LOST: bool = Field(
+        default=False, description="Run a late-acknowledged task again when its process was killed."
+    )
+    CELERY_TASK_DEFAULT_RATE_LIMIT: Annotated[str, AfterValidator(_rate_limit)] | None = Field(
+        default=None, description="Rate limit of tasks without one, such as `10/s`."
+    )
+    CELERY_TASK_DEFAULT_PRIORITY: NonNegativeInt | None = Field(
+        default=None, description="Priority of tasks without one; 0 is the highest on Redis."
+    )
+    CELERY_TASK_CREATE_MISSING_QUEUES: bool = Field(
+        default=True, description="Make queues that are named but not configured."
+    )
+    CELERY_TASK_SEND_SENT_EVENT: bool = Field(
+        default=False, description="Send an event for each task that is sent."
+    )
+    CELERY_TASK_ALWAYS_EAGER: bool = Field(
+        default=False, description="Run tasks where they are called, for tests."
+    )
+    CELERY_TASK_EAGER_PROPAGATES: bool = Field(
+        default=False, description="Let errors of eager tasks out of `.delay`."
+    )
+    CELERY_TASK_STORE_EAGER_RESULT: bool = Field(
+        default=False, description="Store results of eager tasks."
+    )
+
+    CELERY_REDIS_FAST_PATH: bool | None = Field(
+        default=None,
+        description="Talk to Redis many commands at once. None does so in workers of the asyncio pool "
+        "and in async code that sends tasks, true in all workers as well, false nowhere.",
+    )
+
+    # -- worker
+    CELERY_WORKER_POOL: Literal["prefork", "solo", "threads", "asyncio"] = Field(
+        default="prefork", description="How the worker runs several tasks at once."
+    )
+    CELERY_WORKER_CONCURRENCY: PositiveInt | None = Field(
+        default=None,
+        description="Tasks at once; the number of processors by default, and 1000 with asyncio.",
+    )
+    CELERY_WORKER_SYNC_CONCURRENCY: PositiveInt = Field(
+        default=16, description="Plain tasks at once in threads, beside async ones with asyncio."
+    )
+    CELERY_WORKER_SLOW_CALLBACK_DURATION: SecondsOrZero = Field(
+        default=0.5,
+        description="Seconds for which a task may block the event loop with asyncio, before the log "
+        "names it; 0 is no limit.",
+    )
+    CELERY_WORKER_POOL_START_METHOD: Literal["fork", "spawn"] = Field(
+        default="fork", description="How the prefork pool makes its processes."
+    )
+    CELERY_WORKER_PREFETCH_MULTIPLIER: NonNegativeInt = Field(
+        default=4, description="Messages fetched ahead, for each task at once; 0 is no limit."
+    )
+    CELERY_WORKER_MAX_TASKS_PER_CHILD: PositiveInt | None = Field(
+        default=None, description="Tasks after which a prefork process is replaced."
+    )
+    CELERY_WORKER_MAX_MEMORY_PER_CHILD: PositiveInt | None = Field(
+        default=None, description="KiB of memory after which a prefork process is replaced."
+    )
+    CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT: SecondsOrZero = Field(
+        default=0.0, description="Seconds that a cold shutdown first waits for tasks to finish."
+    )
+    CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE: bool = Field(
+        default=False, description="Wait so when no task runs as well, for tasks with an ETA."
+    )
+    CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS: bool = Field(
+        default=False, description="End late-acknowledged tasks when the broker is lost."
+    )
+    CELERY_WORKER_SEND_TASK_EVENTS: bool = Field(
+        default=False, description="Send events that monitors such as Flower show."
+    )
+    CELERY_WORKER_DISABLE_RATE_LIMITS: bool = Field(
+        default=False, description="Ignore all rate limits."
+    )
+    CELERY_WORKER_ENABLE_REMOTE_CONTROL: bool = Field(
+        default=True, description="Listen to `celery inspect` and `celery control`."
+    )
+    CELERY_WORKER_HIJACK_ROOT_LOGGER: bool = Field(
+        default=True, description="Replace the root logger's handlers."
+    )
+    CELERY_WORKER_LOG_FORMAT: str | None = Field(
+        default=None, description="Format of the worker's log lines; shows the task id by default."
+    )
+    CELERY_WORKER_TASK_LOG_FORMAT: str | None = Field(
+        default=None, description="Format of task loggers' lines; shows the task id by default."
+    )
+
+    @model_validator(mode="after")
+    def _soft_limit_comes_first(self) -> Self:
+        soft, hard = self.CELERY_TASK_SOFT_TIME_LIMIT, self.CELERY_TASK_TIME_LIMIT
+        if soft is not None and hard is not None and soft > hard:
+            raise ValueError("CELERY_TASK_SOFT_TIME_LIMIT is longer than CELERY_TASK_TIME_LIMIT")
+        return self

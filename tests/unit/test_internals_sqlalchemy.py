@@ -1,0 +1,79 @@
+"""What tomskit relies on in SQLAlchemy beyond its public names."""
+
+import asyncio
+import inspect
+import logging
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from typing_extensions import override
+
+from tomskit._internals.sqlalchemy import QueuePool
+
+attempts: list[str] = []
+"""The outcome of each attempt to take a connection of a `_RecordingPool`."""
+
+
+class _RecordingPool(QueuePool):
+    @override
+    def take(self) -> ConnectionPoolEntry:
+        try:
+            entry = super().take()
+        except SQLAlchemyTimeoutError:
+            attempts.append("full")
+            raise
+        attempts.append("connection")
+        return entry
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> AsyncEngine:
+    """An engine with a pool of one connection."""
+    attempts.clear()
+    return create_async_engine(
+        f"sqlite+aiosqlite:///{tmp_path / 'test.db'}",
+        poolclass=_RecordingPool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=0.01,
+        echo_pool=True,
+    )
+
+
+def test_the_method_that_hands_out_takes_no_arguments() -> None:
+    assert list(inspect.signature(AsyncAdaptedQueuePool._do_get).parameters) == ["self"]
+
+
+def test_every_connection_is_taken_by_our_method(engine: AsyncEngine) -> None:
+    async def connect_twice() -> None:
+        for _ in range(2):
+            async with engine.connect():
+                pass
+        await engine.dispose()
+
+    asyncio.run(connect_twice())
+    assert attempts == ["connection", "connection"]
+
+
+def test_a_full_pool_says_so_to_our_method(engine: AsyncEngine) -> None:
+    async def connect_twice_at_once() -> None:
+        async with engine.connect():
+            with pytest.raises(SQLAlchemyTimeoutError):
+                async with engine.connect():
+                    pass
+        await engine.dispose()
+
+    asyncio.run(connect_twice_at_once())
+    assert attempts == ["connection", "full"]
+
+
+def test_a_pool_logs_as_sqlalchemys_own_do(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    asyncio.run(engine.dispose())
+    names = {record.name for record in caplog.records}
+    assert names == {"sqlalchemy.pool.impl._RecordingPool"}
