@@ -12,7 +12,6 @@ import hashlib
 import random
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -77,7 +76,7 @@ class TurnQoS(Protocol):
         """The last command of `take_commands` was answered."""
 
 
-class ConversingChannel(kombu_types.Channel, ABC):
+class ConversingChannel(kombu_types.Channel):
     """A channel whose messages a conversation fetches.
 
     Attributes:
@@ -87,13 +86,13 @@ class ConversingChannel(kombu_types.Channel, ABC):
     delivered: int
 
     @property
-    @abstractmethod
     def unacked_keys(self) -> tuple[str, str]:
         """Where messages are recorded: by tag, and the times by tag."""
+        raise NotImplementedError
 
-    @abstractmethod
     def deliver_recorded(self, found: list[tuple[str, object]]) -> None:
         """Deliver messages, each with the queue that it was in."""
+        raise NotImplementedError
 
 
 class Conversation:
