@@ -1,9 +1,9 @@
-# Everything happens in a virtual environment of its own, .venv, which the first target makes.
+# All targets use the virtual environment .venv, which the first one creates.
 #
-#   make demo    the quick start example on a real Redis and a real worker
-#   make test    every check
+#   make demo    run the quick start example on a real Redis and a real worker
+#   make test    run every check
 #
-# PYTHON chooses the interpreter (3.11 or newer): make clean test PYTHON=python3.13
+# PYTHON selects the interpreter (3.11 or newer): make clean test PYTHON=python3.13
 
 PYTHON ?=
 VENV := .venv
@@ -11,13 +11,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CHECKED := src tests examples scripts benchmarks
 
-# Per cent of src that the tests run, branches and worker processes included.
+# Minimum coverage of src in per cent, including branches and worker processes.
 COVERAGE := 97
-# `make test` measures it; the targets `unit` and `integration` by themselves do not.
+# Only `make test` measures coverage; the targets `unit` and `integration` alone do not.
 RUN := python -m
 PYTEST := pytest
-# Of the unit tests. Those of the integration tests mostly wait, so there are twice as many; each
-# starts servers and workers of its own, on free ports.
+# Processes for the unit tests. Integration tests mostly wait, so they get twice as many. Each process
+# starts private servers and workers on free ports.
 PROCESSES := 2
 
 say = @printf '\n==> %s\n' '$(1)'
@@ -45,7 +45,7 @@ test: RUN := coverage run -m
 test: servers lint types stubs typing contracts measure unit integration docs coverage ## run every check
 	$(call say,all checks passed)
 
-check: $(VENV)/.dev ## run every check that needs no server, in a minute
+check: $(VENV)/.dev ## run every check that needs no server, in about a minute
 	@$(MAKE) --no-print-directory -j2 --output-sync=target CHECKING=yes \
 		lint types stubs typing contracts unit docs
 	$(call say,all checks that need no server passed)
@@ -57,53 +57,53 @@ format: $(VENV)/.dev ## format the code and sort the imports
 	@$(BIN)/ruff check --quiet --fix-only --select I,RUF022 .
 	@$(BIN)/ruff format .
 
-lint: $(VENV)/.dev ## format and lint rules (ruff)
+lint: $(VENV)/.dev ## check the format and the lint rules (ruff)
 	$(call say,format and lint rules: ruff)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 
-types: $(VENV)/.dev ## the code under mypy strict and pyright strict
+types: $(VENV)/.dev ## check the types with mypy strict and pyright strict
 	$(call say,types: mypy)
 	@$(BIN)/mypy $(CHECKED)
 	$(call say,types: pyright)
 	@$(BIN)/pyright
 
-stubs: $(VENV)/.dev ## our stubs against the packages that they describe (stubtest)
+stubs: $(VENV)/.dev ## compare our stubs with the packages that they describe (stubtest)
 	$(call say,stubs of aiomysql and pymysql: stubtest)
 	@MYPYPATH=stubs $(BIN)/python -m mypy.stubtest aiomysql --ignore-missing-stub
 	@MYPYPATH=stubs $(BIN)/python -m mypy.stubtest pymysql --ignore-missing-stub
 
-typing: $(VENV)/.dev ## what users write, right and wrong, under five type checkers
+typing: $(VENV)/.dev ## check user code, right and wrong, with five type checkers
 	$(call say,typing tests: mypy pyright basedpyright pyrefly ty)
 	@$(BIN)/python scripts/check_typing.py
 
-contracts: $(VENV)/.dev ## which module may import which (import-linter), and the code's structure
+contracts: $(VENV)/.dev ## check which module imports which, and the structure of the code
 	$(call say,import contracts)
 	@$(BIN)/lint-imports --no-logo
 	$(call say,structure of the code)
 	@$(BIN)/python scripts/check_house.py
 
-unit: $(VENV)/.dev ## unit tests and what editors show, no servers
+unit: $(VENV)/.dev ## run the unit tests and the editor tests, without servers
 	$(call say,unit tests and editor tests)
 	@$(BIN)/$(RUN) $(PYTEST) tests/unit tests/editor --numprocesses $(PROCESSES)
 
-integration: $(VENV)/.dev servers ## integration tests on real servers and workers
+integration: $(VENV)/.dev servers ## run the integration tests on real servers and workers
 	$(call say,integration tests)
 	@$(BIN)/$(RUN) $(PYTEST) tests/integration --numprocesses 4 --dist worksteal
 
-docs: $(VENV)/.dev ## generated pages, links and every code block of README and docs
+docs: $(VENV)/.dev ## check generated pages, links and every code block of README and docs
 	$(call say,documentation)
 	@$(BIN)/python -m scripts.docs --check
 
-bench: $(VENV)/.dev ## speed against a peer, in the same run
+bench: $(VENV)/.dev ## compare the speed with peers, in the same run
 	$(call say,benchmarks)
 	@$(BIN)/python -m benchmarks
 
-bench-pools: $(VENV)/.bench ## the asyncio pool against its peers, in some minutes
+bench-pools: $(VENV)/.bench ## compare the asyncio pool with its peers, in some minutes
 	$(call say,benchmarks: worker pools and task queues)
 	@benchmarks/run
 
-clean: ## remove the virtual environment and everything that the tools left
+clean: ## remove the virtual environment and all files that the tools created
 	$(call say,clean)
 	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -123,7 +123,7 @@ coverage: $(VENV)/.dev
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=$(COVERAGE)
 
-# Stamps: what is installed is installed again only when pyproject.toml has changed.
+# Stamps: packages are installed again only after a change of pyproject.toml.
 
 $(VENV)/.demo: $(VENV)/.created pyproject.toml
 	$(call say,installing tomskit for the demo)
@@ -131,7 +131,7 @@ $(VENV)/.demo: $(VENV)/.created pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.created pyproject.toml
-	$(call say,installing tomskit and the tools that check it)
+	$(call say,installing tomskit and its development tools)
 	@$(PIP) install --editable '.[mysql,sqlite,postgres]' --group dev
 	@touch $@
 
@@ -141,7 +141,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 $(VENV)/.created:
-	$(call say,making the virtual environment $(VENV))
+	$(call say,creating the virtual environment $(VENV))
 	@python='$(PYTHON)'; \
 	old='import sys; sys.exit(sys.version_info < (3, 11))'; \
 	for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -150,8 +150,8 @@ $(VENV)/.created:
 		fi; \
 	done; \
 	if [ -z "$$python" ]; then \
-		echo 'There is no Python 3.11 or newer on the PATH.' \
-			'Install one, or name it: make PYTHON=/path/to/python3.11' >&2; \
+		echo 'No Python 3.11 or newer on the PATH.' \
+			'Install one, or name one: make PYTHON=/path/to/python3.11' >&2; \
 		exit 1; \
 	fi; \
 	if ! "$$python" -c "$$old"; then \
@@ -159,8 +159,8 @@ $(VENV)/.created:
 		exit 1; \
 	fi; \
 	if ! "$$python" -m venv $(VENV); then \
-		echo "$$python made no virtual environment. On Debian and Ubuntu the module for it" \
-			'is a package of its own: apt-get install python3-venv' >&2; \
+		echo "$$python failed to create a virtual environment. Debian and Ubuntu need a" \
+			'separate package for this: apt-get install python3-venv' >&2; \
 		exit 1; \
 	fi
 	@# Dependency groups need pip 25.1.

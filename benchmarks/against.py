@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of tasks")
     options = parser.parse_args()
-    with _checkout(options.commit) as other, RedisServer() as redis:
+    with _checkout(options.commit) as other, RedisServer(config=[("databases", "1000")]) as redis:
         print_table([*_programs(other, options.rounds), *_drains(other, redis, options)])
 
 

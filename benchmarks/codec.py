@@ -1,4 +1,4 @@
-"""What true types cost: arguments from a call to the function, over the wire.
+"""The cost of converting arguments: from the call, over the wire, to the function.
 
 Run it with ``python -m benchmarks.codec``.
 """
@@ -23,7 +23,7 @@ from tomskit.celery.serializers import OrjsonSerializer
 ROUNDS = 25
 CALLS = 2_000
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-"""What Celery sends beside the arguments."""
+"""The third part of a message body, which Celery sends with the arguments."""
 
 SMALL = ((1,), {"b": "hello"}, EMBED)
 
@@ -44,14 +44,14 @@ print(time.perf_counter() - start)
 
 
 class Priority(Enum):
-    """An argument that Celery does not send."""
+    """A type that Celery cannot send."""
 
     LOW = "low"
     HIGH = "high"
 
 
 class Line(BaseModel):
-    """Another one."""
+    """Another type that Celery cannot send."""
 
     sku: str
     quantity: int = 1
@@ -93,9 +93,9 @@ def typed(
     *,
     checked: bool,
 ) -> Callable[[], object]:
-    """All that happens to arguments on their way: encoded, decoded, made what the function wants.
+    """Encode arguments, decode them and convert them for the function.
 
-    With `checked`, what happens before as well: they have to fit, and get their wire form.
+    With `checked`, the check and the conversion at the call site are included.
     """
     codec = Codec(function, name="benchmark", bind=False)
     check, load = codec.check, codec.load
@@ -114,12 +114,12 @@ def typed(
 
 
 def untyped() -> object:
-    """The small call by Celery alone."""
+    """Encode and decode the small call with Celery alone."""
     return kombu_json.loads(kombu_json.dumps(SMALL))
 
 
 def by_hand() -> object:
-    """The rich call by Celery, and by its callers and its function what Celery does not do."""
+    """Encode and decode the rich call with Celery, with the missing conversions by hand."""
     when, day, order, total, priority, tags, lines = SEVEN
     plain = (
         *(when, day, order, total, priority.value, list(tags)),

@@ -1,11 +1,11 @@
-"""A worker with the asyncio pool under strain: `python -m benchmarks.endurance`.
+"""A stress test of a worker with the asyncio pool: `python -m benchmarks.endurance`.
 
-**Outage.** 500 tasks are in flight when the broker, which keeps the results too, goes away for 20 s. A
-coroutine of the same worker ticks every 10 ms all the while: its longest gap is how long the event loop
-has ever stood still. Afterwards each task has a result, and each has run once. The same for a broker that
-hangs: its process is stopped, and answers nothing.
+**Outage.** 500 tasks are in flight when the broker, which also stores the results, is down for 20 s.
+Meanwhile a coroutine of the same worker ticks every 10 ms; its longest gap is the longest time for which
+the event loop was blocked. Afterwards each task has a result, and each has run once. The same is measured
+with a broker that hangs: its process is stopped and does not answer.
 
-**Growth.** 100,000 tasks, of which every tenth fails, and the memory of the worker on the way.
+**Growth.** The memory of the worker during 100,000 tasks, of which every tenth fails.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class _Redis(Protocol):
 
 @dataclass
 class Place:
-    """A worker with a Redis for messages and results, and another one that its tasks use."""
+    """A worker, a Redis for messages and results, and another Redis that its tasks use."""
 
     server: RedisServer
     tasks: RedisServer
@@ -54,7 +54,7 @@ class Place:
     client: Celery
 
     def send(self, task: str, *args: object) -> str:
-        """Send a task, and answer its id; its result is not subscribed to."""
+        """Send a task without subscribing to its result, and return its id."""
         task_id = str(uuid4())
         send = cast("Callable[..., object]", self.client.send_task)
         send(task, args, task_id=task_id)
@@ -75,14 +75,14 @@ class Place:
             )
 
     def drop_results(self, count: int) -> None:
-        """Wait until so many results are stored, and delete them."""
+        """Wait until `count` results are stored, and delete them."""
         with self.server.client(1) as client:
             redis = cast("_Redis", client)
             wait_until(lambda: redis.dbsize() == count, PATIENCE, "all results are stored")
             redis.flushdb()
 
     def memory(self) -> tuple[float, float]:
-        """Megabytes of the worker: now, and at its peak."""
+        """The memory of the worker in megabytes: now, and at its peak."""
         status = Path(f"/proc/{self.worker.pid}/status").read_text(encoding="utf-8")
         found = {
             name: int(kilobytes) / 1024
@@ -116,10 +116,10 @@ def place(module: str, concurrency: int) -> Generator[Place]:
 
 
 def live_through(kind: Outage) -> None:
-    """Print what has come of an outage."""
+    """Print the effects of an outage."""
     with place(TASKS, IN_FLIGHT + 10) as it, Redis(port=it.tasks.port) as other:
         gap = it.send(f"{TASKS}.longest_gap", OUTAGE + 5)
-        # They end before, in and after the outage.
+        # Some end before the outage, some during it, some after it.
         ids = [
             it.send(f"{TASKS}.count", f"count-{number}", 1 + number % (OUTAGE + 3))
             for number in range(IN_FLIGHT)
@@ -138,7 +138,7 @@ def live_through(kind: Outage) -> None:
 
 
 def growth(tasks: int) -> None:
-    """Print the memory of a worker on its way through many tasks."""
+    """Print the memory of a worker while it runs many tasks."""
     with place(FAILING, 1000) as it:
         for done in range(0, tasks, PORTION):
             for number in range(PORTION):

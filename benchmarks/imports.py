@@ -1,4 +1,4 @@
-"""What `import tomskit.celery` costs beside the imports of what it builds on."""
+"""The time of `import tomskit.celery`, compared with the imports of its dependencies."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ ROUNDS = 15
 
 
 def measure() -> list[Row]:
-    """Milliseconds of a whole interpreter: the quickest of rounds that take turns."""
+    """Milliseconds of a whole interpreter run: the fastest of alternating rounds."""
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(ROUNDS):
@@ -21,7 +21,7 @@ def measure() -> list[Row]:
     best, peer = min(ours), min(theirs)
     return [
         Row(
-            "import tomskit.celery / its foundations",
+            "import tomskit.celery / its dependencies",
             best,
             peer,
             "ms",

@@ -1,4 +1,4 @@
-"""AsyncRuntime.run of an empty coroutine against asyncio's own ways from a thread to a coroutine."""
+"""AsyncRuntime.run of an empty coroutine, compared with asyncio's ways to run it from a thread."""
 
 import asyncio
 import os
@@ -22,14 +22,14 @@ async def empty() -> None:
 
 
 def measure() -> list[Row]:
-    """Microseconds a run: the median of rounds that take turns.
+    """Microseconds per run: the median of alternating rounds.
 
-    On one core: there the time is that of the code. On two, each run waits twice for the system to
-    wake a thread on the other core, which takes 10 to 40 us by the scheduler's mood and drowns
-    every difference; those rows are shown without a target.
+    On one core the time is that of the code. On two cores each run waits twice until the system
+    has woken a thread on the other core, which takes 10 to 40 us and hides every difference. So the
+    rows for two cores have no target.
     """
     with TemporaryDirectory() as folder:
-        # Everything that a task gets is in place: the session scope, its engine, the redis client.
+        # As for a task: with the session scope, its engine and the Redis client.
         app = AsyncCelery(
             "benchmark",
             broker="memory://",
@@ -46,7 +46,7 @@ def measure() -> list[Row]:
 
 
 def _rows(app: AsyncCelery, where: str, *targets: str) -> list[Row]:
-    # Threads keep the cores that their maker had, so both loops start here.
+    # Threads inherit the CPU affinity of the thread that starts them, so both loops start here.
     AsyncRuntime.init(app)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

@@ -1,4 +1,4 @@
-"""What "orjson" saves against Celery's "json": dumps and loads of whole message bodies.
+"""The serializer "orjson" compared with Celery's "json": dumps and loads of whole message bodies.
 
 Run it with ``python -m benchmarks.serializer``.
 """
@@ -14,7 +14,7 @@ from tomskit.celery.serializers import OrjsonSerializer
 
 ROUNDS = 25
 CALLS = 4_000
-"""So many in a row: some milliseconds, so that a round seldom meets another process."""
+"""Enough calls for some milliseconds, so that other processes seldom disturb a round."""
 
 
 def messages() -> list[tuple[str, object, str]]:
@@ -68,7 +68,7 @@ def measure() -> list[Row]:
             ("dumps(body)", {"dumps": kombu_json.dumps, "body": body}),
             ("loads(data)", {"loads": kombu_json.loads, "data": theirs}),
         ]
-        # In turn, and of each the best: what disturbs one disturbs the others as well.
+        # Alternate and keep the best of each, since a disturbance affects all of them.
         rounds = [
             [timeit(call, number=CALLS, globals=names) for call, names in calls]
             for _ in range(ROUNDS)

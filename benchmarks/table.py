@@ -12,9 +12,9 @@ class Row(NamedTuple):
     theirs: float
     unit: str
     ratio: float
-    """How many times better ours is, so that more is better for times and rates alike."""
+    """How many times better ours is; greater is better, for times and rates."""
     target: str
-    """What `ratio` is to reach, for example ``">= 4"``; empty where nothing is promised."""
+    """The goal of `ratio`, for example ``">= 4"``; empty without a goal."""
 
 
 def print_table(rows: list[Row]) -> None:

@@ -1,11 +1,11 @@
 """Check the types that users see with mypy, pyright, basedpyright, pyrefly and ty.
 
-Each checker runs once over tests/typing, with its strict settings, on whatever ``tomskit`` the
-current environment has. A line that ends in ``# E: reason`` must be an error, and no other line
-may be one. ``# E(not ty, pyrefly): reason`` names checkers that let the line pass; as soon as one
+Each checker runs once over tests/typing, with its strict settings, on the ``tomskit`` of the current
+environment. Every line that ends in ``# E: reason`` must be an error, and no other line
+may be one. ``# E(not ty, pyrefly): reason`` names checkers that accept the line; if one
 of them reports it, that is a difference too.
 
-Besides, mypy must find no Any in what tests/typing/no_any writes, not even in an expression, and
+In addition, mypy must find no Any in tests/typing/no_any, not even in an expression, and
 pyright (``--verifytypes``) must know the type of every public name of ``tomskit``.
 
 Usage: python scripts/check_typing.py
@@ -39,7 +39,7 @@ class Line(NamedTuple):
     number: int
 
     def name(self) -> str:
-        """As an editor opens it."""
+        """The place in the form that editors open."""
         return f"{self.path.relative_to(ROOT)}:{self.number}"
 
 
@@ -127,14 +127,14 @@ def _read_ty(output: str) -> Iterator[tuple[str, int, str]]:
 
 @dataclass(frozen=True)
 class Checker:
-    """A type checker: how it is called and how its answer is read."""
+    """A type checker: how to call it and how to read its report."""
 
     name: str
     arguments: tuple[str, ...]
     read: Callable[[str], Iterator[tuple[str, int, str]]]
 
     def run(self) -> Errors:
-        """The first error of each line.
+        """Return the first error of each line.
 
         Raises:
             RuntimeError: The checker itself has failed.
@@ -145,7 +145,7 @@ class Checker:
             errors = list(self.read(done.stdout))
         except ValueError:
             errors = []
-        # 0 and 1 are a checker's opinion; a check without any error has not seen the tests.
+        # 0 and 1 mean that the checker has run. Without any error it has not seen the tests.
         if done.returncode not in {0, 1} or not errors:
             raise RuntimeError(
                 f"{self.name} did not check the tests (exit code {done.returncode}):\n"
@@ -192,7 +192,7 @@ def _checkers() -> list[Checker]:
 
 
 def _any() -> list[str]:
-    """Where mypy finds an Any in the service that has none."""
+    """Find the places where mypy sees an Any in a service that must have none."""
     folder = TESTS / "no_any"
     command = [
         *(str(BIN / "mypy"), "--config-file", str(folder / "mypy.ini")),
@@ -212,23 +212,23 @@ def _any() -> list[str]:
 
 
 def _incomplete_types() -> list[str]:
-    """What pyright says when not all types of the public names of tomskit are declared."""
-    # It asks the python on the PATH where packages are; --pythonpath is for other modes than this
-    # one. The folder is one without a configuration of ours.
+    """Return pyright's report if the type of a public name of tomskit is incomplete."""
+    # In this mode pyright ignores --pythonpath and asks the python on the PATH for its packages. The
+    # folder has no configuration of ours.
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     command = [str(BIN / "pyright"), "--verifytypes", "tomskit", "--ignoreexternal"]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
-    # It ends with 0 if and only if the score is 100 %.
+    # The exit code is 0 only if the score is 100 %.
     if done.returncode == 0:
         return []
     return f"{done.stdout}{done.stderr}".splitlines()
 
 
 def _marks(files: list[Path]) -> dict[Line, frozenset[str]]:
-    """Every marked line with the names of the checkers that let it pass."""
+    """Find every marked line, with the names of the checkers that accept it."""
     marks: dict[Line, frozenset[str]] = {}
     for path in files:
         for number, text in enumerate(path.read_text().splitlines(), start=1):
@@ -240,7 +240,7 @@ def _marks(files: list[Path]) -> dict[Line, frozenset[str]]:
 
 
 def _assertions(files: list[Path]) -> int:
-    """How many calls of assert_type there are."""
+    """Count the calls of assert_type."""
     calls = (
         node
         for path in files
@@ -251,7 +251,7 @@ def _assertions(files: list[Path]) -> int:
 
 
 def main() -> int:
-    """Print the table and every difference; the exit code says whether there was one."""
+    """Print the table and every difference; the exit code is 1 if there was one."""
     files = sorted(TESTS.rglob("*.py"))
     marks = _marks(files)
     checkers = _checkers()

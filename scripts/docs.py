@@ -1,15 +1,15 @@
 """Write the generated pages of the documentation, and check all of it.
 
-``--check`` finds generated pages that are stale, links and settings that do not exist, and looks
-at every code block of the README and the documentation:
+``--check`` reports stale generated pages and links and settings that do not exist, and checks every
+code block of the README and the documentation:
 
-* Python is type-checked under mypy strict. The blocks of a page are one module, so names carry
-  over; a block whose first line is a comment with a file's name, ``# tasks.py``, is that file (or
-  goes on with it), which the page's other blocks can import.
-* Below ``<!-- run -->`` Python is run as well, below ``<!-- run: pytest -->`` by pytest. A ``text``
-  block that follows below ``<!-- output -->`` is what it must print.
-* In shell blocks the programs, their options, the files, the make targets and the extras have to
-  exist. TOML, JSON and INI are parsed.
+* Python is type-checked under mypy strict. The blocks of a page form one module, so they share their
+  names. A block whose first line is a comment with a file name, such as ``# tasks.py``, starts or
+  continues that file, which the page's other blocks can import.
+* A block below ``<!-- run -->`` is also run, a block below ``<!-- run: pytest -->`` by pytest. A
+  ``text`` block below ``<!-- output -->`` must equal what the block before has printed.
+* In shell blocks the programs, their options, the files, the make targets and the extras must
+  exist. TOML, JSON and INI must parse.
 
 ``--write`` writes the generated pages. Usage: python -m scripts.docs --check | --write
 """
@@ -48,7 +48,7 @@ PREFIXES: Final = ("CELERY_", "DB_", "SQLALCHEMY_", "REDIS_")
 
 
 class Problem(NamedTuple):
-    """Something that is wrong, and where; the first line is 1."""
+    """An error and its place; the first line is 1."""
 
     path: Path
     line: int
@@ -65,14 +65,14 @@ class Block:
 
     path: Path
     line: int
-    """Of its first line of code."""
+    """The number of its first line of code."""
     language: str
     mark: str
     """The comment above it, such as ``run``."""
     code: str
 
     def problem(self, message: str, line: int = 0) -> Problem:
-        """Something that is wrong with a line of it, counted from 0."""
+        """An error in one of its lines, counted from 0."""
         return Problem(self.path, self.line + line, message)
 
     @property
@@ -92,7 +92,7 @@ class Page:
 
     @property
     def prose(self) -> str:
-        """The text with its code blocks blanked out, lines staying where they are."""
+        """The text without its code blocks; line numbers stay the same."""
         return FENCE.sub(lambda found: "\n" * found[0].count("\n"), self.text)
 
 
@@ -148,7 +148,7 @@ def write_pages() -> None:
 
 
 def broken_links(pages: Sequence[Page]) -> Iterator[Problem]:
-    """Links to files and headings that do not exist, and pages that no page links to."""
+    """Find links to missing files and headings, and pages that no page links to."""
     linked: set[Path] = set()
     for page in pages:
         prose = page.prose
@@ -169,7 +169,7 @@ def broken_links(pages: Sequence[Page]) -> Iterator[Problem]:
 
 
 def anchors(path: Path) -> set[str]:
-    """The headings of a page, as links name them."""
+    """The anchors of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", read_page(path).prose, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -185,11 +185,11 @@ def known_settings() -> set[str]:
 
 
 def unknown_settings(pages: Sequence[Page]) -> Iterator[Problem]:
-    """Names that look like a setting and are none; ``CELERY_DB_`` stands for several."""
+    """Find names that look like a setting but are none; ``CELERY_DB_`` is a prefix of several."""
     known = known_settings()
     for page in pages:
         if page.path.name == "CHANGELOG.md":
-            continue  # settings that are gone are named there
+            continue  # it names removed settings
         for found in re.finditer(r"\b(?:CELERY|DB|SQLALCHEMY|REDIS)_[A-Z_]*", page.text):
             name = found[0]
             some = any(field.startswith(name) for field in known)
@@ -202,19 +202,19 @@ def unknown_settings(pages: Sequence[Page]) -> Iterator[Problem]:
 
 
 def python_problems(pages: Sequence[Page]) -> Iterator[Problem]:
-    """Errors of mypy in Python blocks, and what those that are run do not do."""
+    """Find type errors in Python blocks, and blocks that fail or print something else."""
     with TemporaryDirectory(prefix="tomskit-docs-") as name, ThreadPoolExecutor() as pool:
         first, *rest = pages
-        # mypy leaves there what it knows of tomskit, for all others.
+        # The first run fills mypy's cache of tomskit for all others.
         yield from problems_of(first, Path(name))
         for problems in pool.map(problems_of, rest, repeat(Path(name))):
             yield from problems
 
 
 def problems_of(page: Page, folder: Path) -> list[Problem]:
-    """Those of the Python of one page."""
+    """Find the problems in the Python of one page."""
     if page.path in GENERATED:
-        # Signatures, which the checkers see in the source itself.
+        # These blocks are signatures, which the type checkers see in the source itself.
         return list(uncompilable(page))
     folder /= str(page.path.relative_to(ROOT)).replace("/", "-")
     modules = write_modules(page, folder)
@@ -224,7 +224,7 @@ def problems_of(page: Page, folder: Path) -> list[Problem]:
 
 
 def uncompilable(page: Page) -> Iterator[Problem]:
-    """Blocks that are no Python."""
+    """Find Python blocks with a syntax error."""
     for block in page.blocks:
         if block.language == "python":
             try:
@@ -234,7 +234,7 @@ def uncompilable(page: Page) -> Iterator[Problem]:
 
 
 def write_modules(page: Page, folder: Path) -> list[str]:
-    """Write a page's Python to files, each line where it stands in the page."""
+    """Write a page's Python to files, each line with the line number that it has in the page."""
     lines: dict[str, list[str]] = {}
     for block in page.blocks:
         if block.language == "python":
@@ -248,14 +248,14 @@ def write_modules(page: Page, folder: Path) -> list[str]:
 
 
 def type_errors(page: Page, folder: Path, modules: Sequence[str]) -> Iterator[Problem]:
-    """What mypy says about the modules of a page."""
+    """Run mypy on the modules of a page."""
     settings = configparser.ConfigParser()
     settings.read(ROOT / "mypy.ini")
     paths = [ROOT / "src", ROOT / "stubs", folder]
     if page.path.is_relative_to(ROOT / "examples"):
         paths.append(page.path.parent)
     settings["mypy"]["mypy_path"] = ", ".join(map(str, paths))
-    # A page stops where it has shown what it wants to show.
+    # Examples call coroutines without using their results.
     settings["mypy"]["disable_error_code"] = "unused-awaitable"
     config = folder / "mypy.ini"
     with config.open("w", encoding="utf-8") as file:
@@ -282,7 +282,7 @@ def type_errors(page: Page, folder: Path, modules: Sequence[str]) -> Iterator[Pr
 
 
 def run_blocks(page: Page, folder: Path) -> Iterator[Problem]:
-    """Run the blocks that say so, and compare what they print."""
+    """Run the blocks that are marked, and compare their output."""
     output: str | None = None
     for block in page.blocks:
         command = block.mark.partition("run")[2].lstrip(": ") if block.mark[:3] == "run" else None
@@ -294,12 +294,12 @@ def run_blocks(page: Page, folder: Path) -> Iterator[Problem]:
                 yield block.problem(f"has failed:\n{done.stdout}{done.stderr}")
         elif block.mark == "output":
             if output is None or output.strip() != block.code.strip():
-                yield block.problem(f"is not what was printed:\n{output}")
+                yield block.problem(f"differs from the output:\n{output}")
             output = None
 
 
 def run_python(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in a page's folder, without settings from outside."""
+    """Run Python in a page's folder, without settings of this environment."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith(PREFIXES)}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -319,19 +319,19 @@ def run_python(arguments: Sequence[str], folder: Path) -> subprocess.CompletedPr
 
 @dataclass(frozen=True)
 class Place:
-    """Where the commands of a page are given."""
+    """The folders and files that the commands of a page can use."""
 
     folders: Sequence[Path]
     files: frozenset[str]
-    """What the page shows, and so its reader has."""
+    """Files that the page itself shows."""
 
     def has(self, path: str) -> bool:
-        """Whether a command there finds a file."""
+        """Whether a command finds a file there."""
         return path in self.files or any((folder / path).exists() for folder in self.folders)
 
 
 def shell_problems(pages: Sequence[Page]) -> Iterator[Problem]:
-    """Commands that name what does not exist."""
+    """Find commands that use programs, options or files that do not exist."""
     for page in pages:
         files = frozenset(block.module for block in page.blocks if block.language == "python")
         place = Place([page.path.parent, ROOT, ROOT / "examples" / "quickstart"], files)
@@ -345,20 +345,20 @@ def shell_problems(pages: Sequence[Page]) -> Iterator[Problem]:
 
 
 def command_problems(words: list[str], place: Place) -> Iterator[str]:
-    """What is wrong with one command."""
+    """Check one command."""
     while words and (words[0] == "export" or re.match(r"[A-Z_]+=", words[0])):
         words.pop(0)
     if not words:
         return
     program, *arguments = words
     if program not in COMMANDS:
-        yield f"scripts/docs.py does not know how to check {program}"
+        yield f"scripts/docs.py cannot check the program {program}"
         return
     yield from COMMANDS[program](arguments, place)
 
 
 def make_problems(arguments: Sequence[str], _place: Place) -> Iterator[str]:
-    """Targets that the Makefile does not have."""
+    """Find targets that the Makefile lacks."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     for word in arguments:
@@ -367,7 +367,7 @@ def make_problems(arguments: Sequence[str], _place: Place) -> Iterator[str]:
 
 
 def pip_problems(arguments: Sequence[str], _place: Place) -> Iterator[str]:
-    """Extras that the package does not have."""
+    """Find extras that the package lacks."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     project = cast("Mapping[str, Mapping[str, object]]", tomllib.loads(text))["project"]
     known = cast("Mapping[str, object]", project["optional-dependencies"])
@@ -378,7 +378,7 @@ def pip_problems(arguments: Sequence[str], _place: Place) -> Iterator[str]:
 
 
 def python_command_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
-    """Files and modules that are not there."""
+    """Find missing files and modules."""
     match arguments:
         case ["-m", "pytest", *paths]:
             yield from (f"there is no file {path}" for path in paths if not place.has(path))
@@ -393,7 +393,7 @@ def python_command_problems(arguments: Sequence[str], place: Place) -> Iterator[
 
 
 def celery_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
-    """Options, commands and apps that Celery's command line does not find."""
+    """Find options, commands and apps that Celery's command line does not know."""
     command: click.Command = cast("click.Command", celery)
     expects_app = False
     for word in arguments:
@@ -405,21 +405,21 @@ def celery_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
             name = word.partition("=")[0]
             known = {option for param in command.params for option in param.opts}
             if name not in known and (name.startswith("--") or name[:2] not in known):
-                yield f"celery has no option {name} there"
+                yield f"this celery command has no option {name}"
             expects_app = name in {"-A", "--app"} and "=" not in word
         elif isinstance(command, click.Group) and word in command.commands:
             command = command.commands[word]
 
 
 def folder_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
-    """Folders that are not there."""
+    """Find missing folders."""
     for folder in arguments:
         if not place.has(folder):
             yield f"there is no folder {folder}"
 
 
 def no_problems(_arguments: Sequence[str], _place: Place) -> Iterator[str]:
-    """Nothing to look at."""
+    """Accept every argument."""
     return iter(())
 
 
@@ -437,7 +437,7 @@ COMMANDS: Final[Mapping[str, Callable[[Sequence[str], Place], Iterator[str]]]] =
 
 
 def data_problems(pages: Sequence[Page]) -> Iterator[Problem]:
-    """Blocks of other languages that do not parse, and blocks without a language."""
+    """Find blocks of other languages that do not parse, and blocks without a language."""
     parsers: dict[str, Callable[[str], object]] = {
         "toml": tomllib.loads,
         "json": json.loads,
@@ -450,7 +450,9 @@ def data_problems(pages: Sequence[Page]) -> Iterator[Problem]:
         for block in page.blocks:
             parse = parsers.get(block.language)
             if parse is None:
-                yield block.problem(f"no code block is checked as {block.language!r}")
+                yield block.problem(
+                    f"code blocks in the language {block.language!r} are not checked"
+                )
                 continue
             try:
                 parse(block.code)
@@ -459,12 +461,12 @@ def data_problems(pages: Sequence[Page]) -> Iterator[Problem]:
 
 
 def parse_ini(text: str) -> None:
-    """Parse a file such as a systemd unit, where keys may occur again."""
+    """Parse a file such as a systemd unit, where keys may repeat."""
     configparser.ConfigParser(strict=False, interpolation=None).read_string(text)
 
 
 def main() -> int:
-    """Write or check; the exit code is 0 when all is well."""
+    """Write or check the pages; the exit code is 0 if there are no problems."""
     match sys.argv[1:]:
         case ["--write"]:
             write_pages()

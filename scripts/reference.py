@@ -1,7 +1,7 @@
-"""The reference pages of the documentation, made from the code that they describe.
+"""Generate the reference pages of the documentation from the code that they describe.
 
-Everything is read from the source text, so that annotations stand in the pages as they were
-written. ``scripts/docs.py`` writes the pages and finds out whether they are stale.
+Everything is read from the source text, so the pages show annotations as they were
+written. ``scripts/docs.py`` writes the pages and checks whether they are stale.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.AnnAssi
 
 
 def pages() -> dict[str, str]:
-    """Every generated page by its name below docs/."""
+    """Every generated page, by its path below docs/."""
     return {
         "reference/settings.md": settings_page(),
         "reference/errors.md": errors_page(),
@@ -55,16 +55,16 @@ def syntax_tree(module: str) -> ast.Module:
 
 
 def source_file(module: str) -> Path:
-    """The file that a module of the package is in."""
+    """The file of a module of the package."""
     path = SOURCE.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def statements(body: Iterable[ast.stmt]) -> Iterator[tuple[ast.stmt, str]]:
-    """Statements, also those for type checkers only, with the text that stands below each."""
+    """Statements, including those for type checkers only, with the docstring below each."""
     nodes: list[ast.stmt] = []
     for node in body:
-        # What is there at run time only, is what types are not written for.
+        # The run-time branch has no types.
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             nodes += node.body
         else:
@@ -75,7 +75,7 @@ def statements(body: Iterable[ast.stmt]) -> Iterator[tuple[ast.stmt, str]]:
 
 
 def text_of(node: ast.stmt | None) -> str:
-    """The text of a statement that is nothing but text."""
+    """The text of a statement that is only a string."""
     if (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -97,7 +97,7 @@ def name_of(node: ast.stmt) -> str | None:
 
 
 def origin(module: str, name: str) -> str:
-    """The module that defines a name which `module` exports."""
+    """The module that defines a name that `module` exports."""
     for node in syntax_tree(module).body:
         if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
             return node.module or module
@@ -105,7 +105,7 @@ def origin(module: str, name: str) -> str:
 
 
 def find(module: str, name: str) -> tuple[Definition, str]:
-    """The definition of an exported name, and what describes it.
+    """Find the definition of an exported name, and its description.
 
     Raises:
         LookupError: There is none.
@@ -121,14 +121,14 @@ def find(module: str, name: str) -> tuple[Definition, str]:
 
 
 def decorators(node: ast.stmt) -> set[str]:
-    """The names of what decorates a definition."""
+    """The decorators of a definition."""
     if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
         return {ast.unparse(decorator) for decorator in node.decorator_list}
     return set()
 
 
 def is_overload(node: ast.stmt) -> bool:
-    """Whether it is one of several signatures."""
+    """Whether the definition is an overload."""
     return "overload" in decorators(node)
 
 
@@ -142,14 +142,14 @@ def exported(module: str) -> list[str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a ``|`` in a cell stays within it."""
+    """A table; a ``|`` in a cell is escaped."""
     lines = [head, ["---"] * len(head), *rows]
     cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def prose(text: str) -> str:
-    """A docstring's text as Markdown: one kind of backticks."""
+    """A docstring's text as Markdown, with single backticks."""
     return text.replace("``", "`")
 
 
@@ -188,7 +188,7 @@ def entries(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A block of Python, formatted as all of ours is."""
+    """A block of Python, formatted by ruff."""
     done = subprocess.run(
         [str(RUFF), "format", "--quiet", "--stdin-filename=reference.py", "-"],
         input=text,
@@ -200,7 +200,7 @@ def code(text: str) -> str:
 
 
 def join(parts: Iterable[str]) -> str:
-    """A page of parts with an empty line between them."""
+    """Join the parts of a page with empty lines."""
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -220,7 +220,7 @@ CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
     ),
     (r"CELERY_RESULT_BACKEND_REDIS_(USE_SSL|SSL_\w+)", "redis_backend_use_ssl"),
     (r"CELERY_RESULT_BACKEND_(TYPE|REDIS_\w+|DATABASE_URI_SCHEME)", "result_backend"),
-    # The database and the Redis of tasks, and the asyncio pool, are none of Celery's business.
+    # Settings of tomskit only: the database and the Redis of tasks, and the asyncio pool.
     (r"CELERY_(DB|SQLALCHEMY|WORKER_REDIS)_\w+", ""),
     (r"CELERY_WORKER_(SYNC_CONCURRENCY|SLOW_CALLBACK_DURATION)", ""),
     (r"CELERY_REDIS_FAST_PATH", ""),
@@ -245,23 +245,23 @@ def settings_page() -> str:
         "# Settings",
         (
             "Three classes hold all settings, and every field is also an environment variable of the "
-            "same name. What is given to the constructor wins over the environment, and the "
-            "environment over the default. A value that does not fit raises pydantic's "
+            "same name. Constructor arguments override the environment, which overrides the defaults. "
+            "An invalid value raises pydantic's "
             "`ValidationError`, which names the field and never shows the value."
         ),
         (
-            "- [CeleryConfig](#celeryconfig): the worker, and on request also the database and the "
+            "- [CeleryConfig](#celeryconfig): the worker, and optionally the database and the "
             "Redis of its tasks\n"
             "- [DatabaseConfig](#databaseconfig): the database of `db.session`\n"
             "- [RedisConfig](#redisconfig): the Redis of `redis_client`\n"
             "- [Types](#types)"
         ),
         (
-            "Which database a worker uses: the `database` argument of `AsyncCelery`; else the "
-            "`CELERY_DB_` and `CELERY_SQLALCHEMY_` fields, if any of them was set; else "
-            "`DatabaseConfig()`, and so the variables without `CELERY_`. Which Redis `redis_client` "
-            "uses is decided likewise: the `redis` argument, the `CELERY_WORKER_REDIS_` fields, "
-            "`RedisConfig()`."
+            "The database of a worker is, in this order, the `database` argument of `AsyncCelery`; the "
+            "`CELERY_DB_` and `CELERY_SQLALCHEMY_` fields, if any of them is set; "
+            "`DatabaseConfig()`, which reads the variables without `CELERY_`. The Redis of "
+            "`redis_client` is, in this order, the `redis` argument; the `CELERY_WORKER_REDIS_` "
+            "fields, if any of them is set; `RedisConfig()`."
         ),
     ]
     types: set[str] = set()
@@ -282,7 +282,7 @@ def settings_page() -> str:
 
 
 def fields_of(config: type[TomsKitBaseSettings]) -> Iterator[Field]:
-    """The fields of a configuration class, in groups as the source has them."""
+    """The fields of a configuration class, in the groups of the source."""
     # Pydantic collects them in the same order.
     for part in reversed(parts_of(config)):
         yield from _own_fields(part)
@@ -324,7 +324,7 @@ def class_of(config: type[TomsKitBaseSettings]) -> ast.ClassDef:
 
 
 class _WithoutMetadata(ast.NodeTransformer):
-    """Makes ``X`` of ``Annotated[X, ...]``."""
+    """Replaces ``Annotated[X, ...]`` by ``X``."""
 
     @override
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
@@ -338,7 +338,7 @@ class _WithoutMetadata(ast.NodeTransformer):
 
 
 def literal(value: object) -> str:
-    """A default as it is written in Python."""
+    """A default as a Python literal."""
     return f'"{value}"' if isinstance(value, str) else repr(value).replace("'", '"')
 
 
@@ -362,10 +362,10 @@ def field_table(rows: Iterable[Sequence[str]], *, with_celery: bool) -> str:
 
 
 def celery_name(field: str) -> str:
-    """What Celery calls the settings that a field of CeleryConfig decides.
+    """The names of Celery's settings that a field of CeleryConfig sets.
 
     Raises:
-        LookupError: It is not known.
+        LookupError: They are not known.
     """
     own = field.removeprefix("CELERY_").lower()
     if own in DEFAULTS:
@@ -388,7 +388,7 @@ def properties_table(config: type[TomsKitBaseSettings]) -> str:
 
 
 def types_table(names: set[str]) -> str:
-    """What the names in the type columns stand for."""
+    """A table of the types in the type columns."""
     known = dict(PYDANTIC_TYPES)
     for module in ("tomskit.settings", "tomskit.redis.config", "tomskit.sqlalchemy.config"):
         for node, below in statements(syntax_tree(module).body):
@@ -410,16 +410,16 @@ def types_table(names: set[str]) -> str:
 
 
 def errors_page() -> str:
-    """Every error, and who raises it."""
+    """Every error, and what raises it."""
     raised_by = raisers()
     parts = [
         NOTICE,
         "# Errors",
         (
-            "Every error of tomskit is a `tomskit.TomsKitError` and is also an instance of the "
-            "built-in class that fits, so code that catches `RuntimeError`, `TypeError` or "
-            "`ValueError` goes on working. Each message names the cause and the line of code that "
-            "mends it. All are in `tomskit.errors`."
+            "Every error of tomskit is a `tomskit.TomsKitError` and also an instance of a matching "
+            "built-in class, so code that catches `RuntimeError`, `TypeError` or "
+            "`ValueError` catches them too. Each message names the cause and the line of code that "
+            "fixes it. All are in `tomskit.errors`."
         ),
     ]
     rows: list[list[str]] = []
@@ -441,7 +441,7 @@ def errors_page() -> str:
 
 
 def raisers() -> dict[str, list[str]]:
-    """Errors, with the public functions whose docstrings name them."""
+    """Map each error to the public functions whose docstrings name it."""
     found: dict[str, list[str]] = {}
     for module, names in PUBLIC:
         for name in names or exported(module):
@@ -476,7 +476,7 @@ PUBLIC: Final[Sequence[tuple[str, Sequence[str]]]] = [
     ("tomskit.celery.serializers", ["OrjsonSerializer"]),
     ("tomskit", ["TomsKitBaseSettings"]),
 ]
-"""Modules to import from, with the names to show; none are all that the module exports."""
+"""Modules to import from, with the names to show; an empty list shows all that a module exports."""
 
 SETTINGS: Final[Mapping[str, type[TomsKitBaseSettings]]] = {
     config.__name__: config for config in (CeleryConfig, DatabaseConfig, RedisConfig)
@@ -496,36 +496,36 @@ INTERNAL: Final = frozenset(
         "SessionScope.__init__",
     }
 )
-"""Members that are there for other modules of the package."""
+"""Members that only other modules of the package use."""
 
 NOTES: Final[Mapping[str, str]] = {
     "AsyncTask.delay": "Send the task to a worker.",
-    "AsyncTask.aapply_async": "As `apply_async`, without blocking the event loop that runs here.",
-    "AsyncTask.adelay": "Send the task to a worker without blocking the event loop that runs here.",
+    "AsyncTask.aapply_async": "As `apply_async`, without blocking the running event loop.",
+    "AsyncTask.adelay": "Send the task to a worker without blocking the running event loop.",
     "AsyncTask.s": (
-        "A signature: complete, or partial where the first argument is left out, which the task "
-        "before it in a chain gives."
+        "A signature: complete, or partial if the first argument is missing, which the task "
+        "before it in a chain provides."
     ),
-    "AsyncTask.si": "A complete signature that leaves aside what the task before it returns.",
-    "AsyncTask.p": "A signature of all arguments but the first.",
+    "AsyncTask.si": "A complete signature that ignores the result of the task before it.",
+    "AsyncTask.p": "A partial signature: all arguments but the first.",
     "TaskCall.delay": "Send the task to a worker, with the options.",
-    "TaskCall.adelay": "Send it without blocking the event loop that runs here.",
+    "TaskCall.adelay": "Send the task with the options, without blocking the running event loop.",
     "TaskCall.s": "A complete signature, with the options.",
-    "TaskCall.si": "The same, leaving aside what the task before it returns.",
-    "tomskit.celery.options": "What `async_shared_task` takes beside `bind`. Options that are "
-    "misspelt or of the wrong type are errors for type checkers.",
+    "TaskCall.si": "A complete signature with the options that ignores the result of the task before it.",
+    "tomskit.celery.options": "The options of `async_shared_task` besides `bind`, and of calls. "
+    "Options that are misspelt or of the wrong type are errors for type checkers.",
 }
-"""For members that have no docstring, so that editors show the one of the user's function."""
+"""Descriptions of members without a docstring, for which editors show that of the user's function."""
 
 
 def api_page() -> str:
-    """Every public name with its signature and what it does."""
+    """Every public name with its signature and description."""
     parts = [
         NOTICE,
         "# Public names",
         (
-            "What is listed here is public; everything else may change without notice. Signatures "
-            "stand here as they are in the source. The fields of the configuration classes are in "
+            "The names on this page are public; everything else may change without notice. Signatures "
+            "are copied from the source. The fields of the configuration classes are in "
             "[Settings](settings.md), the error classes in [Errors](errors.md)."
         ),
         "\n".join(
@@ -602,7 +602,7 @@ def class_line(node: ast.ClassDef) -> str:
 
 
 def signatures(module: str, name: str) -> Iterator[str]:
-    """All signatures of a function: those for type checkers, where there are several."""
+    """All signatures of a function: its overloads, if there are any."""
     found = [
         node
         for node in syntax_tree(origin(module, name)).body
@@ -614,7 +614,7 @@ def signatures(module: str, name: str) -> Iterator[str]:
 
 
 def signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """A function's first line."""
+    """The signature of a function as code."""
     kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
     returns = "" if node.returns is None else f" -> {ast.unparse(node.returns)}"
     return f"{kind} {node.name}({ast.unparse(node.args)}){returns}: ..."
@@ -632,7 +632,7 @@ def member_parts(
     if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)):
         text = ast.get_docstring(member) or NOTES.get(f"{owner}.{name}", "")
         if not text and "override" in decorators(member):
-            text = "As in Celery, with the types that hold here."
+            text = "As in Celery, with more precise types."
         if not text:
             raise LookupError(f"Nothing describes {owner}.{name}")
         shown = [f"@{one}" for one in sorted(decorators(member) & {"property", "classmethod"})]

@@ -1,4 +1,4 @@
-"""Measure the asyncio pool side by side with its peers; what is measured how: benchmarks.pools."""
+"""Compare the asyncio pool with its peers; `benchmarks.pools` describes the method."""
 
 import argparse
 import os
@@ -35,10 +35,10 @@ from benchmarks.pools.workloads import (
 from benchmarks.table import Row, print_table
 
 OPEN_FILES = 16_384
-"""A thousand threads with an event loop each have some thousands."""
+"""The limit of open files: a thousand threads with an event loop each need some thousands."""
 
 TRIPS = 1000
-"""Results that a client waits for at once."""
+"""How many results a client awaits concurrently."""
 
 SENDS = "sends, 1/s"
 CLIENTS: dict[str, Callable[[Trips], float]] = {
@@ -55,7 +55,7 @@ NAMES = ("asyncio", "prefork", "threads", "gevent", "taskiq", "arq", "streaq")
 
 @dataclass
 class Options:
-    """Of the command line."""
+    """The options of the command line."""
 
     scale: float
     rounds: int
@@ -66,7 +66,7 @@ class Options:
 
 @dataclass
 class Results:
-    """All drains, and what went wrong."""
+    """All measurements and failures."""
 
     drains: dict[tuple[str, Work], list[Drain]] = field(
         default_factory=dict[tuple[str, Work], list[Drain]]
@@ -76,18 +76,18 @@ class Results:
     failed: set[tuple[str, Work]] = field(default_factory=set[tuple[str, Work]])
 
     def median(self, name: str, work: Work, of: Callable[[Drain], float | None]) -> float | None:
-        """Over the rounds; None where nothing was measured."""
+        """The median over the rounds; None if nothing was measured."""
         found = [of(drain) for drain in self.drains.get((name, work), ())]
         known = [value for value in found if value is not None]
         return statistics.median(known) if known else None
 
     def trip(self, name: str, of: Callable[[Trips], float]) -> float | None:
-        """Over the rounds; None of one that has no client for event loops."""
+        """The median over the rounds; None for a contender without an async client."""
         found = self.trips.get(name)
         return statistics.median(map(of, found)) if found else None
 
     def rate(self, name: str, work: Work) -> float | None:
-        """Tasks a second."""
+        """Tasks per second."""
         return self.median(name, work, lambda drain: drain.rate)
 
 
@@ -97,7 +97,7 @@ def main() -> int:
     results = Results()
     with ExitStack() as stack:
         ours, peers = _contenders(options, Path(stack.enter_context(TemporaryDirectory())), results)
-        # Enough databases for each drain to have two that nobody has used.
+        # Enough databases for each drain to have two unused ones.
         redis = stack.enter_context(RedisServer(config=[("databases", "10000")]))
         servers = Servers(redis, stack.enter_context(MariaDBServer()) if ours else None)
         for number in range(options.rounds):
@@ -116,15 +116,20 @@ def main() -> int:
 
 def _parse() -> Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pools", description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="of all numbers of tasks")
-    parser.add_argument("--rounds", type=int, default=1, help="take turns; the median counts")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for all numbers of tasks")
     parser.add_argument(
-        "--only", default=",".join(NAMES), help="comma-separated, of %(default)s", metavar="NAMES"
+        "--rounds", type=int, default=1, help="alternating rounds; the median is reported"
     )
     parser.add_argument(
-        "--pool", default="asyncio", help="another pool of tomskit in place of %(default)s"
+        "--only",
+        default=",".join(NAMES),
+        help="comma-separated names out of %(default)s",
+        metavar="NAMES",
     )
-    parser.add_argument("--chart", type=Path, help="where to write a chart of the rates")
+    parser.add_argument(
+        "--pool", default="asyncio", help="the pool of tomskit's worker (default: %(default)s)"
+    )
+    parser.add_argument("--chart", type=Path, help="write a chart of the rates to this file")
     found = parser.parse_args()
     only = str(found.only).split(",")
     if unknown := set(only) - set(NAMES):
@@ -135,7 +140,7 @@ def _parse() -> Options:
 
 
 def _prepare_process() -> None:
-    """What workers inherit: nothing that would configure them, and enough open files."""
+    """Prepare what workers inherit: no settings in the environment, and enough open files."""
     for name in [name for name in os.environ if name.startswith("CELERY_")]:
         del os.environ[name]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -237,7 +242,7 @@ def _print(results: Results, ours: Sequence[str], peers: Sequence[str], options:
     if rows:
         print_table(rows)
     if options.scale < 1:
-        print(f"\nThe targets are for --scale 1; this was {options.scale:g}.")
+        print(f"\nThe targets are for --scale 1; this run had --scale {options.scale:g}.")
     if results.notes:
         print("", *results.notes, sep="\n")
 

@@ -1,4 +1,4 @@
-"""arq. As a program, it fills the queue: `python -m benchmarks.pools.arq_app sleep 10 0.1`."""
+"""The tasks for arq. As a program, it fills the queue: `python -m benchmarks.pools.arq_app sleep 10 0.1`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from benchmarks.pools.environment import (
     trips,
 )
 
-# Not imported by statement: the type checkers have to pass where arq is not installed.
+# No import statement: the type checkers have to pass without arq.
 _connections = import_module("arq.connections")
 
 
@@ -46,7 +46,7 @@ async def sleep(_: dict[str, object], seconds: float) -> None:
 
 
 class WorkerSettings:
-    """What arq's command line reads."""
+    """The settings for arq's command line."""
 
     functions: ClassVar = [noop, counted, sleep]
     redis_settings: ClassVar = _make_settings(queue_url())
@@ -60,7 +60,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler"}},
     "loggers": {"arq": {"handlers": ["console"], "level": "WARNING"}},
 }
-"""arq's own logs two lines a job."""
+"""arq's default configuration logs two lines per job."""
 
 
 async def fill(task: str, count: int, args: list[float]) -> None:
@@ -75,7 +75,7 @@ async def fill(task: str, count: int, args: list[float]) -> None:
 
 async def make_trips(count: int) -> None:
     pool = await _make_pool(WorkerSettings.redis_settings)
-    # It looks for each result again and again, twice a second if it is not told otherwise.
+    # arq polls for each result, every 0.5 s by default.
     await trips(count, lambda: pool.enqueue_job("noop"), lambda job: job.result(poll_delay=0.05))
     await pool.aclose()
 

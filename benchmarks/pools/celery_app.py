@@ -1,4 +1,4 @@
-"""Plain Celery: tasks that run a coroutine as they can, and tasks that block, for gevent."""
+"""The tasks for plain Celery: some call ``asyncio.run``, some block, for gevent."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A chart of rates: a bar for each contender, in groups, as SVG."""
+"""A bar chart of the rates as SVG: a bar for each contender, in groups."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,9 +14,14 @@ _VALUES: Final = 70
 
 
 def write_chart(path: Path, title: str, groups: Mapping[str, Sequence[tuple[str, float]]]) -> None:
-    """Write it; of each group the contenders and their rates, the greatest bar as wide as there is room.
+    """Write the chart, with each group scaled to its greatest rate.
 
-    Our own begin with "tomskit", and are coloured.
+    Bars whose name begins with "tomskit" are coloured.
+
+    Args:
+        path: The file.
+        title: Shown above the chart.
+        groups: The contenders and rates of each group.
     """
     parts: list[str] = []
     top = _HEAD

@@ -1,4 +1,4 @@
-"""Clients in an event loop: how fast they send, and how long a result takes that they wait for."""
+"""Clients in an event loop: how fast they send, and how long they wait for a result."""
 
 import json
 import os
@@ -21,17 +21,17 @@ class Trips(NamedTuple):
     """Times are in milliseconds."""
 
     sending: float
-    """Tasks a second that one client sends, 200 at a time, without waiting for their results."""
+    """Tasks per second that one client sends, 200 at a time, without waiting for their results."""
     alone: float
-    """Median from sending to the result, one after the other: an idle worker has to notice."""
+    """Median time from sending to the result, one task after the other, with an idle worker."""
     median: float
-    """Of that for all at once."""
+    """Median time from sending to the result, with all tasks at once."""
     last: float
-    """The 99th of a hundred of them."""
+    """The 99th percentile of the times of all tasks at once."""
 
 
 def trips(contender: Contender, count: int, servers: Servers) -> Trips | None:
-    """None of one that has no client for event loops."""
+    """Measure a contender's client; None if it has no client for event loops."""
     queue_db, results_db = next_databases()
     with ExitStack() as stack:
         run = Run(NOOP, count, servers, queue_db, results_db, stack)

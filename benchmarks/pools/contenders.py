@@ -1,4 +1,4 @@
-"""Who is measured: how its queue is filled, its worker started and its progress seen."""
+"""The contenders: how to fill the queue, start the worker and watch the progress of each."""
 
 import os
 import subprocess
@@ -40,15 +40,15 @@ from benchmarks.pools.workloads import (
 )
 
 MANY: Final = 1000
-"""Tasks at once, for all that can."""
+"""The concurrency of all contenders that support it."""
 
 
 class Servers(NamedTuple):
-    """Of this benchmark alone."""
+    """The private servers of this benchmark."""
 
     redis: RedisServer
     mariadb: MariaDBServer | None
-    """Only where tomskit runs."""
+    """None if tomskit does not run."""
 
 
 class Client(NamedTuple):
@@ -60,7 +60,7 @@ class Client(NamedTuple):
 
 @dataclass
 class Run:
-    """One drain: what is to be done, and where."""
+    """One drain of a queue: the tasks and the servers."""
 
     work: Work
     count: int
@@ -69,7 +69,7 @@ class Run:
     results_db: int
     stack: ExitStack
     ids: list[str] = field(default_factory=list[str])
-    """Of tasks that were sent, where these are needed to find the results."""
+    """The ids of the tasks, if they are needed to find the results."""
 
 
 class Contender(ABC):
@@ -94,11 +94,11 @@ class Contender(ABC):
         """A worker that has not been started."""
 
     def client(self, run: Run) -> Client | None:
-        """A program that sends no-ops and waits for their results; None of one that has no async one."""
+        """A program that sends no-ops and awaits their results; None without an async client."""
         return None
 
     def watch(self, run: Run) -> Watch:
-        """What is seen of the worker's progress."""
+        """The watch for the worker's progress."""
         watch = self._watch(run)
         if run.work is not IGNORED:
             return watch
@@ -107,10 +107,10 @@ class Contender(ABC):
 
     @abstractmethod
     def _watch(self, run: Run) -> Watch:
-        """What is seen of it where results are stored."""
+        """The watch for a run whose results are stored."""
 
     def enough(self, work: Work) -> int:
-        """How many tasks tell the rate; of one that is slow, fewer do."""
+        """How many tasks to run; a slow contender runs fewer."""
         return min(work.count, self._limits.get(work, work.count))
 
 
@@ -138,7 +138,7 @@ class CeleryWorker(Contender):
 
     @override
     def fill(self, run: Run) -> None:
-        # Without a backend, which would subscribe to every result.
+        # A result backend would subscribe to every result.
         client = Celery("client", broker=run.servers.redis.url(run.queue_db), set_as_current=False)
         run.stack.callback(client.close)
         send = cast("Callable[..., object]", client.send_task)
@@ -154,7 +154,7 @@ class CeleryWorker(Contender):
             concurrency=run.count if run.work.all_at_once else self._concurrency,
             env=self._environment(run),
             loglevel="WARNING",
-            cold=True,  # as users start it: what it needs to start, and its memory, are measured
+            cold=True,  # as users start it, since its start time and memory are measured
         )
 
     def _environment(self, run: Run) -> dict[str, str]:
@@ -172,10 +172,10 @@ class CeleryWorker(Contender):
 
 
 class TomskitWorker(CeleryWorker):
-    """The pool that all this is about."""
+    """A worker of tomskit."""
 
     def __init__(self, name: str, pool: str, *, tracked: bool) -> None:
-        # The pool is no word on the command line: it comes with the configuration.
+        # The configuration selects the pool, not the command line.
         super().__init__(
             name,
             "benchmarks.pools.tomskit_app",
@@ -221,7 +221,7 @@ class TomskitWorker(CeleryWorker):
 
 
 class _Command(Worker):
-    """A worker that is no `celery worker`."""
+    """A worker of another task queue."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         super().__init__("", env=env, cold=True)
@@ -232,12 +232,12 @@ class Queue(Contender):
     """Another task queue, with its own command for workers.
 
     Args:
-        name: In the table.
+        name: The name in the table.
         app: The module in this package that defines its tasks and fills its queue.
-        command: What follows ``python -m``.
-        watch: What is seen of it, given the run and the module's key in Redis.
+        command: The arguments after ``python -m``.
+        watch: Makes the watch for a run.
         python: The interpreter that has it installed.
-        waits: Whether its client can wait for a thousand results at once.
+        waits: Whether its client can await a thousand results at once.
     """
 
     def __init__(
@@ -306,10 +306,10 @@ def tomskit(pool: str) -> list[Contender]:
 
 
 def prefork() -> Contender:
-    # It is 30 times slower, and a rate needs no more than some seconds.
+    # It is 30 times slower, and some seconds are enough to measure a rate.
     limits = {NOOP: 1_000, SHORT: 200}
     app = "benchmarks.pools.celery_app"
-    # Tasks without results are counted in one process.
+    # Not IGNORED, whose tasks are counted in one process.
     return CeleryWorker("celery prefork -c 2", app, "prefork", 2, works=COMMON, limits=limits)
 
 
@@ -352,7 +352,7 @@ def streaq() -> Contender | str:
         )
 
     command = ["streaq", "run", "benchmarks.pools.streaq_app:worker"]
-    # Each of its waiters has a connection. With 100 at once they wait for ever (streaq 7.2).
+    # Each waiter has a connection. With 100 concurrent waiters they wait for ever (streaq 7.2).
     return Queue("streaq", "streaq_app", command, watch, waits=False)
 
 

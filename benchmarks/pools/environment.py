@@ -1,4 +1,4 @@
-"""What the applications of the contenders are told. Imports nothing: arq's has little installed."""
+"""The settings of the contenders' applications. Only standard modules: arq's environment has few packages."""
 
 import asyncio
 import itertools
@@ -16,7 +16,7 @@ COUNT = "BENCHMARK_COUNT"
 IGNORE = "BENCHMARK_IGNORE_RESULTS"
 
 DAY = 86_400
-"""Seconds that results are kept where nothing bounds it by default; Celery's default."""
+"""Expiry of results in seconds for contenders without a default; Celery's default."""
 
 
 def queue_url() -> str:
@@ -36,15 +36,15 @@ def ignore_results() -> bool:
 
 
 COUNTED = "counted"
-"""The key that tells that all tasks have run, where results are."""
+"""The key in the results' database that is set when all tasks have run."""
 
 _turns = itertools.count(1)
 
 
 def count_task() -> None:
-    """What a task whose result is ignored does: the last one of them tells so."""
+    """Count a task whose result is ignored; the last one sets the key."""
     if next(_turns) == int(os.environ[COUNT]):
-        # Only here: what fills a queue, and what only reads the environment, needs no client.
+        # Imported here, since programs that only fill a queue need no client.
         from redis import Redis
 
         redis = Redis.from_url(results_url())  # pyright: ignore[reportUnknownMemberType]
@@ -57,7 +57,7 @@ TRIPS = "trips"
 
 
 def arguments() -> tuple[str, int, list[float]]:
-    """Of a program that fills a queue: the task, how often, and its arguments."""
+    """The command-line arguments of a program that fills a queue: task, count, task arguments."""
     task, count, *args = sys.argv[1:]
     return task, int(count), [float(arg) for arg in args]
 
@@ -65,10 +65,7 @@ def arguments() -> tuple[str, int, list[float]]:
 async def trips(
     count: int, send: Callable[[], Awaitable[H]], wait: Callable[[H], Awaitable[object]]
 ) -> None:
-    """Send no-ops and wait for their results, and print how long that took, as JSON.
-
-    A worker has to run.
-    """
+    """Send no-ops to a running worker, await their results, and print the times as JSON."""
 
     async def trip() -> float:
         begun = time.perf_counter()
@@ -77,7 +74,7 @@ async def trips(
 
     await trip()
     alone = [await trip() for _ in range(min(count, 20))]
-    # The queue is empty, and a worker runs: what is sent has to be taken at the same time.
+    # The queue is empty and the worker runs, so it takes tasks while the client sends.
     at_once = await asyncio.gather(*(trip() for _ in range(count)))
     begun = time.perf_counter()
     sent: list[H] = []
@@ -92,6 +89,6 @@ async def trips(
 async def in_portions(
     count: int, send: Callable[[int], Coroutine[object, object, object]], portion: int = 200
 ) -> None:
-    """Have `count` tasks sent, not all at once: a client may open a connection for each."""
+    """Send `count` tasks in portions, since a client may open a connection for each."""
     for sent in range(0, count, portion):
         await send(min(portion, count - sent))

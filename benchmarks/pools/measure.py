@@ -1,4 +1,4 @@
-"""One drain: the queue is filled, a worker started, and the clock runs until it is empty."""
+"""One drain: fill the queue, start a worker and measure the time until the queue is empty."""
 
 import re
 import time
@@ -14,10 +14,10 @@ from benchmarks.pools.watches import Watch
 from benchmarks.pools.workloads import Work
 
 _LOOK_EVERY: Final = 0.02
-"""Seconds; what the measured times are exact to."""
+"""Seconds between polls: the precision of the measured times."""
 
 _PATIENCE: Final = 60.0
-"""Seconds without a new result after which a worker is taken to be stuck."""
+"""Seconds without a new result after which a worker counts as stuck."""
 
 _LOG_LINES: Final = 60
 
@@ -25,30 +25,30 @@ _databases = count(step=2)
 
 
 class DrainError(RuntimeError):
-    """A worker did not do all of its tasks."""
+    """A worker did not finish all of its tasks."""
 
 
 class Drain(NamedTuple):
-    """What was measured."""
+    """The measurements of a drain."""
 
     tasks: int
     seconds: float
-    """From the first task that was taken to the last result."""
+    """Seconds from the first task that was taken to the last result."""
     start: float
     """Seconds from the start of the process to the first task that was taken."""
     peak: float | None
-    """Megabytes of the worker's main process; None where the system does not tell."""
+    """Peak memory of the worker's main process in megabytes; None if the system does not report it."""
     commands: float
-    """That Redis has executed for each task, those in scripts as well."""
+    """Redis commands per task, including those in scripts."""
 
     @property
     def rate(self) -> float:
-        """Tasks a second."""
+        """Tasks per second."""
         return self.tasks / self.seconds
 
 
 def next_databases() -> tuple[int, int]:
-    """Two that nobody has used, for a queue and for results."""
+    """Two unused databases, for a queue and for results."""
     first = next(_databases)
     return first, first + 1
 
@@ -84,7 +84,7 @@ def _timed(worker: Worker, watch: Watch, tasks: int, servers: Servers) -> Drain:
     try:
         taken = _wait_for_first(worker, watch, begun)
         done = _wait_for_last(worker, watch)
-        # Those by which it was watched are few among them: two every 20 ms.
+        # This includes the polling, two commands every 20 ms.
         commands = (_commands(servers) - before) / tasks
         peak = _peak(worker.pid)
         succeeded = watch.succeeded()
@@ -92,9 +92,9 @@ def _timed(worker: Worker, watch: Watch, tasks: int, servers: Servers) -> Drain:
             msg = f"{succeeded} of {tasks} tasks succeeded. The log:\n{_log(worker)}"
             raise DrainError(msg)
     finally:
-        # Nothing is left to be done, and a warm shutdown takes its time.
+        # All tasks are done, and a warm shutdown would take longer.
         worker.kill()
-    # Not less than is seen: with a small --scale all may be done between two looks.
+    # At least one poll interval: with a small --scale all tasks may end between two polls.
     return Drain(tasks, max(done - taken, _LOOK_EVERY), taken - begun, peak, commands)
 
 
@@ -124,13 +124,13 @@ def _wait_for_last(worker: Worker, watch: Watch) -> float:
 
 def _must_run(worker: Worker) -> None:
     if not worker.running:
-        time.sleep(0.5)  # what it wrote last is read by another thread
+        time.sleep(0.5)  # another thread reads the last lines of its log
         msg = f"the worker ended. Its log:\n{_log(worker)}"
         raise DrainError(msg)
 
 
 def _log(worker: Worker) -> str:
-    """What is worth reading of it: a thousand tasks that fail say the same a thousand times."""
+    """The first traceback of the log or its last lines: failing tasks repeat the same traceback."""
     lines = worker.text.splitlines()
     first = next((at for at, line in enumerate(lines) if "Traceback" in line), len(lines))
     if first == len(lines):

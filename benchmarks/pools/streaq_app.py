@@ -1,4 +1,4 @@
-"""streaq. As a program, it fills the queue: `python -m benchmarks.pools.streaq_app sleep 10 0.1`."""
+"""The tasks for streaq. As a program, it fills the queue: `python -m benchmarks.pools.streaq_app sleep 10 0.1`."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from benchmarks.pools.environment import (
     queue_url,
 )
 
-# Not imported by statement: the type checkers have to pass where streaq is not installed.
+# No import statement: the type checkers have to pass without streaq.
 _streaq = import_module("streaq")
 
 
@@ -36,7 +36,7 @@ class _Worker(AbstractAsyncContextManager[object], Protocol):
 
 @asynccontextmanager
 async def quietly() -> AsyncGenerator[None]:
-    # The command line knows INFO and DEBUG only; this is entered after it has set up logging.
+    # The command line offers only INFO and DEBUG; this runs after it has set up logging.
     logging.getLogger("streaq").setLevel(logging.WARNING)
     yield
 

@@ -1,4 +1,4 @@
-"""taskiq. As a program, it fills the queue: `python -m benchmarks.pools.taskiq_app sleep 10 0.1`."""
+"""The tasks for taskiq. As a program, it fills the queue: `python -m benchmarks.pools.taskiq_app sleep 10 0.1`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.pools.environment import (
     trips,
 )
 
-# Not imported by statement: the type checkers have to pass where taskiq is not installed.
+# No import statement: the type checkers have to pass without taskiq.
 _taskiq_redis = import_module("taskiq_redis")
 
 
@@ -74,7 +74,7 @@ async def fill(task: str, count: int, args: list[float]) -> None:
 
 async def make_trips(count: int) -> None:
     await broker.startup()
-    # It looks for each result again and again, five times a second if it is not told otherwise.
+    # taskiq polls for each result, every 0.2 s by default.
     await trips(count, noop.kiq, lambda sent: sent.wait_result(check_interval=0.05))
     await broker.shutdown()
 

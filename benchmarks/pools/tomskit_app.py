@@ -1,4 +1,4 @@
-"""tomskit, configured by environment. As a program, it sends and awaits: `... trips 1000`."""
+"""The tasks for tomskit. As a program, it sends tasks and awaits their results: `... trips 1000`."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""How far a worker has come, seen from outside: in Redis, with commands of constant cost."""
+"""Watch the progress of a worker from outside: in Redis, with commands of constant cost."""
 
 import re
 from abc import ABC, abstractmethod
@@ -9,22 +9,22 @@ from typing import Final, Protocol, cast
 from typing_extensions import override
 
 _PORTION: Final = 100
-"""Celery results that are read at once."""
+"""How many of Celery's results to read at once."""
 
 _STARTED: Final = re.compile(r'"status":\s*"STARTED"')
 _SUCCESS: Final = re.compile(r'"status":\s*"SUCCESS"')
 
 
 class Commands(Protocol):
-    """What is called on redis-py clients and has no complete types there."""
+    """A redis-py client, whose own types are incomplete."""
 
     def execute_command(self, *args: str | int) -> object:
-        """Send a command and answer what comes back."""
+        """Send a command and return the reply."""
         ...
 
 
 class Watch(ABC):
-    """What the clock asks for."""
+    """The progress of a worker."""
 
     @abstractmethod
     def taken(self) -> bool:
@@ -32,11 +32,11 @@ class Watch(ABC):
 
     @abstractmethod
     def left(self) -> int:
-        """How many tasks have no result yet; 0 only when all have."""
+        """How many tasks have no result yet; 0 only if all have one."""
 
     @abstractmethod
     def succeeded(self) -> int:
-        """How many results there are, of tasks that did not fail where that can be told."""
+        """How many results there are, without those of failed tasks if they can be told apart."""
 
 
 def _number(client: Commands, *command: str | int) -> int:
@@ -49,7 +49,7 @@ def _texts(client: Commands, *command: str | int) -> list[str | None]:
 
 @dataclass
 class ListWatch(Watch):
-    """A list as the queue, and a database with a key for each result and nothing else."""
+    """A list as the queue, and a database that contains only one key for each result."""
 
     queue: Commands
     results: Commands
@@ -71,14 +71,14 @@ class ListWatch(Watch):
 
 @dataclass
 class CeleryWatch(ListWatch):
-    """Celery's, where with `tracked` the state STARTED is a key before it is a result."""
+    """Celery's queue and results; with `tracked` a key may still have the state STARTED."""
 
     ids: Sequence[str]
     tracked: bool
     _unfinished: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        # From its end: the oldest go first there, as they do in the worker.
+        # Taken from the end, so that the oldest come first, as in the worker.
         self._unfinished = [f"celery-task-meta-{task_id}" for task_id in reversed(self.ids)]
 
     @override
@@ -102,7 +102,7 @@ class CeleryWatch(ListWatch):
 
 @dataclass
 class CountedWatch(Watch):
-    """Tasks without results: the last one of them leaves a key."""
+    """Tasks without results, of which the last one sets a key."""
 
     queue: Watch
     results: Commands
@@ -124,14 +124,14 @@ class CountedWatch(Watch):
 
 @dataclass
 class ArqWatch(Watch):
-    """arq's sorted set, from which a job goes together with the appearance of its result."""
+    """arq's sorted set, from which a job is removed when its result is stored."""
 
     database: Commands
     count: int
 
     @override
     def taken(self) -> bool:
-        # At first there are a key for each job and the queue; a job in progress has two keys more.
+        # At first there are a key for each job and the queue. A job in progress adds two keys.
         keys = _number(self.database, "DBSIZE")
         return keys > self.count + 1 or self.left() < self.count
 
@@ -146,7 +146,7 @@ class ArqWatch(Watch):
 
 @dataclass
 class StreaqWatch(Watch):
-    """streaq's stream, from which a task goes together with the appearance of its result."""
+    """streaq's stream, from which a task is removed when its result is stored."""
 
     database: Commands
     count: int

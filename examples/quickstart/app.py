@@ -1,4 +1,4 @@
-"""The application: ``python app.py`` creates the tables, ``celery -A app worker`` runs tasks."""
+"""The app: ``python app.py`` creates the tables, ``celery -A app worker`` starts a worker."""
 
 from models import create_tables
 

@@ -10,7 +10,7 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """Somebody who signed up."""
+    """A person who has signed up."""
 
     __tablename__ = "users"
 
@@ -20,6 +20,6 @@ class User(Base):
 
 
 async def create_tables() -> None:
-    """Create the tables that are missing. A larger project has migrations for this."""
+    """Create missing tables. A larger project uses migrations instead."""
     async with db.engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)

@@ -19,11 +19,11 @@ class UnknownUserError(LookupError):
 
 
 class MailServerBusyError(ConnectionError):
-    """The mail server asks to be called again later."""
+    """The mail server is busy and asks to try again later."""
 
 
 async def add_user(name: str, email: str) -> int:
-    """Add a row; every task has a session of its own, and commits what it wants to keep."""
+    """Add a row. Every task has its own session and commits explicitly."""
     user = User(name=name, email=email)
     db.session.add(user)
     await db.session.commit()
@@ -36,27 +36,27 @@ async def add_user(name: str, email: str) -> int:
 
 @async_shared_task
 async def create_user(name: str, email: str) -> int:
-    """The usual one: the task is a coroutine function itself."""
+    """The usual way: the task itself is a coroutine function."""
     return await add_user(name, email)
 
 
 @shared_task
 def create_user_with_runtime(name: str, email: str) -> int:
-    """A plain task that hands a coroutine to the event loop of its worker process."""
+    """A plain task that runs a coroutine on the event loop of its worker process."""
     return AsyncRuntime.run(add_user(name, email))
 
 
 @shared_task
 def create_user_with_runner(name: str, email: str) -> int:
-    """A plain task that runs a coroutine in an event loop made for this call."""
+    """A plain task that runs a coroutine in an event loop of its own."""
     return AsyncTaskRunner(add_user).run(name, email)
 
 
 @async_shared_task(throws=(UnknownUserError,))
 async def cache_user_data(user_id: int) -> str:
-    """Copy a user from the database to Redis for an hour, and answer the key.
+    """Copy a user from the database to Redis for an hour, and return the key.
 
-    What is named in ``throws`` is logged without a traceback: it is no bug.
+    Exceptions in ``throws`` are expected, so they are logged without a traceback.
     """
     user = await db.session.get(User, user_id)
     if user is None:
@@ -69,13 +69,13 @@ async def cache_user_data(user_id: int) -> str:
 
 @async_shared_task
 async def simple_task(x: int, y: int) -> int:
-    """Neither a database nor Redis: connections are made when they are first used."""
+    """Use neither the database nor Redis: connections open at first use."""
     await asyncio.sleep(0.01)
     return x * y
 
 
 async def deliver(email: str, *, attempt: int) -> None:
-    """Stands for a mail server that is busy at the first two attempts."""
+    """Simulate a mail server that is busy during the first two attempts."""
     await asyncio.sleep(0.01)
     if attempt < 3:
         raise MailServerBusyError(f"No mail to {email} now, try again later")
@@ -83,7 +83,7 @@ async def deliver(email: str, *, attempt: int) -> None:
 
 @async_shared_task(bind=True, max_retries=5)
 async def send_welcome_mail(self: BoundTask, email: str) -> str:
-    """Called again until the mail is out; with ``bind=True`` the task is the first argument."""
+    """Retry until the mail is sent. With ``bind=True`` the task is the first argument."""
     attempt = self.request.retries + 1
     try:
         await deliver(email, attempt=attempt)

@@ -1,4 +1,4 @@
-# Only what the tests use: aiomysql ships no type information.
+# Only the parts that the tests use, since aiomysql ships no type information.
 from aiomysql.connection import Connection, connect
 from aiomysql.cursors import Cursor, DictCursor
 from aiomysql.pool import Pool, create_pool

@@ -1,4 +1,4 @@
-# Only what the tests use: PyMySQL ships no type information.
+# Only the parts that the tests use, since PyMySQL ships no type information.
 from pymysql.connections import Connection
 from pymysql.err import (
     DatabaseError,
