@@ -6,8 +6,10 @@ from typing import Never, cast
 
 import pytest
 from celery import Celery
+from celery.utils.functional import arity_greater
 
 from tomskit.celery import AsyncCelery, BoundTask, async_shared_task
+from tomskit.celery._internals.celery import HEADER
 from tomskit.errors import ConfigurationError, NotACoroutineFunctionError
 
 
@@ -55,3 +57,14 @@ def test_self_without_bind_is_refused_at_decoration() -> None:
 
     with pytest.raises(ConfigurationError, match=r"bind=True"):
         async_shared_task(forgotten)
+
+
+@pytest.mark.parametrize("bind", [False, True])
+def test_celery_knows_an_error_callback_by_its_header(app: AsyncCelery, bind: bool) -> None:
+    async def failed(request: object, exc: object, traceback: object) -> None: ...
+    async def failed_bound(self: BoundTask, task_id: str) -> None: ...
+
+    task = async_shared_task(bind=True)(failed_bound) if bind else async_shared_task(failed)
+
+    # Of more than one argument it takes the request, the exception and the traceback.
+    assert arity_greater(getattr(task, HEADER), 1) is not bind

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import pickle
+import pydoc
 from collections.abc import Callable, Mapping
 from datetime import date
 from functools import partial
@@ -83,7 +84,7 @@ def test_metadata_is_there_without_an_app() -> None:
     assert add.__module__ == __name__
     assert list(inspect.signature(add).parameters) == ["a", "b"]
     assert list(inspect.signature(bound).parameters) == ["a"]
-    assert inspect.unwrap(add) is not add
+    assert inspect.iscoroutinefunction(inspect.unwrap(add))
     assert find_app() is None
 
 
@@ -97,6 +98,10 @@ def test_task_belongs_to_whichever_app_is_current(app: AsyncCelery) -> None:
 
 def test_task_can_be_pickled(app: AsyncCelery) -> None:
     assert pickle.loads(pickle.dumps(add)) == app.tasks[ADD]
+
+
+def test_documentation_can_be_rendered(app: AsyncCelery) -> None:
+    assert "apply_async(self, args" in pydoc.plain(pydoc.render_doc(type(add)))
 
 
 def test_attributes_are_set_on_the_task(app: AsyncCelery) -> None:

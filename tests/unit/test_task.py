@@ -51,6 +51,7 @@ def test_eager_call_gives_the_result(app: AsyncCelery) -> None:
 
 def test_direct_call_runs_the_task(app: AsyncCelery) -> None:
     assert bare(1, b=5) == 6
+    assert bare.run(1, b=5) == 6
 
 
 def test_bound_task_is_handed_to_the_function(app: AsyncCelery) -> None:

@@ -152,9 +152,8 @@ def _is_result_sent(task: AsyncTask[..., object]) -> bool:
     """Whether the result of the running call goes into a message or to the result backend."""
     request = task.request
     if request.called_directly:
-        # The caller gets the value itself, unless that is one of two tasks of Celery's.
-        *callers, _ = stack_of(task_stack)
-        caller = callers[-1] if callers else None
+        # The caller gets the value itself, unless it is one of two tasks of Celery's.
+        caller = next(iter(stack_of(task_stack)[-2:-1]), None)
         return isinstance(caller, Task) and caller.name in {"celery.map", "celery.starmap"}
     if task.app.conf.result_serializer == "pickle":
         return False

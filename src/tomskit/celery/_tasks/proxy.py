@@ -33,7 +33,9 @@ class _CallerMethod:
     def __init__(self, function: FunctionType) -> None:
         self._function = function
 
-    def __get__(self, proxy: TaskProxy, owner: type[TaskProxy] | None = None) -> object:
+    def __get__(self, proxy: TaskProxy | None, owner: type[TaskProxy] | None = None) -> object:
+        if proxy is None:
+            return self._function
         name = self._function.__name__
         replaced = vars(target_of(proxy))
         return replaced[name] if name in replaced else MethodType(self._function, proxy)
