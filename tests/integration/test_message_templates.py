@@ -12,6 +12,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from unittest.mock import patch
 
@@ -119,15 +120,15 @@ def celery_has_sent(broker: Broker, send: Callable[[], Any], calls: int = 5) -> 
     """How many of some calls Celery has sent; the others went in one command, all together."""
     commands: list[int] = []
 
-    def count() -> None:
+    def note() -> None:
         stats = broker.redis.info("commandstats").get("cmdstat_lpush", {"calls": 0})
         commands.append(stats["calls"])
 
     async def main() -> None:
         await first(send)
-        count()
+        note()
         await asyncio.gather(*(send() for _ in range(calls)))
-        count()
+        note()
 
     run(main())
     assert len(broker.taken()) == _FIRST + calls
@@ -247,6 +248,50 @@ def test_task_of_the_registry_takes_what_is_on_the_wire(broker: Broker) -> None:
 
 
 # -- what may make another message of it
+
+
+@pytest.mark.parametrize("method", ["delay", "apply_async"])
+def test_replaced_method_catches_what_had_a_template(broker: Broker, method: str) -> None:
+    async def main() -> None:
+        await first(partial(take.adelay, 1))
+        with patch.object(take, method, return_value="caught") as replaced:
+            assert await cast("Callable[[int], Any]", take.adelay)(2) == "caught"
+        replaced.assert_called_once()
+
+    run(main())
+    assert len(broker.taken()) == _FIRST
+
+
+def test_calls_that_a_mock_caught_prevent_no_template(broker: Broker) -> None:
+    number = count()
+
+    async def send() -> None:
+        if next(number) == 0:
+            with patch.object(take, "apply_async"):
+                for caught in range(5):
+                    await take.adelay(caught)
+        await take.adelay(1)
+
+    assert celery_has_sent(broker, send) == 0
+
+
+def test_override_on_the_registered_task_catches_what_had_a_template(broker: Broker) -> None:
+    task = broker.app.tasks[take.name]
+    own, seen = task.apply_async, list[object]()
+
+    def override(*args: Any, **options: Any) -> object:
+        seen.append(args)
+        return own(*args, **options)
+
+    async def main() -> None:
+        await first(partial(take.adelay, 1))
+        with patch.object(task, "apply_async", override):
+            await take.adelay(2)
+        await take.adelay(3)
+
+    run(main())
+    assert seen == [((2,), {})]
+    assert len(broker.taken()) == _FIRST + 2
 
 
 def test_message_that_depends_on_the_time_is_celerys(broker: Broker) -> None:

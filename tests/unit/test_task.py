@@ -1,18 +1,16 @@
-"""async_shared_task at run time, with eager tasks."""
+"""Tasks where they are called, with an app that runs them there."""
 
 import asyncio
-import inspect
-import pickle
-from collections.abc import Callable, Coroutine
-from typing import Never, cast
+from collections.abc import Callable
+from typing import cast
 
 import pytest
-from celery import Celery, Task, current_task
+from celery import current_task
 from celery.exceptions import Retry
 
-from tomskit.celery import AsyncCelery, AsyncTask, BoundTask, async_shared_task
-from tomskit.celery._running.context import find_app
-from tomskit.errors import ConfigurationError, NotACoroutineFunctionError
+from tests.support.pictures import Picture, scale, width
+from tomskit.celery import AsyncCelery, BoundTask, async_shared_task
+from tomskit.errors import TaskArgumentsError
 
 
 @async_shared_task
@@ -22,7 +20,7 @@ async def bare(a: int, *, b: int = 1) -> int:
     return a + b
 
 
-@async_shared_task(name="named", queue="slow", max_retries=7, rate_limit="5/s")
+@async_shared_task(name="named", queue="slow")
 async def named(a: int) -> int:
     return a
 
@@ -53,13 +51,7 @@ def test_eager_call_gives_the_result(app: AsyncCelery) -> None:
 
 def test_direct_call_runs_the_task(app: AsyncCelery) -> None:
     assert bare(1, b=5) == 6
-
-
-def test_options_are_the_tasks(app: AsyncCelery) -> None:
-    assert named.name == "named"
-    assert named.max_retries == 7
-    assert named.rate_limit == "5/s"
-    assert app.tasks["named"] == named
+    assert bare.run(1, b=5) == 6
 
 
 def test_bound_task_is_handed_to_the_function(app: AsyncCelery) -> None:
@@ -97,56 +89,6 @@ def test_arguments_are_checked_when_it_is_called(app: AsyncCelery) -> None:
         call()
     with pytest.raises(TypeError, match="a"):
         cast("Callable[..., object]", bound.delay)()
-
-
-def test_metadata_is_there_without_an_app() -> None:
-    assert isinstance(bare, AsyncTask)
-    assert isinstance(bare, Task)
-    assert bare.__doc__ == "Adds."
-    assert bare.__name__ == "bare"
-    assert bare.__module__ == __name__
-    assert list(inspect.signature(bare).parameters) == ["a", "b"]
-    assert list(inspect.signature(bound).parameters) == ["a"]
-    assert find_app() is None
-
-
-def test_task_belongs_to_whichever_app_is_current(app: AsyncCelery) -> None:
-    assert bare.app is app
-    other = AsyncCelery("other", broker="memory://")
-    assert bare.app is other
-    app.set_current()
-    assert bare.app is app
-
-
-def test_task_can_be_pickled(app: AsyncCelery) -> None:
-    assert pickle.loads(pickle.dumps(bare)) == app.tasks[bare.name]
-
-
-def test_plain_celery_app_runs_it_too() -> None:
-    Celery("plain", broker="memory://", task_always_eager=True).set_current()
-
-    assert bare.delay(1, b=2).get() == 3
-
-
-def test_plain_function_is_refused_at_decoration() -> None:
-    def plain(a: int) -> int:
-        return a
-
-    wrong = cast("Callable[[int], Coroutine[object, Never, int]]", plain)
-    with pytest.raises(NotACoroutineFunctionError, match="async def"):
-        async_shared_task(wrong)
-    with pytest.raises(TypeError, match="async def"):
-        async_shared_task(name="x")(wrong)
-    with pytest.raises(TypeError, match="async def"):
-        async_shared_task(cast("Callable[[int], Coroutine[object, Never, int]]", bare))
-
-
-def test_self_without_bind_is_refused_at_decoration() -> None:
-    async def forgotten(self: BoundTask, a: int) -> int:
-        return a
-
-    with pytest.raises(ConfigurationError, match=r"bind=True"):
-        async_shared_task(forgotten)
 
 
 class TestQueue:
@@ -190,3 +132,14 @@ class TestQueue:
 def test_retry_outside_of_a_task_raises_the_error(app: AsyncCelery) -> None:
     with pytest.raises(Retry):
         asyncio.run(retries.func(1))
+
+
+def test_map_checks_items_and_sends_results(app: AsyncCelery) -> None:
+    pictures = [Picture(name="a"), Picture(name="b", width=3)]
+
+    mapped = cast("list[dict[str, object]]", scale.map(pictures).apply_async().get())
+    assert [one["width"] for one in mapped] == [320, 1]
+    starred = scale.starmap([(pictures[0], 2.0)]).apply_async().get()
+    assert cast("list[dict[str, object]]", starred)[0]["width"] == 1280
+    with pytest.raises(TaskArgumentsError):
+        width.map(["a"])

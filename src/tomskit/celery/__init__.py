@@ -3,6 +3,8 @@
 from tomskit.celery._client.result import TypedEagerResult, TypedGroupResult, TypedResult
 from tomskit.celery._running.runner import AsyncTaskRunner
 from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._tasks.bound import BoundTask, TaskRequest
+from tomskit.celery._tasks.decorator import async_shared_task
 from tomskit.celery._tasks.signatures import (
     ImmutableGroup,
     ImmutableSignature,
@@ -10,17 +12,9 @@ from tomskit.celery._tasks.signatures import (
     PartialSignature,
     TypedGroup,
     TypedSignature,
-    chain,
-    chord,
-    group,
 )
-from tomskit.celery._tasks.task import (
-    AsyncTask,
-    BoundTask,
-    TaskCall,
-    TaskRequest,
-    async_shared_task,
-)
+from tomskit.celery._tasks.task import AsyncTask, TaskCall
+from tomskit.celery._tasks.workflows import chain, chord, group
 from tomskit.celery.app import AsyncCelery, celery_context
 from tomskit.celery.config import CeleryConfig
 from tomskit.celery.options import CallOptions, TaskOptions

@@ -45,7 +45,7 @@ _TRIES: Final = 3
 
 _EMBEDDED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _SIGNALS: Final = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
-_CALLED_OF_TASK: Final = ("delay", "apply_async", "shadow_name", "AsyncResult")
+_CALLED_OF_TASK: Final[Sequence[str]] = ("delay", "apply_async", "shadow_name", "AsyncResult")
 _CALLED: Final = (
     (Task, "apply_async"),
     (Task, "shadow_name"),
@@ -82,6 +82,7 @@ class Templates:
             template is not None
             and template.task is task
             and template.ignore_result == task.ignore_result
+            and not _is_replaced(task)
             and self._settings == _settings(self._app)
             and not _are_connected()
             and all(getattr(owner, name) is found for owner, name, found in template.made_by)
@@ -100,6 +101,7 @@ class Templates:
             self._are_possible
             and not _are_connected()
             and self._failures.get(task.name, 0) < _TRIES
+            and not _is_replaced(task)
             and self._app.current_worker_task is None
         )
 
@@ -204,6 +206,11 @@ def _are_possible(app: AsyncApp) -> bool:
         and all(map(_is_known, (app.send_task, amqp.create_task_message, amqp.send_task_message)))
         and all(_is_known(getattr(owner, name)) for owner, name in _CALLED)
     )
+
+
+def _is_replaced(task: Task[..., Any]) -> bool:
+    """Whether a method has been replaced on the task itself, as tests and tracing libraries do."""
+    return not vars(task).keys().isdisjoint(_CALLED_OF_TASK)
 
 
 def _is_plain(task: Task[..., Any]) -> bool:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast
 
-from celery import Celery, _state, concurrency, result
+import celery
+from celery import Celery, _state, canvas, concurrency, result
 from celery.app.utils import Settings
 from celery.utils import threads
 
 if TYPE_CHECKING:
+    from celery.app.task import Task
+    from celery.local import Proxy
     from celery.worker.consumer import Consumer
     from kombu.asynchronous import Hub
 
 __all__ = (
+    "HEADER",
     "USE_FAST_LOCALS",
+    "ChainSignature",
     "ConfigurationSource",
     "LocalStack",
     "Pool",
@@ -28,10 +33,20 @@ __all__ = (
     "known_apps",
     "native_ident",
     "register_pool",
+    "shared_task",
     "stack_of",
+    "target_of",
     "task_stack",
     "top_of",
 )
+
+T = TypeVar("T", bound="Task[..., Any]")
+
+ChainSignature: TypeAlias = canvas._chain
+"""What ``|`` makes of two signatures; ``celery.chain`` is a subclass, of which it makes none."""
+
+HEADER: Final = "__header__"
+"""The attribute of a task that holds a function with the parameters that its calls have to fit."""
 
 
 class _Local(Protocol):
@@ -113,6 +128,14 @@ class _App(Protocol):
     set_as_current: bool
 
 
+class _SharedTask(Protocol):
+    """``celery.shared_task``, where the task's class and attributes are given as options."""
+
+    def __call__(
+        self, *, base: type[T], bind: bool, **options: object
+    ) -> Callable[[Callable[..., object]], Proxy[T]]: ...
+
+
 _celery_state: Final = cast("_State", _state)
 _celery_threads: Final = cast("_Threads", threads)
 
@@ -121,6 +144,7 @@ native_ident: Final = _celery_threads.get_ident
 assert_will_not_block: Final = cast("_Result", result).assert_will_not_block
 """Raises in a task, where waiting for another one may be for ever."""
 task_stack: Final = _celery_state._task_stack
+shared_task: Final = cast("_SharedTask", celery.shared_task)
 
 
 def top_of(stack: LocalStack) -> object:
@@ -160,6 +184,11 @@ def is_anybodys_app(app: Celery) -> bool:
 def is_set_as_current(app: Celery) -> bool:
     """Whether the app made itself the current one."""
     return cast("_App", app).set_as_current
+
+
+def target_of(proxy: Proxy[T]) -> T:
+    """The task that a proxy stands for."""
+    return proxy._get_current_object()
 
 
 class _Pools(Protocol):
