@@ -6,10 +6,11 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Never, TypeVar
+from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 from tomskit.celery._running.context import TaskIdentity
 from tomskit.celery._running.execution import as_task
+from tomskit.celery._running.places import here
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.protocols import Runtime
 from tomskit.resources import Resources
@@ -27,9 +28,15 @@ class RuntimeHost:
 
     AsyncRuntime looks after resources itself. Around the coroutines that any other runtime is
     given, the host puts the task's identity and the providers' scopes, on whatever loop they run.
+
+    Attributes:
+        uses_async_runtime: Whether the runtime is AsyncRuntime.
     """
 
     def __init__(self, app: Celery, runtime: Runtime, resources: Resources) -> None:
+        self.uses_async_runtime: Final = isinstance(runtime, type) and issubclass(
+            runtime, AsyncRuntime
+        )
         self._app = app
         self._runtime = runtime
         self._resources = resources
@@ -68,16 +75,15 @@ class RuntimeHost:
     def run(self, coro: Coroutine[object, Never, R]) -> R:
         """Run a task's coroutine to its end."""
         if self.uses_async_runtime:
+            place = here()
+            if place is not None:
+                # A task of the asyncio pool: its coroutine runs where its tracer does.
+                return place.run(coro, self._resources)
             if AsyncRuntime.app() is not self._app:
                 AsyncRuntime.init(self._app)
             return self._runtime.run(coro)
         self.start()
         return self._runtime.run(as_task(TaskIdentity.current(), self._resources, coro))
-
-    @property
-    def uses_async_runtime(self) -> bool:
-        """Whether the runtime is AsyncRuntime, which looks after the app's resources itself."""
-        return isinstance(self._runtime, type) and issubclass(self._runtime, AsyncRuntime)
 
 
 async def _running_loop() -> asyncio.AbstractEventLoop:
