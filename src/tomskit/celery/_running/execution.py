@@ -19,7 +19,12 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._running.context import TaskIdentity, celery_context, task_id_context
 from tomskit.celery._running.guard import Guard
 from tomskit.celery._running.inbox import Inbox
-from tomskit.celery._running.steering import Limits, SoftTimeLimit, as_celery_error
+from tomskit.celery._running.steering import (
+    Limits,
+    SoftTimeLimit,
+    Steered,
+    as_celery_error,
+)
 from tomskit.errors import NotInitializedError
 from tomskit.resources import Resources
 
@@ -94,7 +99,7 @@ class Execution(Generic[R]):
         limits: Limits | None,
     ) -> None:
         self._guard = Guard(loop)
-        self._steered, _ = self._guard.enter(coro)
+        self._steered = Steered(coro, self._guard)
         self._context = copy_context()
         self._loop = loop
         self._inbox = inbox
@@ -195,7 +200,6 @@ class Execution(Generic[R]):
         self._finished = True
         self._running.discard(self)
         self._guard.stop()
-        self._guard.leave(None)
         self._ready.release()
 
     def _interrupt(self, exc: BaseException) -> None:
@@ -230,4 +234,6 @@ class Execution(Generic[R]):
 
     def on_abandoned(self) -> None:
         """The thread waits no longer."""
+        self._steered.give_up()
+        self.cancel()
         self._finish()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Never, Protocol, TypeVar
+from typing import Final, Protocol
 
-from tomskit.celery._running.steering import Limits, Steered
+from tomskit.celery._running.steering import Limits
 
 __all__ = ("CLEANUP_SECONDS", "Guard", "Guarded")
-
-R = TypeVar("R")
 
 logger: Final = logging.getLogger(__name__)
 
@@ -38,7 +36,7 @@ class Guarded(Protocol):
         """The hard time limit has passed; ends the coroutine."""
 
     def on_abandoned(self) -> None:
-        """The coroutine did not end in time and is not run any further."""
+        """The coroutine did not end in time: close it, and report that it is over."""
 
 
 class Guard:
@@ -53,14 +51,13 @@ class Guard:
         ended: It was told to end: it may clean up, and what it raises is not its outcome.
     """
 
-    __slots__ = ("_loop", "_steered", "_timers", "ended", "given_up", "pending")
+    __slots__ = ("_loop", "_timers", "ended", "given_up", "pending")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.pending: BaseException | None = None
         self.given_up: bool = False
         self.ended: bool = False
         self._loop = loop
-        self._steered: _Abandonable | None = None
         self._timers: tuple[asyncio.TimerHandle, ...] = ()
 
     def enforce(self, limits: Limits, owner: Guarded) -> None:
@@ -69,15 +66,6 @@ class Guard:
             self._later(limits.soft, partial(owner.on_soft_limit, limits.soft))
         if limits.hard is not None:
             self._later(limits.hard, partial(owner.on_hard_limit, limits.hard))
-
-    def enter(self, coro: Coroutine[object, Never, R]) -> tuple[Steered[R], _Abandonable | None]:
-        """Make the awaitable that runs `coro`; returns it and what `leave` takes."""
-        outer, self._steered = self._steered, (steered := Steered(coro, self))
-        return steered, outer
-
-    def leave(self, outer: _Abandonable | None) -> None:
-        """The coroutine that was entered last has ended."""
-        self._steered = outer
 
     def interrupt(self, exc: BaseException, owner: Guarded) -> None:
         """Raise `exc` in the coroutine, at its await."""
@@ -105,9 +93,10 @@ class Guard:
 
     def stop(self) -> None:
         """Enforce nothing any more: the task has ended."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers = ()
+        if self._timers:
+            for timer in self._timers:
+                timer.cancel()
+            self._timers = ()
 
     def _later(self, seconds: float, call: Callable[[], object]) -> None:
         self._timers += (self._loop.call_later(seconds, call),)
@@ -119,11 +108,4 @@ class Guard:
             CLEANUP_SECONDS,
         )
         self.given_up = True
-        if self._steered is not None:
-            self._steered.give_up()
-        owner.cancel()
         owner.on_abandoned()
-
-
-class _Abandonable(Protocol):
-    def give_up(self) -> None: ...

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextvars import Context, ContextVar
-from typing import Final, Never, TypeVar, cast
+from typing import Final, Never, Protocol, TypeVar, cast
 
 from billiard.einfo import ExceptionInfo
 from celery.exceptions import SoftTimeLimitExceeded, Terminated
@@ -109,6 +109,7 @@ class CoroutineJob(Job, GreenletPlace):
         "_guard",
         "_limits",
         "_loop",
+        "_steered",
         "_task",
     )
 
@@ -128,6 +129,7 @@ class CoroutineJob(Job, GreenletPlace):
         self._task: asyncio.Task[None] | None = None
         # How many coroutines run within each other. The tracer around them is never interrupted.
         self._depth = 0
+        self._steered: _Abandonable | None = None
         # Reports how a task was ended: by a hard limit, or terminated.
         self._ending: Callable[[], None] | None = None
 
@@ -168,7 +170,8 @@ class CoroutineJob(Job, GreenletPlace):
     @override
     def run(self, coro: Coroutine[object, Never, R], resources: Resources) -> R:
         """Run a coroutine of this task to its end, in the scopes of the providers."""
-        steered, outer = self._guard.enter(coro)
+        steered = Steered(coro, self._guard)
+        outer, self._steered = self._steered, steered
         self._depth += 1
         try:
             result = self._await(steered, resources)
@@ -176,7 +179,7 @@ class CoroutineJob(Job, GreenletPlace):
             raise self._error_of(exc)  # noqa: B904 (often it is the same one)
         finally:
             self._depth -= 1
-            self._guard.leave(outer)
+            self._steered = outer
             # One that could not start is closed, so that Python does not warn about it.
             steered.close()
         self._check_ended()
@@ -248,8 +251,15 @@ class CoroutineJob(Job, GreenletPlace):
 
     def on_abandoned(self) -> None:
         """Report the end; what the coroutine does from now on does not count."""
+        if self._steered is not None:
+            self._steered.give_up()
+        self.cancel()
         if self._ending is not None:
             self._ending()
+
+
+class _Abandonable(Protocol):
+    def give_up(self) -> None: ...
 
 
 class PlainJob(Job):
