@@ -296,7 +296,7 @@ def test_a_missing_argument_is_named_with_its_annotation(
 
 @by_every_way
 def test_an_argument_for_no_parameter_is_named(published: list[object], call: Way) -> None:
-    with pytest.raises(TaskArgumentsError, match=r"there is no parameter of, which is 3 \(int\)"):
+    with pytest.raises(TaskArgumentsError, match=r"unexpected keyword argument of: 3 \(int\)"):
         call(order, Book(title="Emma"), 2, of=3)
 
     assert published == []
@@ -304,7 +304,7 @@ def test_an_argument_for_no_parameter_is_named(published: list[object], call: Wa
 
 @by_every_way
 def test_one_argument_too_many_is_counted(published: list[object], call: Way) -> None:
-    with pytest.raises(TaskArgumentsError, match=r"argument 3 is one too many, 4 \(int\)"):
+    with pytest.raises(TaskArgumentsError, match=r"unexpected positional argument 3: 4 \(int\)"):
         call(order, Book(title="Emma"), 2, 4)
 
     assert published == []
@@ -322,7 +322,7 @@ def test_an_argument_that_is_given_twice_is_named(published: list[object], call:
 def test_arguments_for_a_task_without_parameters_are_refused(
     published: list[object], call: Way
 ) -> None:
-    with pytest.raises(TaskArgumentsError, match="argument 1 is one too many"):
+    with pytest.raises(TaskArgumentsError, match="unexpected positional argument 1: 1"):
         call(ping, 1)
 
     assert published == []
@@ -340,7 +340,7 @@ def test_all_that_is_wrong_is_said_at_once(app: AsyncCelery) -> None:
     message = str(caught.value)
     assert "copies is 'two' (str), not int: " in message
     assert "on is 3 (int), not datetime.date | None: " in message
-    assert "there is no parameter of, which is 4 (int)" in message
+    assert "unexpected keyword argument of: 4 (int)" in message
 
 
 def test_a_wrong_part_is_named_by_its_path(app: AsyncCelery) -> None:
@@ -829,14 +829,14 @@ class Vault(TypedDict):
 
 
 REFUSED: Final[tuple[tuple[str, object, str], ...]] = (
-    ("SecretStr", SecretStr, "Send what names the secret"),
-    ("SecretBytes", SecretBytes, "Send what names the secret"),
-    ("Secret", Secret[int], "Send what names the secret"),
-    ("SecretStr or None", SecretStr | None, "Send what names the secret"),
-    ("SecretStr in a model", Account, "Send what names the secret"),
-    ("SecretStr in a model in a dict", dict[str, list[Account]], "Send what names the secret"),
-    ("SecretBytes in a TypedDict", Vault, "Send what names the secret"),
-    ("SecretStr with a constraint", Annotated[SecretStr, Field(min_length=1)], "names the secret"),
+    ("SecretStr", SecretStr, "Send the secret's name"),
+    ("SecretBytes", SecretBytes, "Send the secret's name"),
+    ("Secret", Secret[int], "Send the secret's name"),
+    ("SecretStr or None", SecretStr | None, "Send the secret's name"),
+    ("SecretStr in a model", Account, "Send the secret's name"),
+    ("SecretStr in a model in a dict", dict[str, list[Account]], "Send the secret's name"),
+    ("SecretBytes in a TypedDict", Vault, "Send the secret's name"),
+    ("SecretStr with a constraint", Annotated[SecretStr, Field(min_length=1)], "the secret's name"),
     ("Callable", Callable[[int], str], "send its name, or a task's signature"),
     ("Callable in a list", list[Callable[..., object]], "send its name"),
     ("Iterable", Iterable[int], "annotate it as a Sequence, a Set or a list"),
@@ -906,7 +906,7 @@ def test_a_secret_under_any_is_refused_and_not_told(make: Maker) -> None:
 
 def test_a_name_that_is_imported_for_type_checkers_only_is_refused(app: AsyncCelery) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"HiddenDecimal.*Import what it names at run time"
+        ConfigurationError, match=r"HiddenDecimal.*Import the name at run time"
     ):
         delay(pay, Decimal(1))
 
@@ -916,7 +916,7 @@ async def pay(amount: HiddenDecimal) -> None: ...
 
 
 def test_such_a_name_in_the_annotation_of_the_result_is_refused_too(app: AsyncCelery) -> None:
-    with pytest.raises(ConfigurationError, match=r"HiddenDecimal.*not under TYPE_CHECKING"):
+    with pytest.raises(ConfigurationError, match=r"HiddenDecimal.*not only under TYPE_CHECKING"):
         delay(earn, 1)
 
 
