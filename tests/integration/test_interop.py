@@ -17,9 +17,9 @@ from celery.result import AsyncResult
 from tests.integration import typed_service
 from tests.integration.conftest import Deployment, deploy, eventually
 from tests.integration.typed_service import got
+from tests.support.echoes import CASES, echo_model
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.values import (
-    CASES,
     DAY,
     HOME,
     ID,
@@ -42,7 +42,6 @@ from tests.support.values import (
     Size,
     Span,
     described,
-    echo_model,
 )
 from tomskit.celery import AsyncCelery, async_shared_task, chain, chord, group
 from tomskit.errors import TaskArgumentsError, TaskResultError
