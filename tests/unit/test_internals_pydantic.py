@@ -160,5 +160,5 @@ def test_the_parameters_of_a_function_have_their_schemas() -> None:
 
 
 def test_another_schema_of_a_function_is_an_error() -> None:
-    with pytest.raises(TypeError, match="as 'arguments-v3'"):
+    with pytest.raises(TypeError, match="as 'arguments-v3', not as 'arguments'"):
         internals.arguments_of(core_schema.arguments_v3_schema([]))

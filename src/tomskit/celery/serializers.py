@@ -119,7 +119,7 @@ def _dumps_by_json(prepared: object) -> bytes:
     if _SURROGATE_PAIR.search(text):
         raise TypeError(
             "a str has a pair of surrogates, which would come back as one character: it was "
-            "decoded wrongly. Repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16')."
+            "decoded wrongly. Repair it: text.encode('utf-16', 'surrogatepass').decode('utf-16')."
         )
     # A lone surrogate becomes \udxxx: the escape of Python is that of JSON as well.
     return text.encode("utf-8", "backslashreplace")

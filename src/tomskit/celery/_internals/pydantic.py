@@ -23,13 +23,13 @@ Node: TypeAlias = dict[str, object]
 TYPE: Final = "type"
 """The kind of the node. Missing: `unpacked` raises KeyError, and no task can be used."""
 SCHEMA_REF: Final = "schema_ref"
-"""The definition that a node refers to. Missing: a task with a recursive annotation fails (KeyError)."""
+"""The definition that a node refers to. Missing: KeyError for a task with a recursive type."""
 STRICT: Final = "strict"
-"""False for a Mapping, which is more than a dict. Missing: an OrderedDict for a Mapping is refused."""
+"""False for a Mapping, of any class. Missing: an OrderedDict for a Mapping is refused."""
 EXPECTED: Final = "expected"
 """The members of a Literal. Missing: Literals of enum members refuse what arrives for a member."""
 METADATA: Final = "metadata"
-"""Free for others: marks Literals that take values for members. Missing: these are refused."""
+"""Free for anybody: marks Literals that take values for members. Missing: these are refused."""
 CLS: Final = "cls"
 """The class of a SecretStr or SecretBytes. Missing: they are sent, as asterisks."""
 FUNCTION: Final = "function"
@@ -57,7 +57,7 @@ LAX_OR_STRICT: Final = "lax-or-strict"
 DEFINITION_REF: Final = "definition-ref"
 """A reference to a definition. Missing: what recursive types hold is not checked for refusals."""
 MODEL: Final = "model"
-"""A model, whose schema belongs to the model. Missing: Literals in models are changed for everybody."""
+"""A model, which owns its schema. Missing: Literals in models are changed for everybody."""
 LITERAL: Final = "literal"
 """A Literal. Missing: as with `EXPECTED`."""
 CALLABLE: Final = "callable"
@@ -101,28 +101,28 @@ MODEL_ATTRIBUTES: Final[Mapping[str, str]] = {
         "The fields by name: what else an instance holds, a cached_property say, is not compared."
     ),
     "__pydantic_serializer__": (
-        "Writes by field names, in the way in which they are read where the model arrives."
+        "Writes a model by its field names, which are read where it arrives."
     ),
     "__pydantic_generic_metadata__": (
         "The model without its type arguments: Response(...) is a Response[int] where that fits."
     ),
     "__pydantic_extra__": 'Values of extra="allow", which are sent and compared as fields are.',
-    "__pydantic_private__": "Private attributes: they are not sent, and so must have their defaults.",
+    "__pydantic_private__": "Private attributes: not sent, so they must have their defaults.",
 }
 """The attributes of models and their classes. Missing: to send a model raises AttributeError."""
 
 
 def dataclass_extra(kind: type) -> object:
-    """What a dataclass of pydantic does with fields that it does not have: "allow", or others.
+    """The setting "extra" of a dataclass of pydantic, or None.
 
-    Where ``__pydantic_config__`` is missing, additional attributes are lost without an error.
+    Where ``__pydantic_config__`` is missing, attributes that are not fields are lost silently.
     """
     config: Mapping[str, object] = getattr(kind, "__pydantic_config__", None) or {}
     return config.get("extra")
 
 
 def is_node(part: object) -> TypeIs[Node]:
-    """Whether it can be read as a node: of those, all dicts have text keys only."""
+    """Whether a part of a schema is a dict: in schemas, these have text keys only."""
     return isinstance(part, dict)
 
 
@@ -136,7 +136,10 @@ def _is_sequence(part: object) -> TypeGuard[Sequence[object]]:
 
 
 def unpacked(schema: CoreSchema) -> tuple[CoreSchema, dict[str, CoreSchema]]:
-    """The schema by itself, and the definitions that it refers to, by name."""
+    """The schema by itself, and the definitions that it refers to, by name.
+
+    Where definitions have other keys, the first use of a task raises KeyError.
+    """
     if schema["type"] != "definitions":
         return schema, {}
     definitions = {name: one for one in schema["definitions"] if (name := one.get("ref"))}
@@ -147,11 +150,14 @@ def arguments_of(schema: CoreSchema) -> ArgumentsSchema:
     """The schema of the arguments of a function.
 
     Raises:
-        TypeError: Of a function, pydantic makes another schema than it did.
+        TypeError: pydantic describes functions in a way that is not known here.
     """
     arguments = schema["arguments_schema"] if schema["type"] == "call" else schema
     if not _is_of_arguments(arguments):
-        raise TypeError(f"pydantic describes a function's arguments as {arguments['type']!r}")
+        raise TypeError(
+            f"pydantic describes a function's arguments as {arguments['type']!r}, not as "
+            "'arguments': use a release of pydantic that this release of tomskit was tested with"
+        )
     return arguments
 
 
@@ -161,7 +167,7 @@ def _is_of_arguments(schema: CoreSchema) -> TypeGuard[ArgumentsSchema]:
 
 
 def schema_of_parameter(arguments: ArgumentsSchema, parameter: inspect.Parameter) -> object:
-    """The part that describes one parameter."""
+    """The part that describes one parameter; None where there is none."""
     if parameter.kind is parameter.VAR_POSITIONAL:
         return arguments.get("var_args_schema")
     if parameter.kind is parameter.VAR_KEYWORD:

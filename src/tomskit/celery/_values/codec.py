@@ -103,7 +103,7 @@ class Codec:
         """Check the wire form of arguments that another task's result will come in front of.
 
         Raises:
-            TaskArgumentsError: They do not fit there.
+            TaskArgumentsError: They do not fit.
         """
         parameters = self._parameters
         if parameters is not None:
@@ -149,7 +149,7 @@ class Codec:
         return wire
 
     def encode_some(self, args: Sequence[object], kwargs: dict[str, object]) -> Arguments:
-        """The same for a call of which more arguments come later: all are checked then.
+        """As `encode`, for a call of which more arguments come later: all are checked then.
 
         Raises:
             TaskArgumentsError: A value has no wire form.

@@ -1,7 +1,7 @@
-"""The mechanism by which values become another form: a table of converters by class.
+"""How values are converted to a form for JSON: by a table of converters, one for each class.
 
-Two forms are made by it: the one that goes over the wire (`wire`), and the one in which kombu's
-marks stand for what JSON lacks (`marks`). What differs between them is passed in.
+There are two such forms: the wire form (`wire`), and the one in which kombu's marks stand for
+what JSON does not have (`marks`). What differs between them is passed in.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Final, TypeAlias
 __all__ = ("MARK_SIZE", "Converter", "ConverterTable", "first_by_base", "unconverted")
 
 Converter: TypeAlias = Callable[..., object]
-"""Takes a value of the class that it stands for in a table, and returns its form."""
+"""Takes a value of one class, and returns its form."""
 
 MARK_SIZE: Final = 2
 """How many keys kombu's marks have: ``__type__`` and ``__value__``."""
 
 
 class ConverterTable(dict[type, Converter]):
-    """From the class of a value to its converter; lists, tuples and dicts have the table's own.
+    """The converters of one form, by class. Those of lists, tuples and dicts are the table's own.
 
-    Classes are looked up exactly, which is why it is quick. For one that is not there, `find` is
-    asked once: there are as many entries as the program sends kinds of values.
+    A class is looked up itself, not its bases: that is quick. For a class that has no entry, `find`
+    is called once, so the table has as many entries as the program sends kinds of values.
 
     Args:
-        converters: Those of known classes.
-        unchanged: Classes whose values have their form already.
-        key: Converts the key of a dict that is not a str.
-        find: The converter for any other class.
+        converters: The converters of known classes.
+        unchanged: The classes whose values are their own form.
+        key: Converts keys of dicts that are not of class str.
+        find: Finds the converter of any other class.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class ConverterTable(dict[type, Converter]):
         super().__init__(converters)
         self._find = find
 
-        # Closures, because names are found more quickly in them than attributes of self.
+        # Closures, because reading attributes of self takes longer.
         def convert(value: object) -> object:
             kind = type(value)
             return value if kind in unchanged else self[kind](value)
 
-        # Loops, because a comprehension is another closure to make, for every list and dict.
+        # Loops, because Python 3.11 makes a function of every comprehension, each time it is run.
         def convert_items(items: Iterable[object]) -> list[object]:
             converted: list[object] = []
             for item in items:
-                # convert() once more, without its call.
+                # As in convert(), without the call.
                 kind = type(item)
                 converted.append(item if kind in unchanged else self[kind](item))
             return converted
@@ -91,7 +91,7 @@ def first_by_base(
 
 
 def unconverted(value: object) -> object:
-    """The converter of what has its form already."""
+    """Return `value`: the converter of what is its own form."""
     return value
 
 

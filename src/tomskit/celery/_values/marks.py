@@ -31,12 +31,12 @@ __all__ = ("Json", "register_float_mark", "restore", "with_marks")
 
 
 def register_float_mark() -> None:
-    """Let kombu's json read what stands for NaN and the infinities."""
-    # Read only: kombu's own json writes them as literals that JSON lacks.
+    """Let kombu's json read the mark of NaN and the infinities."""
+    # Only read: it writes them itself, as literals that JSON does not have.
     kombu_json.register_type(float, _FLOAT, repr, float)
 
 
-# Writing: everything is replaced that orjson does not know or would change without notice.
+# Writing: everything is replaced that orjson cannot write or would change without notice.
 
 
 def _convert_key(key: object) -> str:
@@ -87,7 +87,7 @@ def _convert_float(value: float) -> object:
 
 def _find(kind: type) -> Converter:
     converter = first_by_base(kind, _BY_BASE, _convert_other)
-    # An enum that is nothing else may be registered with kombu.
+    # Other enums may be registered with kombu, which is asked first.
     is_member = converter is not _convert_other and issubclass(kind, enum.Enum)
     return _convert_member if is_member else converter
 
@@ -157,7 +157,7 @@ def _items_of_array(array: _Array) -> object:
 
 _FLOAT: Final = "float"
 _UNCHANGED: Final[frozenset[type]] = frozenset({str, int, bool, type(None)})
-"""What orjson writes as it is; it refuses integers beyond 64 bits by itself."""
+"""Classes whose values orjson writes as they are; it refuses integers beyond 64 bits itself."""
 _kombu_default: Final[Callable[[object], object]] = kombu_json.JSONEncoder().default
 
 _table: Final = ConverterTable(
@@ -199,7 +199,7 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | None"
 
 
 def restore(value: Json) -> Json:
-    """Put values in the place of their marks, in `value` itself where it is a list or dict."""
+    """Replace marks by their values, in place in lists and dicts."""
     if type(value) is dict:
         return _restore_dict(value)
     if type(value) is list:
@@ -209,7 +209,7 @@ def restore(value: Json) -> Json:
 
 def _restore_list(items: list[Json]) -> Json:
     for index, item in enumerate(items):
-        # restore() once more, without its call.
+        # As in restore(), without the call.
         if type(item) is dict:
             items[index] = _restore_dict(item)
         elif type(item) is list:
@@ -244,7 +244,7 @@ def _restore_mark(mark: dict[str, Json]) -> Json:
 
 
 def _restore_date(text: str) -> date:
-    # As kombu: a time may follow.
+    # As kombu does: a time may follow.
     return datetime.fromisoformat(text).date()
 
 

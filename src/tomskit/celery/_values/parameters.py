@@ -1,4 +1,4 @@
-"""The parameters of a task's function, and the arguments that go there and come back."""
+"""The parameters of a task's function: arguments are checked, sent and loaded by them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Parameters:
         differences = [
             (slot, slot.difference(sent, received))
             for slot, sent, expected, received in self._compared((args, kwargs), strict, arrived)
-            # The first half is what most are: without the call.
+            # The first half holds for most, and saves the call.
             if not (refusal is None and slot.equal_is_same and sent == received)
             and not slot.arrives(sent, expected, received, refused=slot in refused)
         ]
@@ -121,10 +121,10 @@ class Parameters:
         return wire
 
     def check_follower(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        """Check wire forms that another task's result will come in front of.
+        """Check the wire form of arguments that another task's result will come in front of.
 
         Raises:
-            TaskArgumentsError: They do not fit there.
+            TaskArgumentsError: They do not fit.
         """
         try:
             _from_wire(self.without_first, ArgsKwargs((None, *args), kwargs))
@@ -158,7 +158,7 @@ class Parameters:
                     {name: to_wire(value) for name, value in kwargs.items()},
                 )
             except NO_WIRE_FORM:
-                # Once more, to say which one it is.
+                # Again below, to find out which argument it is.
                 pass
         return (
             tuple(self._one_to_wire(index, value) for index, value in enumerate(args)),
@@ -195,7 +195,7 @@ class Parameters:
                 yield (more, *values)
         for name, value in sent[1].items():
             slot = self._slot(name)
-            # Under an alias, pydantic's Field(alias=), it has another name by now.
+            # With an alias, by pydantic's Field(alias=), it has arrived under another name.
             if slot is not None and name in arrived[1]:
                 yield slot, value, strict[1][name], arrived[1][name]
 

@@ -1,4 +1,4 @@
-"""What a task's function returns, on its way to whoever asked for it."""
+"""The result of a task's function: it is checked, sent and loaded by its annotation."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ __all__ = ("EXACT", "SAME_CONTAINERS", "SAME_KIND", "Tolerance", "arrives_as")
 
 
 class Tolerance(NamedTuple):
-    """Where what arrives may be of another class than what was sent."""
+    """Which differences between what is sent and what arrives are accepted."""
 
     containers: bool
     """A tuple for a Sequence may arrive as a list."""

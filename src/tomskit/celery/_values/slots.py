@@ -24,8 +24,8 @@ class Slot:
 
     Args:
         label: Its name, for messages.
-        annotation: What it is annotated with; `inspect.Parameter.empty` is nothing.
-        nodes: Those of the annotation's schema that the annotation names.
+        annotation: Its annotation; `inspect.Parameter.empty` where there is none.
+        nodes: The nodes of its schema, without those that pydantic adds (see `visible`).
     """
 
     def __init__(self, label: str, annotation: object, nodes: Sequence[Node]) -> None:
@@ -36,8 +36,8 @@ class Slot:
         # Equal values are of the same type then: 1.5 us instead of 8 for the seven arguments of
         # the benchmark.
         self.equal_is_same = kinds <= internals.ONE_TYPE_EACH
-        # A tuple may stand for a Sequence, which arrives as a list; not for a list. And of what may
-        # be of several types, none will do for another.
+        # A tuple is accepted for a Sequence, and arrives as a list; for a list it is not. Among the
+        # members of a union, no type stands for another.
         is_abstract = any(
             node[internals.TYPE] == internals.JSON_OR_PYTHON or node.get(internals.STRICT) is False
             for node in nodes
@@ -48,7 +48,7 @@ class Slot:
 
     @property
     def expected(self) -> str:
-        """The annotation, as it is written in a program."""
+        """The annotation, as it is written in source code."""
         return inspect.formatannotation(self.annotation)
 
     @property
@@ -63,7 +63,7 @@ class Slot:
             sent: The value where the task is called.
             strict: What pydantic's strict mode makes of it: stripped, say, if it is annotated so.
             arrived: The value where the task runs.
-            refused: Whether strict mode refuses it. It may be right all the same: a bool for int.
+            refused: Whether strict mode refuses it. It may fit nevertheless, as a bool for an int.
         """
         if self.is_free or (self.equal_is_same and not refused and bool(sent == arrived)):
             return True
@@ -75,7 +75,7 @@ class Slot:
             # Strict mode makes models of dicts, and leaves out what a TypedDict does not have.
             return arrives_as(sent, strict, SAME_KIND) and arrives_as(strict, arrived, self._like)
         except RecursionError:
-            # Too deep for JSON, too.
+            # It is nested too deeply for JSON, too.
             return False
 
     def difference(self, sent: object, arrived: object) -> str:
