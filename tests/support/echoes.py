@@ -35,6 +35,7 @@ from tests.support.values import (
     OTHER_ID,
     PLAIN_ORDER,
     PRICE,
+    RESPONSE,
     SMALL_ORDER,
     Address,
     Animal,
@@ -434,7 +435,7 @@ CASES: Final[Sequence[Case[Any]]] = (
     _case(echo_recursive_model, Node(day=DAY, children=[Node(day=date.max)])),
     _case(
         echo_generic_model,
-        Response[Order](data=ORDER, took=timedelta(seconds=1.5)),
+        RESPONSE,
         Response[Order](data=PLAIN_ORDER),
     ),
     _case(echo_generic_model_of_scalars, Response[set[UUID]](data={ID, OTHER_ID})),

@@ -176,4 +176,5 @@ LINES: Final = [Line(item="tea", price=PRICE), Line(item="ü☂", price=PRICE, c
 ORDER: Final = Order(id=ID, placedAt=NOON, lines=LINES, due=DAY, attachment=BINARY)
 SMALL_ORDER: Final = Order(id=OTHER_ID, placedAt=NAIVE, due=MIDNIGHT)
 PLAIN_ORDER: Final = Order(id=OTHER_ID, placedAt=NAIVE, due=DAY)
+RESPONSE: Final = Response[Order](data=ORDER, took=timedelta(seconds=1.5))
 HOME: Final = Address("Elm St.", DAY, {ID, OTHER_ID})
