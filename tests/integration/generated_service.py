@@ -3,7 +3,7 @@
 from types import GenericAlias
 from typing import Any, cast
 
-from tests.strategies import LEAF_KINDS, Kind
+from tests.support.annotations import LEAF_KINDS, Kind
 from tomskit.celery import AsyncCelery, AsyncTask, CeleryConfig, async_shared_task
 
 app = AsyncCelery("generated", config=CeleryConfig())

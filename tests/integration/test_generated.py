@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.integration import generated_service
 from tests.integration.conftest import TIMEOUT, Deployment, deploy
 from tests.integration.generated_service import ALONE, DICTS, LISTS
-from tests.strategies import LEAF_KINDS
+from tests.support.annotations import LEAF_KINDS
+from tests.support.sameness import same
 from tests.support.servers import MariaDBServer, RedisServer
-from tests.unit.test_codec_properties import same
 from tomskit.celery import AsyncCelery, AsyncTask, CeleryConfig
 
 Call = tuple[AsyncTask[[object], object], object]

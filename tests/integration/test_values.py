@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from itertools import product
@@ -13,16 +12,16 @@ from uuid import uuid4
 
 import celery
 import pytest
-from celery import Signature, signature, states
+from celery import states
 from celery.exceptions import ChordError
-from celery.signals import before_task_publish
 
 from tests.integration import typed_service
 from tests.integration.conftest import TIMEOUT, Deployment, deploy, eventually
 from tests.integration.typed_service import got, record, record_order
+from tests.integration.typed_workers import SERVICE, awaited, both_of, plain, published, serve
+from tests.support.echoes import CASES, Case, echo_datetime, echo_model
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.values import (
-    CASES,
     DAY,
     HOME,
     ID,
@@ -32,23 +31,18 @@ from tests.support.values import (
     OTHER_ID,
     PRICE,
     SMALL_ORDER,
-    Case,
     Colour,
     Line,
     Order,
     Person,
     Response,
     described,
-    echo_datetime,
-    echo_model,
 )
 from tests.support.workers import Pool
 from tomskit.celery import AsyncCelery, TypedResult, chain, chord, group
 from tomskit.errors import TaskArgumentsError, TaskResultError
 
 T = TypeVar("T")
-
-SERVICE: Final = typed_service.__name__
 
 WORKERS: Final = list(product(("prefork", "threads"), ("json", "orjson")))
 
@@ -91,20 +85,6 @@ one_worker = pytest.mark.parametrize(
     "served", [WORKERS[-1]], ids="-".join, indirect=True, scope="module"
 )
 some_annotations = pytest.mark.parametrize("case", SOME, ids=[case.name for case in SOME])
-
-
-async def awaited(sent: TypedResult[T]) -> T:
-    async with asyncio.timeout(TIMEOUT):
-        return await sent
-
-
-@contextmanager
-def serve(deployment: Deployment, pool: Pool, **environment: str) -> Generator[AsyncCelery]:
-    """An app whose tasks a worker runs."""
-    deployment.environment.update(environment)
-    deployment.running = deployment.worker(pool, concurrency=2, module=SERVICE)
-    with typed_service.client(deployment.environment) as app:
-        yield app
 
 
 @pytest.fixture(scope="module", params=WORKERS, ids="-".join)
@@ -150,16 +130,6 @@ def _database(served_by_database: AsyncCelery, clean_process: None) -> None:
     """A worker for the app that is current meanwhile, with results in a database."""
     served_by_database.set_current()
     served_by_database.set_default()
-
-
-def plain(name: str) -> Signature[object]:
-    """A plain task of the service's."""
-    return signature(f"{SERVICE}.{name}", app=celery.current_app)
-
-
-def both_of(*values: object) -> list[str]:
-    """What a task tells that has got these."""
-    return [described(value) for value in values]
 
 
 # -- every annotation
@@ -516,19 +486,6 @@ def test_error_callback_of_a_chord_is_called_when_its_header_fails(service: Depl
 
 
 # -- what does not fit
-
-
-@contextmanager
-def published() -> Generator[list[object]]:
-    """The names of the tasks that this process sends meanwhile."""
-    names: list[object] = []
-
-    def note(sender: object, **_: object) -> None:
-        names.append(sender)
-
-    before_task_publish.connect(note)
-    yield names
-    before_task_publish.disconnect(note)
 
 
 @pytest.mark.parametrize("way", SENDERS)

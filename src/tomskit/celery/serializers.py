@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import json
 import marshal
-import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
-from typing import Any, Final, Protocol, TypeAlias, cast
-from uuid import UUID
+from collections.abc import Callable
+from typing import Final, cast
 
 from kombu import serialization
 from kombu.utils import json as kombu_json
-from pydantic import BaseModel
-from pydantic_core import SchemaValidator, core_schema
 
+from tomskit.celery._values.marks import Json, register_float_mark, restore, with_marks
 from tomskit.protocols import Serializer
 
 __all__ = ("OrjsonSerializer", "register_orjson_serializer", "register_serializer")
@@ -27,9 +20,9 @@ __all__ = ("OrjsonSerializer", "register_orjson_serializer", "register_serialize
 _SPACE: Final = 0x20
 _TAB: Final = 0x09
 _PLAIN_JSON: Final = bytes((_SPACE, _TAB))
-"""White space that JSON allows in front: this serializer wrote it, and it has no marks.
+"""White space before the JSON, which JSON allows: this serializer wrote it, and it has no marks.
 
-Nothing has to be looked for in it then: 1.3 us less for 1 KB, a third of reading it.
+So nothing has to be searched for marks: 1.3 us less for 1 KB, a third of reading it.
 """
 _MARKED_JSON: Final = bytes((_TAB, _SPACE))
 """The same, with marks."""
@@ -41,7 +34,7 @@ class OrjsonSerializer:
     datetime, date, time, Decimal, UUID and bytes come back as they were, as do NaN, the
     infinities and what the application registered with `kombu.utils.json.register_type`. Tuples
     come back as lists, Enum members as their values, dataclasses and pydantic models as dicts,
-    numpy arrays as lists. What JSON would change without a word is refused: keys that are not
+    numpy arrays as lists. What JSON would change without notice is refused: keys that are not
     text, dicts that look like kombu's marks, and pairs of surrogates.
     """
 
@@ -54,10 +47,10 @@ class OrjsonSerializer:
         # Declared as a dependency, yet not built for every platform: imported where it is used.
         import orjson
 
-        _register_float_mark()
-        # Typed here, because typing.cast is a call: 50 ns in each of the methods below.
+        register_float_mark()
+        # Typed here, not by typing.cast below, which is a call of 50 ns.
         self._encode: _Encode = orjson.dumps
-        self._decode: Callable[[str | bytes], _Json] = orjson.loads
+        self._decode: Callable[[str | bytes], Json] = orjson.loads
         self._options = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
     def dumps(self, obj: object, /) -> bytes:
@@ -65,10 +58,10 @@ class OrjsonSerializer:
 
         Raises:
             TypeError: Something in it cannot be encoded without loss.
-            ValueError: The same, found by someone else: a pydantic model, Python's json.
+            ValueError: The same, but raised by a pydantic model or Python's json.
         """
         # marshal takes exactly the types that JSON has (and a few that orjson then refuses), so it
-        # finds in C what orjson would change without a word: 1.6 us for 1 KB, _prepare takes 7.5.
+        # finds in C what orjson would change without notice: 1.6 us for 1 KB, with_marks takes 7.5.
         try:
             image = _marshal(obj, 4)
         except ValueError:
@@ -88,7 +81,7 @@ class OrjsonSerializer:
         """Decode JSON, of this serializer or of any other.
 
         Raises:
-            ValueError: It is not JSON, or holds a mark that nobody knows.
+            ValueError: It is not JSON, or has a mark of an unknown type.
         """
         try:
             # No startswith, and str comes later: 0.05 us instead of 0.1.
@@ -96,7 +89,7 @@ class OrjsonSerializer:
             if start == _SPACE and data[1] == _TAB:
                 return self._decode(data)
             if start == _TAB and data[1] == _SPACE:
-                return _restore(self._decode(data))
+                return restore(self._decode(data))
             if isinstance(data, str):
                 data = data.encode()
             # orjson reads an integer beyond 64 bits as a float. The search takes 12 us for 1 KB,
@@ -104,16 +97,16 @@ class OrjsonSerializer:
             digits_as_zeros = data.translate(_DIGITS_AS_ZEROS)
             if _19_ZEROS not in digits_as_zeros or not _BEYOND_64_BITS.search(data):
                 value = self._decode(data)
-                return _restore(value) if _MARK in data else value
+                return restore(value) if _MARK in data else value
         except (ValueError, TypeError, LookupError, RecursionError):
             # NaN, Infinity and lone surrogates, which Python's json writes; marks of an unusual
-            # form; and what is no JSON at all, for which kombu has the error.
+            # form; and what is not JSON at all, for which kombu raises the error.
             pass
         loaded: object = kombu_json.loads(data)
         return loaded
 
     def _dumps_with_marks(self, obj: object) -> bytes:
-        prepared = _prepare(obj)
+        prepared = with_marks(obj)
         try:
             return _MARKED_JSON + self._encode(prepared, None, self._options)
         except TypeError:
@@ -125,14 +118,14 @@ def _dumps_by_json(prepared: object) -> bytes:
     text = json.dumps(prepared, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     if _SURROGATE_PAIR.search(text):
         raise TypeError(
-            "A text has two surrogates that would come back as one character: it was decoded "
-            "wrongly. Mend it with text.encode('utf-16', 'surrogatepass').decode('utf-16')."
+            "a str has a pair of surrogates, which would come back as one character: it was "
+            "decoded wrongly. Repair it: text.encode('utf-16', 'surrogatepass').decode('utf-16')."
         )
     # A lone surrogate becomes \udxxx: the escape of Python is that of JSON as well.
     return text.encode("utf-8", "backslashreplace")
 
 
-# The stubs of marshal list what it takes; what it does not take is the question here.
+# The stubs of marshal allow only what it takes; here it is called to find out whether it does.
 _marshal = cast("Callable[[object, int], bytes]", marshal.dumps)
 _Encode = Callable[[object, None, int], bytes]
 
@@ -167,8 +160,8 @@ def register_orjson_serializer() -> bool:
         RuntimeWarning,
         stacklevel=2,
     )
-    # Others may have orjson, and send what it marks.
-    _register_float_mark()
+    # Other processes may have orjson, and send the mark that only it writes.
+    register_float_mark()
     serialization.register(
         OrjsonSerializer.name,
         kombu_json.dumps,
@@ -194,227 +187,3 @@ def register_serializer(serializer: Serializer) -> None:
         content_type=serializer.content_type,
         content_encoding=serializer.content_encoding,
     )
-
-
-def _register_float_mark() -> None:
-    # Read only: kombu's own json writes NaN and the infinities as literals that JSON lacks.
-    kombu_json.register_type(float, _FLOAT, repr, float)
-
-
-# Writing: everything is replaced that orjson does not know or would change without a word. Types
-# are looked up exactly and subclasses come last, which is why this is quick.
-
-
-def _prepare(value: object) -> object:
-    return value if type(value) in _PLAIN else _PREPARERS.get(type(value), _prepare_other)(value)
-
-
-def _prepare_list(value: list[object] | tuple[object, ...]) -> object:
-    # _prepare once more, without its call.
-    return [
-        item if type(item) in _PLAIN else _PREPARERS.get(type(item), _prepare_other)(item)
-        for item in value
-    ]
-
-
-def _prepare_dict(value: dict[object, object]) -> object:
-    prepared = {
-        key if type(key) is str else _prepare_key(key): (
-            item if type(item) in _PLAIN else _PREPARERS.get(type(item), _prepare_other)(item)
-        )
-        for key, item in value.items()
-    }
-    if len(prepared) != len(value):
-        raise TypeError("A dict has two keys that are the same text: one of them would be lost.")
-    if len(prepared) == _MARK_SIZE and "__type__" in prepared and "__value__" in prepared:
-        raise TypeError(
-            "A dict with the two keys '__type__' and '__value__' would come back as something "
-            "else: kombu marks typed values so. Use other keys."
-        )
-    return prepared
-
-
-def _prepare_key(key: object) -> str:
-    if isinstance(key, str):
-        return str.__str__(key)
-    raise TypeError(
-        f"A dict has the key {key!r}, and JSON has only text as keys: it would come back as text. "
-        "Use str keys, or send a list of pairs."
-    )
-
-
-def _prepare_float(value: float) -> object:
-    return value if math.isfinite(value) else {"__type__": _FLOAT, "__value__": repr(value)}
-
-
-def _prepare_datetime(value: datetime) -> object:
-    return {"__type__": "datetime", "__value__": value.isoformat()}
-
-
-def _prepare_date(value: date) -> object:
-    return {"__type__": "date", "__value__": value.isoformat()}
-
-
-def _prepare_time(value: time) -> object:
-    return {"__type__": "time", "__value__": value.isoformat()}
-
-
-def _prepare_decimal(value: Decimal) -> object:
-    return {"__type__": "decimal", "__value__": str(value)}
-
-
-def _prepare_uuid(value: UUID) -> object:
-    return {"__type__": "uuid", "__value__": {"hex": value.hex}}
-
-
-def _prepare_other(value: object) -> object:
-    if isinstance(value, _JSON_TYPES):
-        return _prepare_subclass(cast("object", value))
-    try:
-        # What the application registered with kombu, __json__ methods, bytes, and subclasses of
-        # the types above.
-        encoded = _kombu_default(value)
-    except TypeError:
-        plain = _plain_form(value)
-        if plain is value:
-            raise
-        return _prepare(plain)
-    if type(encoded) is not dict:
-        return _prepare(encoded)
-    pairs = cast("dict[object, object]", encoded)
-    if pairs.keys() == {"__type__", "__value__"}:
-        return {"__type__": pairs["__type__"], "__value__": _prepare(pairs["__value__"])}
-    return _prepare_dict(pairs)
-
-
-def _prepare_subclass(value: object) -> object:
-    if isinstance(value, enum.Enum):
-        return _prepare(cast("object", value.value))
-    if isinstance(value, dict):
-        # Not as it is: Celery's group has a len() of its own.
-        return _prepare_dict(dict(cast("dict[object, object]", value).items()))
-    if isinstance(value, (list, tuple)):
-        return _prepare_list(cast("list[object]", value))
-    if isinstance(value, float):
-        return _prepare_float(float(value))
-    # str and int: every encoder writes them as what they extend.
-    return value
-
-
-def _plain_form(value: object) -> object:
-    """What stands for `value` in JSON; `value` itself where nothing does."""
-    if isinstance(value, enum.Enum):
-        return cast("object", value.value)
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True, round_trip=True)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = (field.name for field in dataclasses.fields(value))
-        return {name: cast("object", getattr(value, name)) for name in names}
-    if hasattr(value, "__array__") and hasattr(value, "tolist"):
-        return _array_items(cast("_Array", value))
-    return value
-
-
-class _Array(Protocol):
-    """What numpy's arrays and scalars have."""
-
-    def tolist(self) -> object: ...
-    def ravel(self) -> _Array: ...
-
-
-def _array_items(array: _Array) -> object:
-    kind: object = getattr(getattr(array, "dtype", None), "kind", None)
-    if kind == "M":
-        moments = cast("list[object]", array.ravel().tolist())
-        if not all(isinstance(moment, date) for moment in moments):
-            raise TypeError(
-                "A numpy datetime64 is NaT or finer than microseconds: it would come back as None "
-                "or as a number. Send array.astype('datetime64[us]') without NaT."
-            )
-    return array.tolist()
-
-
-_FLOAT: Final = "float"
-_MARK_SIZE: Final = 2
-_PLAIN: Final = frozenset({str, int, bool, type(None)})
-"""What orjson writes as it is; anything beyond 64 bits it refuses by itself."""
-_JSON_TYPES: Final = (str, int, float, list, tuple, dict)
-_PREPARERS: Final[Mapping[type, Callable[..., object]]] = {
-    list: _prepare_list,
-    tuple: _prepare_list,
-    dict: _prepare_dict,
-    float: _prepare_float,
-    datetime: _prepare_datetime,
-    date: _prepare_date,
-    time: _prepare_time,
-    Decimal: _prepare_decimal,
-    UUID: _prepare_uuid,
-}
-_kombu_default: Final[Callable[[object], object]] = kombu_json.JSONEncoder().default
-
-
-# Reading: marks become values, innermost first, in the lists and dicts that orjson made.
-
-_Json: TypeAlias = "dict[str, _Json] | list[_Json] | str | float | None"
-"""What orjson makes (and, once restored, anything)."""
-
-
-def _restore(value: _Json) -> _Json:
-    if type(value) is dict:
-        return _restore_dict(value)
-    if type(value) is list:
-        return _restore_list(value)
-    return value
-
-
-def _restore_list(items: list[_Json]) -> _Json:
-    for index, item in enumerate(items):
-        # _restore once more, without its call.
-        if type(item) is dict:
-            items[index] = _restore_dict(item)
-        elif type(item) is list:
-            _restore_list(item)
-    return items
-
-
-def _restore_dict(pairs: dict[str, _Json]) -> _Json:
-    if len(pairs) == _MARK_SIZE and "__type__" in pairs and "__value__" in pairs:
-        return _restore_mark(pairs)
-    for key, item in pairs.items():
-        if type(item) is dict:
-            pairs[key] = _restore_dict(item)
-        elif type(item) is list:
-            _restore_list(item)
-    return pairs
-
-
-def _restore_mark(mark: dict[str, _Json]) -> _Json:
-    kind, value = mark["__type__"], mark["__value__"]
-    # The usual ones not by kombu's hook: 0.2 us for a UUID instead of 1, 0.12 for a datetime
-    # instead of 0.2.
-    restored: _Json
-    if type(value) is str and kind in _DECODERS:
-        restored = _DECODERS[kind](value)
-    elif kind == "uuid" and type(value) is dict and len(value) == 1:
-        restored = _uuid(value["hex"])
-    else:
-        mark["__value__"] = _restore(value)
-        restored = kombu_json.object_hook(mark)
-    return restored
-
-
-def _restore_date(text: str) -> date:
-    # As kombu: a time may follow.
-    return datetime.fromisoformat(text).date()
-
-
-_DECODERS: Final[Mapping[_Json, Callable[[str], Any]]] = {
-    "datetime": datetime.fromisoformat,
-    "date": _restore_date,
-    "time": time.fromisoformat,
-    "decimal": Decimal,
-    "bytes": str.encode,
-    _FLOAT: float,
-}
-_uuid: Final[Callable[[_Json], Any]] = SchemaValidator(core_schema.uuid_schema()).validate_python
-"""Made in Rust: 120 ns, where UUID(hex) takes 700."""

@@ -17,14 +17,11 @@ from uuid import UUID
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from kombu import serialization
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from tests.strategies import (
-    INTEGERS,
+from tests.support.annotations import (
     SAFE_TEXT,
-    Call,
     Colour,
     Kind,
     Level,
@@ -33,30 +30,16 @@ from tests.strategies import (
     Place,
     Tree,
     Word,
-    calls,
     kinds,
-    nested,
 )
+from tests.support.calls import Call, calls
+from tests.support.json_strategies import INTEGERS, nested
+from tests.support.sameness import are, is_a, is_composite, matched, parts_of, same
+from tests.support.serializing import SERIALIZERS, travelled
 from tomskit.celery._values.codec import Codec
-from tomskit.celery._values.wire import to_wire
-from tomskit.celery.serializers import register_orjson_serializer
 from tomskit.errors import TaskArgumentsError, TaskResultError
 
-SERIALIZERS: Final = ("json", "orjson")
-
 few = settings(max_examples=80)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered() -> None:
-    assert register_orjson_serializer()
-
-
-def travelled(value: object, serializer: str) -> object:
-    content_type, encoding, payload = serialization.dumps(value, serializer)
-    return cast(
-        "object", serialization.loads(payload, content_type, encoding, accept=[content_type])
-    )
 
 
 def codec_of(annotation: object) -> Codec:
@@ -81,74 +64,6 @@ def sent(codec: Codec, value: object, serializer: str) -> object:
     )
     (arrived,) = codec.load(tuple(args), kwargs)[0]
     return arrived
-
-
-# Equality that knows nothing of the library's
-
-
-def same(one: object, other: object) -> bool:
-    """Equal and of the same type, everywhere inside."""
-    if type(one) is not type(other):
-        return False
-    if not is_composite(one):
-        return exact(one) == exact(other)
-    parts, other_parts = parts_of(one), parts_of(other)
-    if isinstance(one, (dict, set, frozenset)):
-        return matched(parts, other_parts, same)
-    return len(parts) == len(other_parts) and all(map(same, parts, other_parts))
-
-
-def exact(value: object) -> object:
-    """What equals only what `value` is the same as."""
-    if isinstance(value, (float, Decimal)):
-        # Tells the zeros apart, and makes NaN itself.
-        return repr(value)
-    if isinstance(value, (datetime, time)):
-        # Zones become offsets, and a moment that a fold repeats equals none of another zone.
-        return value.replace(tzinfo=None, fold=0), value.utcoffset()
-    return value
-
-
-def is_composite(value: object) -> bool:
-    return is_a((list, tuple, dict, set, frozenset, deque, BaseModel), value) or (
-        dataclasses.is_dataclass(value)
-    )
-
-
-def is_a(kinds: type | tuple[type, ...], value: object) -> bool:
-    # isinstance(), without what checkers conclude from it.
-    return isinstance(value, kinds)
-
-
-def are(kinds: type | tuple[type, ...], *values: object) -> bool:
-    return all(is_a(kinds, value) for value in values)
-
-
-def parts_of(value: object) -> list[object]:
-    if isinstance(value, BaseModel):
-        held = {name: value.__dict__.get(name) for name in type(value).model_fields}
-        return [held, value.__pydantic_extra__, value.__pydantic_private__]
-    if isinstance(value, dict):
-        return [*cast("dict[object, object]", value).items()]
-    if isinstance(value, deque):
-        return [cast("deque[object]", value).maxlen, *cast("deque[object]", value)]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [*cast("Sequence[object]", value)]
-    fields = dataclasses.fields(cast("Any", value))
-    return [cast("object", getattr(value, field.name)) for field in fields]
-
-
-def matched(
-    parts: list[object], others: list[object], are_same: Callable[[object, object], bool]
-) -> bool:
-    """Whether they are the same in some order."""
-    left = [*others]
-    for part in parts:
-        place = next((i for i, other in enumerate(left) if are_same(part, other)), None)
-        if place is None:
-            return False
-        del left[place]
-    return not left
 
 
 @pytest.mark.parametrize(
@@ -222,23 +137,6 @@ def bound(call: Call, args: tuple[object, ...], kwargs: dict[str, object]) -> di
 
 
 # The wire form
-
-
-@given(kinds().flatmap(lambda kind: kind.values))
-@few
-def test_the_wire_form_of_a_wire_form_is_itself(value: object) -> None:
-    wire = to_wire(value)
-
-    assert same(wire, to_wire(wire))
-
-
-@given(kinds().flatmap(lambda kind: kind.values))
-@few
-def test_every_serializer_brings_the_wire_form_back_as_it_was(value: object) -> None:
-    wire = to_wire(value)
-
-    for serializer in SERIALIZERS:
-        assert same(wire, travelled(wire, serializer))
 
 
 @given(calls())

@@ -1,15 +1,14 @@
-"""hypothesis strategies for what travels in messages, and for annotations with values of theirs."""
+"""hypothesis strategies for annotations, with values of theirs."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
 import functools
-import inspect
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from types import GenericAlias, NoneType
@@ -44,71 +43,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
-SURROGATES = st.integers(0xD800, 0xDFFF).map(chr)
-TEXT = st.text() | st.text(st.characters(max_codepoint=0x7F) | SURROGATES, max_size=6)
-"""Any text, lone surrogates and pairs of them included."""
-
-INTEGERS = (
-    st.integers() | st.integers(-(2**70), 2**70) | st.integers(-1, 1).map(lambda step: 2**64 + step)
-)
-"""Integers of any size, often near 64 bits."""
-
-DAY = 24 * 60 * 60
-TIMEZONES = st.integers(1 - DAY, DAY - 1).map(lambda seconds: timezone(timedelta(seconds=seconds)))
-"""Offsets of whole seconds: fromisoformat of Python 3.11 reads one of microseconds as UTC."""
-
-
-def _datetimes() -> st.SearchStrategy[datetime]:
-    zones: st.SearchStrategy[tzinfo | None] = st.none() | TIMEZONES
-    return st.datetimes(timezones=zones)
-
-
-TAGGED: st.SearchStrategy[object] = st.one_of(
-    _datetimes(),
-    st.dates(),
-    st.times(),
-    st.times(timezones=TIMEZONES),
-    st.decimals(),
-    st.uuids(),
-    st.binary(),
-    st.floats(),
-)
-"""What JSON has no form for, and kombu's marks have."""
-
-PLAIN: st.SearchStrategy[object] = st.none() | st.booleans() | INTEGERS | TEXT
-SCALARS: st.SearchStrategy[object] = PLAIN | TAGGED
-
-
-def nested(
-    leaves: st.SearchStrategy[object], keys: st.SearchStrategy[object] = TEXT
-) -> st.SearchStrategy[object]:
-    """`leaves` in lists, tuples and dicts within each other."""
-
-    def extend(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-        lists: st.SearchStrategy[object] = st.lists(inner, max_size=4)
-        tuples: st.SearchStrategy[object] = st.lists(inner, max_size=4).map(tuple)
-        dicts: st.SearchStrategy[object] = st.dictionaries(keys, inner, max_size=4)
-        return lists | tuples | dicts
-
-    return st.recursive(leaves, extend, max_leaves=12)
-
-
-VALUES = nested(SCALARS)
-"""All that comes back with its type (tuples as lists)."""
-
-KEYS: st.SearchStrategy[object] = st.one_of(
-    TEXT,
-    st.integers(),
-    st.floats(),
-    st.booleans(),
-    st.none(),
-    st.tuples(st.integers(), TEXT),
-    st.sampled_from(["__type__", "__value__"]),
-)
-"""Whatever can be a dict's key, most of it not in JSON."""
-
-
-# -- annotations
+from tests.support.json_strategies import INTEGERS, TEXT, TIMEZONES, datetimes
 
 
 class Kind(NamedTuple):
@@ -125,7 +60,7 @@ SAFE_TEXT = TEXT.filter(lambda text: not _PAIR.search(text))
 ZONES: st.SearchStrategy[tzinfo] = st.sampled_from(
     [ZoneInfo("Europe/Berlin"), ZoneInfo("America/St_Johns"), ZoneInfo("Asia/Kathmandu"), UTC]
 )
-DATETIMES = _datetimes() | st.datetimes(timezones=ZONES)
+DATETIMES = datetimes() | st.datetimes(timezones=ZONES)
 TIMES = st.times() | st.times(timezones=TIMEZONES)
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False) | st.sampled_from(
     [Decimal("-0"), Decimal("0.00"), Decimal("1E+400"), Decimal("1E-400")]
@@ -378,13 +313,13 @@ def _one_of(strategies: Sequence[st.SearchStrategy[Kind]]) -> st.SearchStrategy[
 def _containers(inner: st.SearchStrategy[Kind]) -> list[st.SearchStrategy[Kind]]:
     hashable = _hashables()
     return [
-        inner.map(lambda kind: Kind(_of(list, kind), _lists(kind))),
-        inner.map(lambda kind: Kind(_of(Sequence, kind), _lists(kind))),
-        inner.map(lambda kind: Kind(_of(deque, kind), _lists(kind).map(deque))),
+        inner.map(lambda kind: Kind(_of(list, kind), lists_of(kind))),
+        inner.map(lambda kind: Kind(_of(Sequence, kind), lists_of(kind))),
+        inner.map(lambda kind: Kind(_of(deque, kind), lists_of(kind).map(deque))),
         inner.map(_variadic_tuple),
         st.lists(inner, max_size=3).map(_fixed_tuple),
-        hashable.map(lambda kind: Kind(_of(set, kind), _lists(kind).map(lambda items: {*items}))),
-        hashable.map(lambda kind: Kind(_of(frozenset, kind), _lists(kind).map(frozenset))),
+        hashable.map(lambda kind: Kind(_of(set, kind), lists_of(kind).map(lambda items: {*items}))),
+        hashable.map(lambda kind: Kind(_of(frozenset, kind), lists_of(kind).map(frozenset))),
         st.builds(_dict, st.just(dict), st.sampled_from(_KEY_KINDS), inner),
         st.builds(_dict, st.just(Mapping), st.sampled_from(_KEY_KINDS), inner),
         inner.map(_optional),
@@ -427,7 +362,7 @@ def _note(annotation: object) -> object:
     return cast("object", cast("Any", Annotated)[annotation, "a note"])
 
 
-def _lists(kind: Kind) -> st.SearchStrategy[list[object]]:
+def lists_of(kind: Kind) -> st.SearchStrategy[list[object]]:
     return st.lists(kind.values, max_size=3)
 
 
@@ -446,7 +381,7 @@ def _is_none_within(value: object) -> bool:
 
 
 def _variadic_tuple(kind: Kind) -> Kind:
-    return Kind(GenericAlias(tuple, (kind.annotation, ...)), _lists(kind).map(tuple))
+    return Kind(GenericAlias(tuple, (kind.annotation, ...)), lists_of(kind).map(tuple))
 
 
 def _fixed_tuple(kinds: list[Kind]) -> Kind:
@@ -461,7 +396,7 @@ def _hashables() -> st.SearchStrategy[Kind]:
             scalars,
             st.lists(scalars, max_size=2).map(_fixed_tuple),
             scalars.map(_variadic_tuple),
-            scalars.map(lambda kind: Kind(_of(frozenset, kind), _lists(kind).map(frozenset))),
+            scalars.map(lambda kind: Kind(_of(frozenset, kind), lists_of(kind).map(frozenset))),
             scalars.map(_frozen),
         ]
     )
@@ -484,7 +419,7 @@ def _unions(draw: st.DrawFn, inner: st.SearchStrategy[Kind]) -> Kind:
     """Types that the wire tells apart: scalars, and one that is no scalar."""
     members = draw(st.lists(st.sampled_from(_SCALAR_KINDS), min_size=1, max_size=3, unique_by=id))
     structures = st.one_of(
-        inner.map(lambda kind: Kind(_of(list, kind), _lists(kind))),
+        inner.map(lambda kind: Kind(_of(list, kind), lists_of(kind))),
         st.just(Kind(Line, LINES)),
         st.just(Kind(Tree, TREES)),
     )
@@ -578,7 +513,7 @@ def _root_model(kind: Kind) -> Kind:
 
 def _generic_model(kind: Kind) -> Kind:
     box = cast("Callable[..., object]", cast("Any", Box)[kind.annotation])
-    return Kind(box, st.builds(box, content=kind.values, more=_lists(kind)))
+    return Kind(box, st.builds(box, content=kind.values, more=lists_of(kind)))
 
 
 @st.composite
@@ -603,98 +538,3 @@ def _named_tuples(draw: st.DrawFn, inner: st.SearchStrategy[Kind]) -> Kind:
     make = cast("Callable[..., Callable[..., object]]", NamedTuple)
     made = make("Made", [(f"field_{i}", one.annotation) for i, one in enumerate(members)])
     return Kind(made, st.builds(made, *(one.values for one in members)))
-
-
-# -- calls
-
-
-class Call(NamedTuple):
-    """A coroutine function, and arguments that fit it."""
-
-    function: Callable[..., object]
-    bind: bool
-    args: tuple[object, ...]
-    kwargs: dict[str, object]
-
-    @property
-    def signature(self) -> inspect.Signature:
-        """Of the function, as callers see it."""
-        signature = inspect.signature(self.function)
-        parameters = [*signature.parameters.values()]
-        return signature.replace(parameters=parameters[1 if self.bind else 0 :])
-
-
-# Some are names of what an implementation may use itself.
-_NAMES: Final = ("a", "b_c", "type", "int", "_hidden", "args", "self_", "cls", "grüße", "schema")
-
-
-def calls() -> st.SearchStrategy[Call]:
-    """Functions with parameters of every sort, and what they may be called with."""
-    return _calls(kinds()) | _calls(st.sampled_from(PLAIN_KINDS))
-
-
-@st.composite
-def _calls(draw: st.DrawFn, annotations: st.SearchStrategy[Kind]) -> Call:
-    names = draw(st.lists(st.sampled_from(_NAMES), unique=True, max_size=4))
-    sorts = sorted(draw(st.sampled_from(_SORTS)) for _ in names)
-    parameters: list[inspect.Parameter] = []
-    args: list[object] = []
-    kwargs: dict[str, object] = {}
-    has_default = by_name = False
-    for name, sort in zip(names, sorts, strict=True):
-        kind = draw(annotations)
-        positional = sort is not inspect.Parameter.KEYWORD_ONLY
-        has_default = draw(st.booleans()) or (has_default and positional)
-        default = draw(kind.values) if has_default else inspect.Parameter.empty
-        parameters.append(
-            inspect.Parameter(name, sort, default=default, annotation=kind.annotation)
-        )
-        if has_default and draw(st.booleans()):
-            # Not given, so what follows cannot be given by position.
-            by_name = True
-            continue
-        only_by_position = sort is inspect.Parameter.POSITIONAL_ONLY
-        if by_name and only_by_position:
-            continue
-        by_name = by_name or not positional or (not only_by_position and draw(st.booleans()))
-        value = draw(kind.values)
-        if by_name:
-            kwargs[name] = value
-        else:
-            args.append(value)
-    if draw(st.booleans()):
-        kind = draw(annotations)
-        rest = inspect.Parameter(
-            "rest", inspect.Parameter.VAR_POSITIONAL, annotation=kind.annotation
-        )
-        parameters.insert(sum(p.kind is not p.KEYWORD_ONLY for p in parameters), rest)
-        if len(args) == parameters.index(rest):
-            args.extend(draw(_lists(kind)))
-    if draw(st.booleans()):
-        kind = draw(annotations)
-        parameters.append(
-            inspect.Parameter("more", inspect.Parameter.VAR_KEYWORD, annotation=kind.annotation)
-        )
-        kwargs |= draw(st.dictionaries(st.sampled_from(["x", "y z", "über"]), kind.values))
-    bind = draw(st.booleans())
-    return Call(_function(parameters, bind=bind), bind, tuple(args), kwargs)
-
-
-def _function(parameters: Sequence[inspect.Parameter], *, bind: bool) -> Callable[..., object]:
-    async def function(*args: object, **kwargs: object) -> None: ...
-
-    by_position_only = any(one.kind is one.POSITIONAL_ONLY for one in parameters)
-    sort = _SORTS[0] if by_position_only else _SORTS[1]
-    first = [inspect.Parameter("self", sort)] if bind else []
-    made = cast("Any", function)
-    made.__signature__ = inspect.Signature([*first, *parameters])
-    made.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return function
-
-
-_SORTS: Final = (
-    inspect.Parameter.POSITIONAL_ONLY,
-    inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    inspect.Parameter.KEYWORD_ONLY,
-)

@@ -10,18 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 from celery.result import AsyncResult
 
-from tests.support.values import (
-    CASES,
-    DAY,
-    ID,
-    NAIVE,
-    ORDER,
-    OTHER_ID,
-    Case,
-    Order,
-    described,
-    echo_date,
-)
+from tests.support.echoes import CASES, Case, echo_date
+from tests.support.values import DAY, ID, NAIVE, ORDER, OTHER_ID, Order, described
 from tomskit.celery import AsyncCelery, BoundTask, async_shared_task, chain, chord, group
 from tomskit.sqlalchemy import DatabaseConfig
 
