@@ -485,7 +485,6 @@ SETTINGS: Final[Mapping[str, type[TomsKitBaseSettings]]] = {
 INTERNAL: Final = frozenset(
     {
         "AsyncCelery.resources",
-        "AsyncCelery.run_coroutine",
         "AsyncCelery.runtime_host",
         "AsyncCelery.set_current",
         "AsyncRuntime.enforce_limits",
@@ -497,6 +496,9 @@ INTERNAL: Final = frozenset(
     }
 )
 """Members that only other modules of the package use."""
+
+UNSHOWN: Final = frozenset({"AsyncApp"})
+"""Private base classes whose members are all overridden, or are for other modules of the package."""
 
 NOTES: Final[Mapping[str, str]] = {
     "AsyncTask.delay": "Send the task to a worker.",
@@ -550,12 +552,12 @@ def entry(module: str, name: str) -> Iterator[str]:
                 yield description(docstring)
                 yield options_table(node)
                 return
-            yield code(class_line(node))
+            yield code(class_line(module, node))
             yield description(docstring)
             if name in SETTINGS:
                 yield f"Its fields: [Settings](settings.md#{name.lower()})."
             overloads: dict[str | None, list[str]] = {}
-            for member, below in statements(members(node)):
+            for member, below in statements(members(module, node)):
                 if isinstance(member, ast.FunctionDef) and is_overload(member):
                     overloads.setdefault(member.name, []).append(f"@overload\n{signature(member)}")
                 else:
@@ -571,11 +573,40 @@ def entry(module: str, name: str) -> Iterator[str]:
             yield description(docstring)
 
 
-def members(node: ast.ClassDef) -> list[ast.stmt]:
-    """What a class consists of, its private parts included where it is a configuration class."""
-    if node.name not in SETTINGS:
-        return node.body
-    return [member for part in parts_of(SETTINGS[node.name]) for member in class_of(part).body]
+def members(module: str, node: ast.ClassDef) -> list[ast.stmt]:
+    """What a class consists of, with what it has from private base classes of ours."""
+    if node.name in SETTINGS:
+        return [member for part in parts_of(SETTINGS[node.name]) for member in class_of(part).body]
+    own = {name_of(member) for member, _ in statements(node.body)} - {None}
+    inherited = [
+        member
+        for base in private_bases(module, node)
+        for member, _ in statements(members(origin(module, node.name), base))
+        if name_of(member) not in own and not isinstance(member, ast.Expr)
+    ]
+    return [*node.body, *inherited]
+
+
+def private_bases(module: str, node: ast.ClassDef) -> list[ast.ClassDef]:
+    """The base classes of a class that are ours and stand on no page of their own."""
+    home = origin(module, node.name)
+    public = {name for one, names in PUBLIC for name in names or exported(one)}
+    names = [ast.unparse(base).partition("[")[0] for base in node.bases]
+    return [
+        base
+        for name in names
+        if name not in public | UNSHOWN
+        and (origin(home, name) != home or defines(home, name))
+        and origin(home, name).startswith("tomskit.")
+        and isinstance(base := find(home, name)[0], ast.ClassDef)
+    ]
+
+
+def defines(module: str, name: str) -> bool:
+    """Whether a module defines a class of this name."""
+    return any(
+        isinstance(node, ast.ClassDef) and node.name == name for node in syntax_tree(module).body
+    )
 
 
 def type_of_final(node: ast.AnnAssign) -> ast.expr:
@@ -587,9 +618,9 @@ def type_of_final(node: ast.AnnAssign) -> ast.expr:
     return node.annotation
 
 
-def class_line(node: ast.ClassDef) -> str:
-    """A class with its constructor's signature."""
-    bases = ", ".join(ast.unparse(part) for part in (*node.bases, *node.keywords))
+def class_line(module: str, node: ast.ClassDef) -> str:
+    """A class with its public base classes and its constructor's signature."""
+    bases = ", ".join([*public_bases(module, node), *map(ast.unparse, node.keywords)])
     if node.name in SETTINGS:
         bases = TomsKitBaseSettings.__name__
     head = f"class {node.name}({bases}):" if bases else f"class {node.name}:"
@@ -599,6 +630,22 @@ def class_line(node: ast.ClassDef) -> str:
                 break
             return f"{head}\n    {signature(member)}"
     return f"{head} ..."
+
+
+def public_bases(module: str, node: ast.ClassDef) -> list[str]:
+    """The base classes of a class; of a private one of ours, what that is made of."""
+    private = {base.name: base for base in private_bases(module, node)}
+    shown: list[str] = []
+    for base in map(ast.unparse, node.bases):
+        name = base.partition("[")[0]
+        if name in private:
+            shown += public_bases(origin(module, node.name), private[name])
+        else:
+            shown.append("Celery" if name in UNSHOWN else base)
+    # Generic comes last, once.
+    return [base for base in shown if not base.startswith("Generic")] + [
+        base for base in map(ast.unparse, node.bases) if base.startswith("Generic")
+    ]
 
 
 def signatures(module: str, name: str) -> Iterator[str]:

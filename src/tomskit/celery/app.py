@@ -42,7 +42,9 @@ __all__ = ("AsyncCelery", "celery_context")
 
 R = TypeVar("R")
 
-celery_context: Final = cast("ContextVar[AsyncCelery | None]", context.celery_context)
+celery_context: Final[ContextVar[AsyncCelery | None]] = cast(
+    "ContextVar[AsyncCelery | None]", context.celery_context
+)
 """The running app: in the main thread, in the worker's threads and in coroutines."""
 
 

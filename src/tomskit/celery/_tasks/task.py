@@ -26,7 +26,8 @@ from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
-from tomskit.celery._values.codec import Arguments, Codec
+from tomskit.celery._values.codec import Codec
+from tomskit.celery._values.parameters import Arguments
 from tomskit.celery.options import CallOptions
 
 __all__ = ("AsyncTask", "CallerArguments", "TaskCall")
