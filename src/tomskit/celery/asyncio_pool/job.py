@@ -16,7 +16,7 @@ from celery.utils.log import get_logger
 from typing_extensions import override
 
 from tomskit.celery._running.context import begin_execution
-from tomskit.celery._running.greenlets import GreenletCoroutine
+from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.guard import Guard
 from tomskit.celery._running.places import GreenletPlace
 from tomskit.celery._running.steering import Limits, SoftTimeLimit, Steered, as_celery_error
@@ -190,7 +190,7 @@ class CoroutineJob(Job, GreenletPlace):
         if (pending := self._guard.take_pending()) is not None:
             # It could not be interrupted before it started.
             raise pending
-        return self.wait(resources.scoped(steered))
+        return await_here(resources.scoped(steered))
 
     def _error_of(self, exc: BaseException) -> BaseException:
         if self._ending is not None:
