@@ -16,6 +16,10 @@ COVERAGE := 97
 # Only `make test` measures coverage; the targets `unit` and `integration` alone do not.
 RUN := python -m
 PYTEST := pytest
+# What `make test-lowest`, `test-newest` and `test-pythons` run: make test-lowest TESTS=tests/unit
+TESTS := tests/unit tests/integration
+# In virtual environments of their own, .venv-lowest and so on.
+VERSIONS := $(BIN)/python scripts/versions.py
 # Processes for the unit tests. Integration tests mostly wait, so they get twice as many. Each process
 # starts private servers and workers on free ports.
 PROCESSES := 2
@@ -28,7 +32,7 @@ ifndef CHECKING
 .NOTPARALLEL:
 endif
 .PHONY: help demo test check measure servers format lint types stubs typing contracts unit \
-	integration docs coverage bench bench-pools clean
+	integration test-lowest test-newest test-pythons docs coverage bench bench-pools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -91,6 +95,15 @@ integration: $(VENV)/.dev servers ## run the integration tests on real servers a
 	$(call say,integration tests)
 	@$(BIN)/$(RUN) $(PYTEST) tests/integration --numprocesses 4 --dist worksteal
 
+test-lowest: $(VENV)/.created servers ## unit and integration tests, lowest versions that pyproject.toml admits
+	@$(VERSIONS) lowest $(TESTS)
+
+test-newest: $(VENV)/.created servers ## the same, newest versions, pre-releases of celery and kombu
+	@$(VERSIONS) newest $(TESTS)
+
+test-pythons: $(VENV)/.created servers ## the same, each Python that is installed, 3.11 and newer
+	@$(VERSIONS) pythons $(TESTS)
+
 docs: $(VENV)/.dev ## check generated pages, links and every code block of README and docs
 	$(call say,documentation)
 	@$(BIN)/python -m scripts.docs --check
@@ -103,9 +116,9 @@ bench-pools: $(VENV)/.bench ## compare the asyncio pool with its peers, in some 
 	$(call say,benchmarks: worker pools and task queues)
 	@benchmarks/run
 
-clean: ## remove the virtual environment and all files that the tools created
+clean: ## remove the virtual environments and all files that the tools created
 	$(call say,clean)
-	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
+	@rm -rf $(VENV) .venv-* build dist htmlcov .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -360,7 +360,7 @@ def command_problems(words: list[str], place: Place) -> Iterator[str]:
 def make_problems(arguments: Sequence[str], _place: Place) -> Iterator[str]:
     """Find targets that the Makefile lacks."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     for word in arguments:
         if "=" not in word and word not in targets:
             yield f"there is no make {word}"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
@@ -150,7 +151,20 @@ def test_sqlite_gets_no_pool_sizes() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["rel %41?+ä.db", "sub/rel.db"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            "rel %41?+ä.db",
+            marks=pytest.mark.skipif(
+                version("sqlalchemy").startswith("2.0."),
+                reason="SQLAlchemy 2.0 reads no '?' in a path",
+            ),
+        ),
+        "rel %41+ä.db",
+        "sub/rel.db",
+    ],
+)
 def test_a_relative_sqlite_path_is_the_file_that_is_written(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -359,10 +359,14 @@ values = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=
 queries = st.dictionaries(values, st.lists(values, min_size=1, max_size=3), max_size=3)
 
 
+# SQLAlchemy 2.0 can read no "?" in a database's name, and our function refuses it.
+database_names = text.filter(lambda name: urls._database_name_is_decoded() or "?" not in name)
+
+
 @given(
     st.sampled_from(DATABASE_SCHEMES),
     st.builds(Server, hosts, ports, maybe, maybe, numbers),
-    text,
+    database_names,
     queries,
 )
 def test_sqlalchemy_reads_a_database_url_as_configured(
@@ -377,8 +381,9 @@ def test_sqlalchemy_reads_a_database_url_as_configured(
         database=database,
         query=query,
     )
-    assert " " not in written
-    assert "+" not in written.partition("://")[2]
+    if urls._database_name_is_decoded():  # else the database's name is not encoded
+        assert " " not in written
+        assert "+" not in written.partition("://")[2]
     url = make_url(written)
     assert url.drivername == scheme
     assert (url.host, url.port) == (server.host, server.port)
@@ -387,7 +392,7 @@ def test_sqlalchemy_reads_a_database_url_as_configured(
     assert {name: list(values) for name, values in url.normalized_query.items()} == query
 
 
-@given(text)
+@given(database_names)
 def test_sqlite_gets_the_path_and_nothing_of_the_server(path: str) -> None:
     url = make_url(
         database_url(
