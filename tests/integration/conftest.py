@@ -1,5 +1,6 @@
 """A deployment for each test: empty Redis databases, an empty MariaDB database, a client."""
 
+import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ import pytest
 from celery import Celery
 from celery.backends.redis import RedisBackend
 from celery.result import AsyncResult
+from coverage import Coverage
 
 from tests.conftest import fresh_redis_db
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, wait_until
@@ -19,6 +21,13 @@ from tomskit.celery import CeleryConfig
 
 SERVICE = "tests.integration.service"
 TIMEOUT = 30.0
+
+REPETITIVE = ("test_generated", "test_matrix", "test_values")
+"""How the names of modules begin that run the same lines many times, for other values or pools.
+
+Other tests run these lines as well, and coverage takes half of the processor time: it asks for the
+current greenlet whenever a function is called, of any package, and whenever it returns.
+"""
 
 _databases = count()
 
@@ -116,6 +125,21 @@ class Deployment:
     def users(self) -> list[str]:
         rows = self.mariadb.query(f"SELECT name FROM `{self.database}`.users ORDER BY id")
         return [str(name) for (name,) in rows]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coverage_is_off_where_it_tells_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure neither this process nor workers while a module of REPETITIVE runs."""
+    measuring = Coverage.current()
+    if measuring is None or not request.path.stem.startswith(REPETITIVE):
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
+            patch.delenv(name)
+        measuring.stop()
+        yield
+        measuring.start()
 
 
 @pytest.fixture
