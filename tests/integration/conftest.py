@@ -22,10 +22,16 @@ from tomskit.celery import CeleryConfig
 SERVICE = "tests.integration.service"
 TIMEOUT = 30.0
 
-REPETITIVE = ("test_generated", "test_matrix", "test_values")
+REPETITIVE = (
+    "test_asyncio_pool_collector",
+    "test_crashes",
+    "test_generated",
+    "test_matrix",
+    "test_values",
+)
 """How the names of modules begin that run the same lines many times, for other values or pools.
 
-Other tests run these lines as well, and coverage takes half of the processor time: it asks for the
+Other tests run these lines as well, and a worker that is killed tells nothing of its own. But coverage takes half of the processor time: it asks for the
 current greenlet whenever a function is called, of any package, and whenever it returns.
 """
 
