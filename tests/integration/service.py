@@ -322,10 +322,10 @@ async def count_users(name: str) -> int:
 
 
 @async_shared_task
-async def slow_query(seconds: float, name: str) -> int:
-    """Uses its session at both ends of a long wait."""
+async def query_at_both_ends(key: str, name: str) -> int:
+    """Uses its session, waits until somebody sets the key, and uses it again."""
     await db.session.execute(text("SELECT 1"))
-    await asyncio.sleep(seconds)
+    await _until_set(key)
     return await _add_user(name)
 
 

@@ -14,7 +14,7 @@ from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
 from tests.integration.conftest import SERVICE, TIMEOUT, Deployment, eventually
-from tests.support.workers import Pool, Worker
+from tests.support.workers import Worker
 
 Result = AsyncResult[object]
 
@@ -162,20 +162,21 @@ def test_tasks_are_registered_under_their_names(service: Deployment) -> None:
     assert f"{SERVICE}.add" in answers(inspect(service).registered())
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
-def test_running_task_is_listed_with_its_arguments(deployment: Deployment, pool: Pool) -> None:
-    deployment.worker(pool, 1)
+# A worker of the solo pool cannot answer while it runs a task.
+@pytest.mark.parametrize("service", ["prefork", "threads", "asyncio"], indirect=True)
+def test_running_task_is_listed_with_its_arguments(service: Deployment) -> None:
+    # Another test's task may be over before the worker has crossed it off its list.
+    eventually(lambda: answers(inspect(service).active()) == [])
     key = fresh_key()
 
-    sent = deployment.send("wait_for", key)
+    sent = service.send("wait_for", key)
 
     eventually(lambda: state(sent) == states.STARTED)
-    [active] = cast("list[dict[str, object]]", answers(inspect(deployment).active()))
+    [active] = cast("list[dict[str, object]]", answers(inspect(service).active()))
     assert (active["id"], active["args"]) == (sent.id, [key])
-    release(deployment, key)
+    release(service, key)
     assert sent.get(timeout=TIMEOUT) == "released"
-    # The result is out before the worker has crossed the task off its list.
-    eventually(lambda: answers(inspect(deployment).active()) == [])
+    eventually(lambda: answers(inspect(service).active()) == [])
 
 
 @contextmanager
@@ -193,21 +194,18 @@ def received_events(deployment: Deployment) -> Generator[list[dict[str, object]]
             thread.join()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "asyncio"])
-def test_events_tell_of_a_task_that_is_received_started_and_done(
-    deployment: Deployment, pool: Pool
-) -> None:
-    deployment.worker(pool, 1, "--task-events")
-
-    with received_events(deployment) as seen:
+def test_events_tell_of_a_task_that_is_received_started_and_done(service: Deployment) -> None:
+    control(service, "enable_events")
+    with received_events(service) as seen:
 
         def listening() -> bool:
-            deployment.client.control.heartbeat()
+            service.client.control.heartbeat()
             return bool(seen)
 
         eventually(listening)
-        sent = deployment.send("add", 2, 3)
+        sent = service.send("add", 2, 3)
         eventually(lambda: "task-succeeded" in [event["type"] for event in seen])
+    control(service, "disable_events")
 
     told = [event for event in seen if str(event["type"]).startswith("task-")]
     assert [event["type"] for event in told] == ["task-received", "task-started", "task-succeeded"]
