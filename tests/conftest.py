@@ -6,14 +6,22 @@ from itertools import count
 import pytest
 from hypothesis import settings
 
-from tests.support.rabbitmq import RabbitMQServer, rabbitmq_missing
+from tests.support.patience import patience
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, SentinelCluster
+from tests.support.servers.rabbitmq import RabbitMQServer, rabbitmq_missing
 from tomskit.celery import AsyncRuntime, celery_context
 
 settings.register_profile("default", derandomize=True, deadline=None)
 settings.load_profile("default")
 
 _turns = count()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a test take longer on a slow machine; a process of xdist is told how long."""
+    if config.getoption("timeout") is None:
+        config.option.timeout = patience(float(config.getini("timeout")))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task, group
+from tomskit.redis.redis_pool import redis_client
 
 app = AsyncCelery("async_client_service", config=CeleryConfig(), set_as_current=False)
 
@@ -28,6 +29,14 @@ async def refuse(number: int) -> int:
 async def nap(seconds: float) -> float:
     await asyncio.sleep(seconds)
     return seconds
+
+
+@async_shared_task
+async def wait_for(key: str) -> str:
+    """Runs until somebody sets the key."""
+    while (value := await redis_client.get(key)) is None:  # noqa: ASYNC110 (others set it)
+        await asyncio.sleep(0.02)
+    return str(value)
 
 
 @async_shared_task(ignore_result=True)

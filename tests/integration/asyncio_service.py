@@ -214,8 +214,8 @@ async def now() -> float:
     return time.time()
 
 
-@async_shared_task(rate_limit="4/s")
-async def four_a_second() -> float:
+@async_shared_task(rate_limit="2/s")
+async def two_a_second() -> float:
     return time.monotonic()
 
 

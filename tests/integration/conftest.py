@@ -15,16 +15,19 @@ from celery.result import AsyncResult
 from coverage import Coverage
 
 from tests.conftest import fresh_redis_db
-from tests.support.servers import MariaDBServer, RedisDb, RedisServer, wait_until
+from tests.support.patience import patience, wait_until
+from tests.support.servers import MariaDBServer, RedisDb, RedisServer
 from tests.support.workers import Pool, Worker
 from tomskit.celery import CeleryConfig
 
 SERVICE = "tests.integration.service"
-TIMEOUT = 30.0
+TIMEOUT = patience(30.0)
+"""Seconds that a test waits for a result."""
 
 REPETITIVE = (
     "test_asyncio_pool_collector",
     "test_crashes",
+    "test_demo",
     "test_generated",
     "test_matrix",
     "test_values",
@@ -91,7 +94,7 @@ class Deployment:
         assert self.running is not None
         return self.running.text
 
-    def wait_for_line(self, pattern: str, timeout: float = TIMEOUT) -> re.Match[str]:
+    def wait_for_line(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
         assert self.running is not None
         return self.running.wait_for_line(pattern, timeout)
 
@@ -229,7 +232,7 @@ def close_client(client: Celery) -> None:
 
 def eventually(condition: Callable[[], bool]) -> None:
     """Wait until `condition` holds; fail when it does not in time."""
-    wait_until(condition, TIMEOUT, "the condition of the test")
+    wait_until(condition, 30.0, "the condition of the test")
 
 
 def redis_environment(role: str, server: RedisDb, db: int) -> dict[str, str]:

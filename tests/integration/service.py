@@ -341,13 +341,11 @@ def plain(a: int) -> int:
 
 
 @async_shared_task
-async def where_slowly(seconds: float) -> list[object]:
-    await asyncio.sleep(seconds)
-    return [os.getppid(), os.getpid()] if _in_pool_process() else [os.getpid(), os.getpid()]
-
-
-def _in_pool_process() -> bool:
-    return current_process().name != "MainProcess"
+async def note_worker(key: str) -> str:
+    """Note which worker runs it, by its main process, and run until somebody sets the key."""
+    in_pool_process = current_process().name != "MainProcess"
+    await redis_client.sadd(f"{key}-workers", os.getppid() if in_pool_process else os.getpid())
+    return await _until_set(key)
 
 
 @async_shared_task

@@ -26,10 +26,13 @@ from tests.integration.async_client_service import (
     refuse,
     send_from_a_task,
     total,
+    wait_for,
 )
 from tests.integration.conftest import TIMEOUT, Deployment, deploy, eventually
+from tests.integration.test_celery_features import fresh_key
 from tests.integration.test_sentinel import sentinel_environment
 from tests.integration.typed_service import client as client_app
+from tests.support.patience import slowed
 from tests.support.servers import (
     Certificates,
     MariaDBServer,
@@ -58,6 +61,7 @@ class _Redis(Protocol):
     def client_kill_filter(self, *, _type: str, skipme: bool = True) -> int: ...
     def client_pause(self, timeout: int) -> None: ...
     def get(self, key: str) -> bytes | None: ...
+    def set(self, key: str, value: str) -> object: ...
     def keys(self) -> list[bytes]: ...
     def lrange(self, key: bytes, start: int, end: int) -> list[bytes]: ...
     def delete(self, *keys: bytes) -> int: ...
@@ -191,19 +195,21 @@ def calls(stats: dict[str, dict[str, int]], command: str) -> int:
 
 @pytest.mark.usefixtures("app")
 def test_loop_goes_on_while_redis_hangs(own: RedisServer) -> None:
+    pause = round(slowed(300))
+
     async def main() -> tuple[int, int, int]:
         await add.adelay(1, 1)
         with looking(own) as redis:
-            redis.client_pause(300)
+            redis.client_pause(pause)
         sending, sent = await ticks_while(add.adelay(1, 2))
         with looking(own) as redis:
-            redis.client_pause(300)
+            redis.client_pause(pause)
         awaiting, value = await ticks_while(sent)
         return sending, awaiting, value
 
     sending, awaiting, value = run(main())
 
-    # 60 would fit in.
+    # On a fast machine three times as many would fit in.
     assert sending > 20
     assert awaiting > 20
     assert value == 3
@@ -272,7 +278,7 @@ def test_result_that_is_there_is_read_and_one_that_is_not_times_out() -> None:
         sent = await add.adelay(1, 2)
         await sent
         again = add.AsyncResult(sent.id)
-        assert await again.aget(timeout=5) == 3
+        assert await again.aget(timeout=TIMEOUT) == 3
         assert await add.AsyncResult(sent.id).aget(timeout=0) == 3
         assert await sent.aget(timeout=0) == 3  # known
         with pytest.raises(CeleryTimeoutError):
@@ -314,21 +320,23 @@ def test_many_wait_for_one_result() -> None:
 
 
 @pytest.mark.usefixtures("app")
-def test_waiter_may_leave_at_once_and_come_again(own: RedisServer) -> None:
-    async def main() -> float:
-        sent = await nap.adelay(0.2)
-        with looking(own) as redis:
+def test_waiter_may_leave_at_once_and_come_again(own: RedisServer, served: Deployment) -> None:
+    async def main() -> str:
+        key = fresh_key()
+        sent = await wait_for.adelay(key)
+        with looking(own, served.redis_db.result_db) as redis:
             for _ in range(3):
-                leaving = asyncio.ensure_future(nap.AsyncResult(sent.id).aget())
+                leaving = asyncio.ensure_future(wait_for.AsyncResult(sent.id).aget())
                 await asyncio.sleep(0)
                 leaving.cancel()
-            leaving = asyncio.ensure_future(nap.AsyncResult(sent.id).aget())
+            leaving = asyncio.ensure_future(wait_for.AsyncResult(sent.id).aget())
             await until(lambda: len(redis.pubsub_channels()) == 1)
             leaving.cancel()
             await asyncio.wait([leaving])
+            redis.set(key, "set")
             return await sent
 
-    assert run(main()) == 0.2
+    assert run(main()) == "set"
 
 
 def test_result_that_nobody_can_read_is_an_error_for_who_waits(
@@ -347,19 +355,21 @@ def test_result_that_nobody_can_read_is_an_error_for_who_waits(
 
 @pytest.mark.usefixtures("app")
 def test_silent_connection_is_asked_whether_it_is_one(
-    own: RedisServer, monkeypatch: pytest.MonkeyPatch
+    own: RedisServer, served: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriptions, "_QUIET_SECONDS", 0.05)
 
-    async def main() -> list[float]:
+    async def main() -> list[object]:
         quiet = await (await nap.adelay(0.4))
-        with looking(own) as redis:
-            waiting = asyncio.ensure_future((await nap.adelay(0.05)).aget())
+        key = fresh_key()
+        with looking(own, served.redis_db.result_db) as redis:
+            waiting = asyncio.ensure_future((await wait_for.adelay(key)).aget())
             await until(lambda: len(redis.pubsub_channels()) == 1)
             redis.client_pause(500)  # longer than it waits for an answer
+            await asyncio.to_thread(redis.set, key, "set")
         return [quiet, await waiting]
 
-    assert run(main()) == [0.4, 0.05]
+    assert run(main()) == [0.4, "set"]
 
 
 @pytest.mark.usefixtures("app")
@@ -380,21 +390,26 @@ def test_connection_on_which_nobody_waits_is_closed(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("app")
-def test_results_arrive_after_the_connection_was_lost(own: RedisServer) -> None:
-    async def main() -> list[float]:
-        with looking(own) as redis:
-            sent = [await nap.adelay(0.3) for _ in range(3)]
+def test_results_arrive_after_the_connection_was_lost(own: RedisServer, served: Deployment) -> None:
+    async def main() -> list[str]:
+        first, then = fresh_key(), fresh_key()
+        with looking(own, served.redis_db.result_db) as redis:
+            sent = [await wait_for.adelay(first) for _ in range(3)]
             waiting = asyncio.gather(*sent)
             await until(lambda: len(redis.pubsub_channels()) == 3)
             redis.client_kill_filter(_type="pubsub")
+            redis.set(first, "set")
             values = await waiting
-            # And one that is stored while nobody listens.
-            late = asyncio.ensure_future((await nap.adelay(0.05)).aget())
+            # And one that is stored while nobody listens, as the loop does nothing meanwhile.
+            late = await wait_for.adelay(then)
+            awaiting = asyncio.ensure_future(late.aget())
             await until(lambda: len(redis.pubsub_channels()) == 1)
             redis.client_kill_filter(_type="pubsub")
-            return [*values, await late]
+            redis.set(then, "set late")
+            eventually(lambda: b"SUCCESS" in (redis.get(f"celery-task-meta-{late.id}") or b""))
+            return [*values, await awaiting]
 
-    assert run(main()) == [0.3, 0.3, 0.3, 0.05]
+    assert run(main()) == ["set", "set", "set", "set late"]
 
 
 @pytest.mark.usefixtures("app")
@@ -413,7 +428,13 @@ def test_broker_that_is_away_is_tried_again_and_then_told_of() -> None:
         url = f"redis://{server.host}:{server.port}/0"
         app = AsyncCelery("away", broker=url, backend=url, set_as_current=False)
         app.set_current()
-        policy = {"max_retries": 3, "interval_start": 0.05, "interval_step": 0, "interval_max": 0}
+        pause = slowed(0.05)
+        policy = {
+            "max_retries": 3,
+            "interval_start": pause,
+            "interval_step": 0,
+            "interval_max": pause,
+        }
 
         async def main() -> None:
             await add.adelay(1, 1)
@@ -576,16 +597,17 @@ def test_producer_that_the_caller_brings_is_used(app: AsyncCelery) -> None:
 
 
 def test_eager_task_runs_in_a_thread() -> None:
+    pause = slowed(0.1)
     app = AsyncCelery("eager", broker="redis://localhost:1/0", set_as_current=False)
     app.conf.task_always_eager = True
     app.set_current()
 
     async def main() -> float:
-        ticks, sent = await ticks_while(nap.adelay(0.1))
+        ticks, sent = await ticks_while(nap.adelay(pause))
         assert ticks > 5
         return await sent
 
-    assert run(main()) == 0.1
+    assert run(main()) == pause
     app.close()
 
 

@@ -30,6 +30,7 @@ from tests.integration.test_celery_features import (
     release,
     state,
 )
+from tests.support.patience import slowed
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Worker
 
@@ -273,10 +274,10 @@ def test_task_runs_no_earlier_than_its_eta(wide: Deployment) -> None:
 
 
 def test_tasks_of_a_limited_rate_do_not_start_together(wide: Deployment) -> None:
-    sent = [send(wide, "four_a_second") for _ in range(3)]
+    sent = [send(wide, "two_a_second") for _ in range(3)]
     starts = sorted(cast("float", result.get(timeout=TIMEOUT)) for result in sent)
 
-    # A quarter of a second, of which a start that was late itself takes something.
+    # Half a second, of which a start that was late itself takes something.
     assert starts[1] - starts[0] > 0.1
     assert starts[2] - starts[1] > 0.1
 
@@ -303,9 +304,9 @@ def test_expired_task_is_not_run(wide: Deployment) -> None:
 def test_task_that_expires_while_it_waits_for_a_slot_is_not_run(narrow: Deployment) -> None:
     key = fresh_key()
     with occupied(narrow):
-        sent = send(narrow, "append", key, "ran", expires=0.3)
+        sent = send(narrow, "append", key, "ran", expires=slowed(0.5))
         eventually(lambda: pool_of(narrow)["waiting"] == 1)
-        time.sleep(0.4)
+        time.sleep(slowed(0.5))
 
     eventually(lambda: is_idle(narrow))
     assert list_of(narrow, key) == []
@@ -529,7 +530,7 @@ def test_pool_that_scales_from_nothing_runs_tasks(deployment: Deployment) -> Non
 
 def test_revoked_task_with_a_countdown_is_not_run(wide: Deployment) -> None:
     key = fresh_key()
-    sent = send(wide, "append", key, "ran", countdown=0.5)
+    sent = send(wide, "append", key, "ran", countdown=slowed(0.5))
 
     control(wide, "revoke", task_id=sent.id)
 
@@ -668,11 +669,12 @@ def test_hard_limit_fails_the_task_and_frees_its_slot(narrow: Deployment) -> Non
 
 
 def test_hard_limit_after_a_soft_one_that_was_swallowed(narrow: Deployment) -> None:
-    sent = send(narrow, "return_when_cancelled", fresh_key(), soft_time_limit=0.2, time_limit=0.5)
+    limit, key = slowed(0.5), fresh_key()
+    sent = send(narrow, "return_when_cancelled", key, soft_time_limit=0.2, time_limit=limit)
 
     # It is a cancellation too, which the task handles as one.
     assert sent.get(timeout=TIMEOUT) == "returned normally"
-    assert call(narrow, "sleep", 0.5) == "slept"
+    assert call(narrow, "sleep", limit) == "slept"
 
 
 def test_coroutine_that_swallows_its_cancellation_for_ever_is_abandoned(

@@ -14,6 +14,7 @@ from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
 from tests.integration.conftest import SERVICE, TIMEOUT, Deployment, eventually
+from tests.support.patience import patience, slowed
 from tests.support.workers import Worker
 
 Result = AsyncResult[object]
@@ -36,7 +37,7 @@ def state(sent: Result) -> str:
 
 def until_it_hears(deployment: Deployment) -> None:
     """Wait for the one worker to have subscribed to commands, which it does after it is ready."""
-    eventually(lambda: bool(deployment.client.control.ping(timeout=1, limit=1)))
+    eventually(lambda: bool(deployment.client.control.ping(timeout=patience(1), limit=1)))
 
 
 def inspect(deployment: Deployment) -> Inspect:
@@ -88,7 +89,7 @@ def test_expired_task_is_not_run(service: Deployment) -> None:
 
 def test_revoked_task_that_still_waits_is_not_run(service: Deployment) -> None:
     key = fresh_key()
-    sent = service.send("cache", key, "written", countdown=0.7)
+    sent = service.send("cache", key, "written", countdown=slowed(0.7))
 
     control(service, "revoke", task_id=sent.id)
 

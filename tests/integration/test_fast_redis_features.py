@@ -14,7 +14,8 @@ from kombu import Exchange
 from kombu.common import Broadcast
 
 from tests.integration.conftest import TIMEOUT, Deployment, eventually
-from tests.support.servers import RedisDb, RedisServer, wait_until
+from tests.support.patience import patience, slowed, wait_until
+from tests.support.servers import RedisDb, RedisServer
 from tests.support.workers import Pool, Worker
 
 SERVICE = "tests.integration.transport_service"
@@ -100,7 +101,7 @@ def test_fanout_reaches_every_worker(deployment: Deployment, pool: Pool) -> None
     def both_have_heard() -> bool:
         # A worker that has just begun may not have subscribed yet.
         send(deployment, "note", KEY, mark := os.urandom(4).hex(), **news)
-        time.sleep(0.3)
+        time.sleep(slowed(0.3))
         return notes(deployment).count(mark) == 2
 
     eventually(both_have_heard)
@@ -111,7 +112,7 @@ def test_remote_control(deployment: Deployment, pool: Pool) -> None:
     worker = start(deployment, pool)
 
     def answers() -> bool:
-        found = deployment.client.control.inspect(timeout=1).ping()
+        found = deployment.client.control.inspect(timeout=patience(1)).ping()
         return found == {worker.hostname: {"ok": "pong"}}
 
     eventually(answers)
@@ -179,7 +180,7 @@ def test_next_url_is_tried_where_a_broker_is_away(deployment: Deployment, pool: 
         def run_by(url: str) -> None:
             with Celery("client", broker=url, set_as_current=False) as client:
                 cast("Any", client).send_task(f"{SERVICE}.note", (KEY, url))
-            wait_until(lambda: url in notes(deployment), TIMEOUT, f"a task has come by {url}")
+            wait_until(lambda: url in notes(deployment), 30, f"a task has come by {url}")
 
         run_by(urls[0])
         first.stop()

@@ -5,9 +5,11 @@ import signal
 from typing import cast
 
 import pytest
+from celery import states
 from celery.result import AsyncResult
 
 from tests.integration.conftest import TIMEOUT, Deployment, eventually
+from tests.integration.test_celery_features import fresh_key, release
 from tests.support.workers import Pool
 
 POOLS: tuple[Pool, ...] = ("prefork", "solo", "threads", "asyncio")
@@ -51,10 +53,13 @@ def test_two_workers_that_start_in_the_same_second_both_work(
     deployment.worker(pool, 1)
 
     # A worker fetches four tasks ahead at the most, so one of them cannot take all of these.
-    sent = [deployment.send("where_slowly", 0.1) for _ in range(24)]
-    seen = {cast("list[int]", result.get(timeout=TIMEOUT))[0] for result in sent}
+    key = fresh_key()
+    sent = [deployment.send("note_worker", key) for _ in range(24)]
+    with deployment.redis.client(deployment.redis_db.result_db) as client:
+        eventually(lambda: client.scard(f"{key}-workers") == 2)
+    release(deployment, key)
 
-    assert len(seen) == 2
+    assert [result.get(timeout=TIMEOUT) for result in sent] == ["released"] * 24
 
 
 def test_worker_works_again_after_a_restart(deployment: Deployment) -> None:

@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 from kombu import Connection
 
-from tests.support.rabbitmq import RabbitMQServer, rabbitmq_missing
+from tests.support.patience import patience
+from tests.support.servers.rabbitmq import RabbitMQServer, rabbitmq_missing
 
 
 def test_a_message_goes_through_rabbitmq(rabbitmq_server: RabbitMQServer) -> None:
@@ -66,7 +67,7 @@ def put(server: RabbitMQServer, name: str, message: object) -> None:
 
 def take(server: RabbitMQServer, name: str) -> object:
     with Connection(server.url) as connection, connection.SimpleQueue(name) as queue:
-        message = queue.get(timeout=10)
+        message = queue.get(timeout=patience(10))
         message.ack()
         return message.payload
 
