@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration import conftest
-from tests.integration.conftest import Deployment, deploy
+from tests.support.deployment import TIMEOUT, Deployment, deploy
 from tests.support.patience import slowed
 from tests.support.servers import MariaDBServer, RedisServer
 
@@ -45,7 +44,7 @@ def test_task_that_blocks_the_loop_is_named_with_the_line(
 ) -> None:
     sent = watched.send(f"{SERVICE}.{task}", BLOCKED)
 
-    assert sent.get(timeout=conftest.TIMEOUT) == "blocked"
+    assert sent.get(timeout=TIMEOUT) == "blocked"
 
     warning = WARNING.format(name=re.escape(f"{SERVICE}.{task}"), id=sent.id, where=where)
     match = watched.wait_for_line(warning)
@@ -58,7 +57,7 @@ def test_the_one_that_blocks_is_named_and_not_those_that_wait(watched: Deploymen
     sent = watched.send(f"{SERVICE}.block_the_loop", BLOCKED)
 
     for result in [*waiting, sent]:
-        result.get(timeout=conftest.TIMEOUT)
+        result.get(timeout=TIMEOUT)
 
     named = {
         match[1] for match in re.finditer(r"\[(\S+)\] has blocked the event loop", watched.log)
@@ -70,7 +69,7 @@ def test_the_one_that_blocks_is_named_and_not_those_that_wait(watched: Deploymen
 def test_plain_task_that_blocks_its_thread_is_not_named(watched: Deployment) -> None:
     sent = watched.send(f"{SERVICE}.plain_block", BLOCKED)
 
-    assert sent.get(timeout=conftest.TIMEOUT) == "blocked its own thread"
+    assert sent.get(timeout=TIMEOUT) == "blocked its own thread"
 
     assert f"[{sent.id}] has blocked the event loop" not in watched.log
 

@@ -10,10 +10,10 @@ import pytest
 from celery import chain, group, signature, states
 from celery.result import AsyncResult, GroupResult
 
-from tests.conftest import fresh_redis_db
-from tests.integration.conftest import TIMEOUT, Deployment, deploy, eventually
-from tests.integration.test_asyncio_pool_features import pool_of
+from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.remote import pool_of
 from tests.support.servers import MariaDBServer, RedisServer
+from tests.support.servers.redis import fresh_redis_db
 
 SERVICE = "tests.integration.asyncio_service"
 THOUSAND = 1000

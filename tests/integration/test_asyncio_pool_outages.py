@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 
-from tests.integration.conftest import TIMEOUT, Deployment, eventually, redis_environment
+from tests.support.deployment import TIMEOUT, Deployment, eventually, redis_environment
 from tests.support.patience import wait_until
 from tests.support.servers import Outage, RedisDb, RedisServer, outage
 from tests.support.servers.rabbitmq import RabbitMQServer

@@ -6,7 +6,7 @@ import pytest
 from celery import states
 from celery.result import AsyncResult
 
-from tests.integration.conftest import TIMEOUT, Deployment, eventually
+from tests.support.deployment import TIMEOUT, Deployment, eventually
 from tests.support.patience import slowed
 from tests.support.workers import Worker
 

@@ -1,69 +1,27 @@
 """What Celery offers around a task works for coroutines as it does for plain functions."""
 
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import cast
-from uuid import uuid4
 
 import pytest
 from celery import states
-from celery.app.control import Inspect
 from celery.exceptions import TaskRevokedError
-from celery.result import AsyncResult
 
-from tests.integration.conftest import SERVICE, TIMEOUT, Deployment, eventually
-from tests.support.patience import patience, slowed
+from tests.support.deployment import SERVICE, TIMEOUT, Deployment, eventually
+from tests.support.patience import slowed
+from tests.support.remote import (
+    Result,
+    answers,
+    control,
+    fresh_key,
+    inspect,
+    queue_length,
+    received_events,
+    release,
+    state,
+)
 from tests.support.workers import Worker
-
-Result = AsyncResult[object]
-
-
-def fresh_key() -> str:
-    return uuid4().hex
-
-
-def release(deployment: Deployment, key: str) -> None:
-    """Set the key that a task waits for."""
-    with deployment.redis.client(deployment.redis_db.result_db) as client:
-        client.set(key, "released", ex=60)
-
-
-def state(sent: Result) -> str:
-    # celery-types knows neither REVOKED nor states of one's own.
-    return str(sent.state)
-
-
-def until_it_hears(deployment: Deployment) -> None:
-    """Wait for the one worker to have subscribed to commands, which it does after it is ready."""
-    eventually(lambda: bool(deployment.client.control.ping(timeout=patience(1), limit=1)))
-
-
-def inspect(deployment: Deployment) -> Inspect:
-    until_it_hears(deployment)
-    # The first answer will do, since there is one worker.
-    return deployment.client.control.inspect(timeout=TIMEOUT, limit=1)
-
-
-def answers(replies: object) -> list[object]:
-    """What the one worker answered."""
-    [answer] = cast("dict[str, list[object]]", replies).values()
-    return answer
-
-
-def control(deployment: Deployment, command: str, **arguments: object) -> None:
-    """Tell the one worker something and wait until it has done it."""
-    until_it_hears(deployment)
-    broadcast = cast("Callable[..., object]", deployment.client.control.broadcast)
-    assert broadcast(command, arguments=arguments, reply=True, timeout=TIMEOUT, limit=1)
-
-
-def queue_length(deployment: Deployment, queue: str) -> int:
-    with deployment.redis.client(deployment.redis_db.broker_db) as client:
-        length: int = client.llen(queue)
-        return length
-
 
 # -- when a task runs
 
@@ -178,21 +136,6 @@ def test_running_task_is_listed_with_its_arguments(service: Deployment) -> None:
     release(service, key)
     assert sent.get(timeout=TIMEOUT) == "released"
     eventually(lambda: answers(inspect(service).active()) == [])
-
-
-@contextmanager
-def received_events(deployment: Deployment) -> Generator[list[dict[str, object]]]:
-    """The events that workers send meanwhile, as a monitor receives them."""
-    seen: list[dict[str, object]] = []
-    with deployment.client.connection_for_read() as connection:
-        receiver = deployment.client.events.Receiver(connection, handlers={"*": seen.append})
-        thread = threading.Thread(target=receiver.capture, kwargs={"wakeup": False})
-        thread.start()
-        try:
-            yield seen
-        finally:
-            receiver.should_stop = True
-            thread.join()
 
 
 def test_events_tell_of_a_task_that_is_received_started_and_done(service: Deployment) -> None:

@@ -13,7 +13,7 @@ from celery.result import AsyncResult
 from kombu import Exchange
 from kombu.common import Broadcast
 
-from tests.integration.conftest import TIMEOUT, Deployment, eventually
+from tests.support.deployment import TIMEOUT, Deployment, eventually
 from tests.support.patience import patience, slowed, wait_until
 from tests.support.servers import RedisDb, RedisServer
 from tests.support.workers import Pool, Worker

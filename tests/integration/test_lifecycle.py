@@ -8,8 +8,8 @@ import pytest
 from celery import states
 from celery.result import AsyncResult
 
-from tests.integration.conftest import TIMEOUT, Deployment, eventually
-from tests.integration.test_celery_features import fresh_key, release
+from tests.support.deployment import TIMEOUT, Deployment, eventually
+from tests.support.remote import fresh_key, release
 from tests.support.workers import Pool
 
 POOLS: tuple[Pool, ...] = ("prefork", "solo", "threads", "asyncio")

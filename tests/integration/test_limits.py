@@ -3,7 +3,7 @@
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from tests.integration.conftest import Deployment, eventually
+from tests.support.deployment import Deployment, eventually
 from tests.support.workers import Pool
 
 

@@ -6,7 +6,7 @@ import pytest
 from celery import Signature, chain, group, signature
 from celery.result import AsyncResult
 
-from tests.integration.conftest import SERVICE, TIMEOUT, Deployment
+from tests.support.deployment import SERVICE, TIMEOUT, Deployment
 from tests.support.workers import Pool
 
 START: dict[str, tuple[Pool, dict[str, str]]] = {

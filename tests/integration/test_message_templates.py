@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
 from redis import Redis
 
-from tests.integration.test_async_client import run
+from tests.support.loops import run
 from tests.support.patience import patience
 from tests.support.servers import RedisServer
 from tomskit.celery import AsyncCelery, TypedResult, async_shared_task

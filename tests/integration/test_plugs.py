@@ -8,8 +8,8 @@ import pytest
 from celery import Celery
 from kombu import serialization
 
-from tests.integration.conftest import TIMEOUT, Deployment, eventually
 from tests.integration.plugs import ReversedJson
+from tests.support.deployment import TIMEOUT, Deployment, eventually
 from tests.support.workers import Pool, Worker
 
 PLUGGED = "tests.integration.plugged"

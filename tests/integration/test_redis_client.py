@@ -10,10 +10,10 @@ import pytest
 import redis
 from celery import shared_task
 
-from tests.conftest import fresh_redis_db
-from tests.integration.conftest import AWKWARD, eventually
+from tests.support.deployment import AWKWARD, eventually
 from tests.support.patience import patience
 from tests.support.servers import RedisClusterNode, RedisServer, SentinelCluster
+from tests.support.servers.redis import fresh_redis_db
 from tomskit.celery import AsyncCelery, AsyncRuntime, AsyncTaskRunner
 from tomskit.errors import NotInitializedError
 from tomskit.redis import RedisConfig, redis_pool

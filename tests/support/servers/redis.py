@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote
@@ -327,3 +328,13 @@ class RedisDb:
     @property
     def result_url(self) -> str:
         return f"redis://{self.host}:{self.port}/{self.result_db}"
+
+
+_turns = count()
+
+
+def fresh_redis_db(server: RedisServer) -> RedisDb:
+    """Two databases of `server` that nobody has used."""
+    broker_db = next(_turns) * 2
+    result_db = broker_db + 1
+    return RedisDb(server.host, server.port, broker_db, result_db)
