@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.support import tasks
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task, group
-from tomskit.redis.redis_pool import redis_client
 
 app = AsyncCelery("async_client_service", config=CeleryConfig(), set_as_current=False)
 
@@ -31,12 +31,7 @@ async def nap(seconds: float) -> float:
     return seconds
 
 
-@async_shared_task
-async def wait_for(key: str) -> str:
-    """Runs until somebody sets the key."""
-    while (value := await redis_client.get(key)) is None:  # noqa: ASYNC110 (others set it)
-        await asyncio.sleep(0.02)
-    return str(value)
+wait_for = async_shared_task(name=f"{__name__}.wait_for")(tasks.wait_for)
 
 
 @async_shared_task(ignore_result=True)

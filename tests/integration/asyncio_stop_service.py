@@ -8,6 +8,7 @@ import time
 from celery import shared_task
 from redis import Redis
 
+from tests.support.tasks import until_set
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
 
@@ -22,15 +23,10 @@ async def _note(key: str, what: str) -> None:
     await redis_client.rpush(key, what)
 
 
-async def _until_free(free: str) -> None:
-    while await redis_client.get(free) is None:  # noqa: ASYNC110 (others set it)
-        await asyncio.sleep(_POLL_SECONDS)
-
-
 async def _work(key: str, free: str) -> str:
     await _note(key, "began")
     try:
-        await _until_free(free)
+        await until_set(free, _POLL_SECONDS)
     except asyncio.CancelledError:
         await _note(key, "cancelled")
         raise
@@ -83,7 +79,7 @@ async def add(a: int, b: int) -> int:
 
 @async_shared_task
 async def send_add(free: str) -> str | None:
-    await _until_free(free)
+    await until_set(free, _POLL_SECONDS)
     return add.delay(1, 2).id
 
 
@@ -121,5 +117,5 @@ async def count(key: str, seconds: float) -> int:
 
 @async_shared_task
 async def count_when_free(key: str, free: str) -> int:
-    await _until_free(free)
+    await until_set(free, _POLL_SECONDS)
     return int(await redis_client.incr(key))

@@ -63,7 +63,7 @@ def service(
         fresh.make_tables()
         pool: Pool = request.param
         # The solo pool does one task at a time by its nature.
-        fresh.running = fresh.worker(pool, concurrency=2)
+        fresh.running = fresh.worker(pool, 2, "--task-events")
         yield fresh
 
 

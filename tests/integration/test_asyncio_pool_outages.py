@@ -1,8 +1,7 @@
 """A worker with the asyncio pool whose broker or result store goes away and comes back."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,28 +10,9 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from tests.support.deployment import TIMEOUT, Deployment, eventually, redis_environment
-from tests.support.patience import wait_until
+from tests.support.outages import FREE, OUTAGE, SERVICE, SLOTS, outcomes, set_free
 from tests.support.servers import Outage, RedisDb, RedisServer, outage
-from tests.support.servers.rabbitmq import RabbitMQServer
 from tests.support.workers import Worker
-
-SERVICE = "tests.integration.asyncio_stop_service"
-OUTAGE = 5.0
-"""Seconds. Long enough for several attempts to connect, with Celery's pauses between them."""
-FREE = "free"
-"""The key that tasks wait for."""
-SLOTS = 100
-"""How many tasks the worker runs at once."""
-
-
-def outcomes(sent: Sequence[AsyncResult[object]]) -> list[object]:
-    """The results of tasks.
-
-    By looking at them: a client that subscribes just when a result is stored may wait for ever.
-    """
-    for result in sent:
-        wait_until(result.ready, 60, "the task has ended")
-    return [result.get(timeout=TIMEOUT) for result in sent]
 
 
 @dataclass
@@ -63,12 +43,6 @@ class Place:
         with self.server.client(0) as client:
             length: int = client.llen("celery")
             return length
-
-
-def set_free(deployment: Deployment) -> None:
-    """Let the tasks go on that wait for FREE."""
-    with deployment.redis.client(deployment.redis_db.result_db) as client:
-        client.set(FREE, "yes")
 
 
 @pytest.fixture
@@ -205,76 +179,3 @@ def test_a_result_store_that_is_away_holds_up_only_those_who_store(
 
         store.start()
         assert outcomes(storing) == [1] * 50
-
-
-def test_the_same_on_rabbitmq(deployment: Deployment, rabbitmq_server: RabbitMQServer) -> None:
-    worker = deployment.worker(
-        "asyncio",
-        SLOTS,
-        module="tests.integration.asyncio_amqp_service",
-        environment={"AMQP_BROKER": rabbitmq_server.url},
-    )
-    client = Celery(
-        "client",
-        broker=rabbitmq_server.url,
-        backend=deployment.redis_db.result_url,
-        set_as_current=False,
-    )
-    send = cast("Callable[..., AsyncResult[object]]", client.send_task)
-    try:
-        gap = send(f"{SERVICE}.longest_gap", (OUTAGE + 15,))
-        # One slot is taken by the first.
-        count = SLOTS - 1
-        sent = [send(f"{SERVICE}.count", (f"count-{i}", 1 + i % 8)) for i in range(count)]
-        eventually(lambda: worker.text.count(" received") == count + 1)
-        eventually(lambda: all(result.state != "PENDING" for result in sent))
-        # A broker that ends before it has read an acknowledgement delivers the message again, and
-        # there is nothing to see of its reading.
-        time.sleep(1)
-
-        rabbitmq_server.stop()
-        worker.wait_for_line("Cannot connect to")
-        rabbitmq_server.start()
-
-        assert outcomes(sent) == [1] * count
-        assert [deployment.key(f"count-{i}") for i in range(count)] == ["1"] * count
-        assert send(f"{SERVICE}.add", (1, 2)).get(timeout=TIMEOUT) == 3
-        assert cast("float", gap.get(timeout=TIMEOUT)) < 1
-    finally:
-        client.close()
-
-
-def test_heartbeats_to_rabbitmq_go_on_in_a_warm_shutdown(
-    deployment: Deployment, rabbitmq_server: RabbitMQServer
-) -> None:
-    worker = deployment.worker(
-        "asyncio",
-        10,
-        module="tests.integration.asyncio_amqp_service",
-        environment={"AMQP_BROKER": rabbitmq_server.url},
-    )
-    client = Celery(
-        "client",
-        broker=rabbitmq_server.url,
-        backend=deployment.redis_db.result_url,
-        set_as_current=False,
-    )
-    try:
-        send = cast("Callable[..., AsyncResult[object]]", client.send_task)
-        sent = send(f"{SERVICE}.late", ("key", FREE))
-        eventually(lambda: sent.state == "STARTED")
-
-        worker.send_signal(signal.SIGTERM)
-        worker.wait_for_line("[wW]arm shutdown")
-        # Three heartbeats may be missed; the broker would close and deliver it again.
-        time.sleep(8)
-        set_free(deployment)
-
-        assert worker.wait() == 0
-        assert sent.get(timeout=TIMEOUT) == "done"
-        with client.connection_for_read() as connection:
-            queue = connection.SimpleQueue("celery")
-            assert queue.qsize() == 0
-            queue.close()
-    finally:
-        client.close()

@@ -139,7 +139,6 @@ def test_running_task_is_listed_with_its_arguments(service: Deployment) -> None:
 
 
 def test_events_tell_of_a_task_that_is_received_started_and_done(service: Deployment) -> None:
-    control(service, "enable_events")
     with received_events(service) as seen:
 
         def listening() -> bool:
@@ -149,7 +148,6 @@ def test_events_tell_of_a_task_that_is_received_started_and_done(service: Deploy
         eventually(listening)
         sent = service.send("add", 2, 3)
         eventually(lambda: "task-succeeded" in [event["type"] for event in seen])
-    control(service, "disable_events")
 
     told = [event for event in seen if str(event["type"]).startswith("task-")]
     assert [event["type"] for event in told] == ["task-received", "task-started", "task-succeeded"]

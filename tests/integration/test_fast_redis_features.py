@@ -20,6 +20,8 @@ from tests.support.workers import Pool, Worker
 
 SERVICE = "tests.integration.transport_service"
 KEY = "notes"
+MANY = 80
+"""Messages, more than two workers take at first."""
 
 each_pool = pytest.mark.parametrize("pool", ["asyncio", "prefork"])
 
@@ -162,10 +164,10 @@ def test_what_one_has_left_the_other_gives_back(
 def test_both_share_a_queue(deployment: Deployment, pool: Pool) -> None:
     workers = [start(deployment, pool, fast=fast) for fast in (True, False)]
 
-    sent = [send(deployment, "note", KEY, str(number)) for number in range(200)]
+    sent = [send(deployment, "note", KEY, str(number)) for number in range(MANY)]
 
-    assert [result.get(timeout=TIMEOUT) for result in sent] == list(map(str, range(200)))
-    assert sorted(notes(deployment)) == sorted(map(str, range(200)))
+    assert [result.get(timeout=TIMEOUT) for result in sent] == list(map(str, range(MANY)))
+    assert sorted(notes(deployment)) == sorted(map(str, range(MANY)))
     for worker in workers:
         assert worker.stop() == 0
     assert "unacked" not in keys_of_broker(deployment)

@@ -23,7 +23,7 @@ _START_SECONDS: Final = 0.06
 
 _IMPORTS: Final = "import asyncio, json"
 _ATTEMPTS: Final = 3
-_MOST: Final = 10.0
+_MOST: Final = 6.0
 _MOST_SLOWED: Final = 4.0
 
 
