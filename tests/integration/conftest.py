@@ -22,6 +22,7 @@ REPETITIVE = (
     "test_crashes",
     "test_demo",
     "test_generated",
+    "test_interop",
     "test_matrix",
     "test_values",
 )

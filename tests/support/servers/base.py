@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Literal, Self
 
+from typing_extensions import override
+
 from tests.support.patience import WaitedInVainError, patience, wait_until
 
 HOST: Final = "127.0.0.1"
@@ -76,7 +78,31 @@ class _PortTakenError(Exception):
     """Another process was faster to take the port."""
 
 
-class Server(ABC):
+class Started(ABC):
+    """What a context manager starts at its beginning and closes at its end."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Return when it serves."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Server(Started):
     """A server process of our own.
 
     After `stop()` the same server can be started again: it keeps its port and its data. `close()`
@@ -131,6 +157,7 @@ class Server(ABC):
         path = self.folder / "log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
+    @override
     def start(self) -> None:
         """Starts the server and returns when it serves."""
         if self.running:
@@ -207,23 +234,12 @@ class Server(ABC):
         process.wait()
         self._process = None
 
+    @override
     def close(self) -> None:
         self.stop()
         self._remove()
         self._folder = None
         self.port = 0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 Outage = Literal["gone", "hanging"]

@@ -1,8 +1,7 @@
 """A Redis master, its replica, and the Sentinels that watch them."""
 
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -10,7 +9,7 @@ from redis.retry import Retry
 from typing_extensions import override
 
 from tests.support.patience import wait_until
-from tests.support.servers.base import Server, ServerError
+from tests.support.servers.base import Server, ServerError, Started
 from tests.support.servers.redis import (
     ConfigLine,
     RedisServer,
@@ -132,7 +131,7 @@ def _fields(answer: object) -> dict[str, str]:
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
-class SentinelCluster:
+class SentinelCluster(Started):
     """A master, a replica and one or more Sentinels.
 
     `nodes` are the two Redis servers. A Sentinel writes its passwords unquoted to its own file, so
@@ -167,6 +166,7 @@ class SentinelCluster:
     def sentinels(self) -> list[tuple[str, int]]:
         return [(server.host, server.port) for server in self.sentinel_servers]
 
+    @override
     def start(self) -> None:
         """Returns when the replica has the data and every Sentinel knows every other server."""
         try:
@@ -240,19 +240,8 @@ class SentinelCluster:
 
         return wait_until(switched, timeout, "there is a new master")
 
+    @override
     def close(self) -> None:
         for server in (*self.sentinel_servers, *self.nodes):
             server.kill()  # a master in good order would wait for its replica
             server.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
