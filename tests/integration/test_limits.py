@@ -78,7 +78,7 @@ def test_coroutine_that_swallows_its_cancellation_is_abandoned(deployment: Deplo
     assert deployment.call("add", 1, 2) == 3
 
 
-# Solo is as threads; for the asyncio pool test_asyncio_pool_features has both limits.
+# Solo is as threads; for the asyncio pool test_asyncio_pool_limits has both.
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_limits_from_the_configuration_hold(deployment: Deployment, pool: Pool) -> None:
     deployment.worker(
