@@ -1,7 +1,8 @@
 """Deployments of the integration tests, and workers that many of them share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from coverage import Coverage
@@ -34,19 +35,34 @@ called, of any package, and whenever it returns.
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def coverage_is_off_where_it_tells_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Measure neither this process nor workers while a module of REPETITIVE runs."""
+@contextmanager
+def unmeasured() -> Generator[None]:
+    """Coverage measures neither this process nor the workers that it starts meanwhile."""
     measuring = Coverage.current()
-    if measuring is None or not request.path.stem.startswith(REPETITIVE):
+    if measuring is None:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
             patch.delenv(name)
         measuring.stop()
+        try:
+            yield
+        finally:
+            measuring.start()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import the tests: what they import of tomskit, workers import as well."""
+    with unmeasured():
+        return (yield)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unmeasured_where_repetitive(request: pytest.FixtureRequest) -> Iterator[None]:
+    with unmeasured() if request.path.stem.startswith(REPETITIVE) else nullcontext():
         yield
-        measuring.start()
 
 
 @pytest.fixture
