@@ -20,8 +20,9 @@ from uuid import uuid4
 
 from celery import Celery
 from redis import Redis
-from tests.integration.conftest import redis_environment
-from tests.support.servers import Outage, RedisDb, RedisServer, outage, wait_until
+from tests.support.deployment import redis_environment
+from tests.support.patience import wait_until
+from tests.support.servers import Outage, RedisDb, RedisServer, outage
 from tests.support.workers import Worker
 
 OUTAGE = 20.0

@@ -1,19 +1,25 @@
 """Fixtures for all tests. A server is started when the first test asks for it."""
 
 from collections.abc import Iterator
-from itertools import count
 
 import pytest
 from hypothesis import settings
 
-from tests.support.rabbitmq import RabbitMQServer, rabbitmq_missing
+from tests.support.patience import patience
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, SentinelCluster
+from tests.support.servers.rabbitmq import RabbitMQServer, rabbitmq_missing
+from tests.support.servers.redis import fresh_redis_db
 from tomskit.celery import AsyncRuntime, celery_context
 
 settings.register_profile("default", derandomize=True, deadline=None)
 settings.load_profile("default")
 
-_turns = count()
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a test take longer on a slow machine; a process of xdist is told how long."""
+    if config.getoption("timeout") is None:
+        config.option.timeout = patience(float(config.getini("timeout")))
 
 
 @pytest.fixture(scope="session")
@@ -48,13 +54,6 @@ def rabbitmq_server() -> Iterator[RabbitMQServer]:
 def redis_db(redis_server: RedisServer) -> RedisDb:
     """Two databases of `redis_server` that nobody has used."""
     return fresh_redis_db(redis_server)
-
-
-def fresh_redis_db(redis_server: RedisServer) -> RedisDb:
-    """Two databases of `redis_server` that nobody has used."""
-    broker_db = next(_turns) * 2
-    result_db = broker_db + 1
-    return RedisDb(redis_server.host, redis_server.port, broker_db, result_db)
 
 
 @pytest.fixture

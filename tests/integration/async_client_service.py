@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.support import tasks
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task, group
 
 app = AsyncCelery("async_client_service", config=CeleryConfig(), set_as_current=False)
@@ -28,6 +29,9 @@ async def refuse(number: int) -> int:
 async def nap(seconds: float) -> float:
     await asyncio.sleep(seconds)
     return seconds
+
+
+wait_for = async_shared_task(name=f"{__name__}.wait_for")(tasks.wait_for)
 
 
 @async_shared_task(ignore_result=True)

@@ -22,6 +22,8 @@ from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from sqlalchemy import text
 
+from tests.support import tasks
+from tests.support.tasks import until_set
 from tomskit.celery import (
     AsyncCelery,
     AsyncRuntime,
@@ -39,11 +41,22 @@ logger = logging.getLogger(__name__)
 app = AsyncCelery("asyncio-service", config=CeleryConfig())
 app.conf.update(json.loads(os.environ.get("SETTINGS", "{}")))
 
-
-async def _until_set(key: str) -> str:
-    while (value := await redis_client.get(key)) is None:  # noqa: ASYNC110 (others set it)
-        await asyncio.sleep(0.02)
-    return str(value)
+add = async_shared_task(name=f"{__name__}.add")(tasks.add)
+total = async_shared_task(name=f"{__name__}.total")(tasks.total)
+fail = async_shared_task(name=f"{__name__}.fail")(tasks.fail)
+now = async_shared_task(name=f"{__name__}.now")(tasks.now)
+sleep = async_shared_task(name=f"{__name__}.sleep")(tasks.sleep)
+wait_for = async_shared_task(name=f"{__name__}.wait_for")(tasks.wait_for)
+touch = async_shared_task(name=f"{__name__}.touch", ignore_result=True)(tasks.touch)
+retry_until = async_shared_task(name=f"{__name__}.retry_until", bind=True)(tasks.retry_until)
+autoretry = async_shared_task(
+    name=f"{__name__}.autoretry",
+    bind=True,
+    autoretry_for=(KeyError,),
+    default_retry_delay=0,
+    retry_jitter=False,
+    max_retries=2,
+)(tasks.fail_until)
 
 
 def _plain_redis() -> redis.Redis:
@@ -120,47 +133,12 @@ def _on_task_revoked(request: Context, terminated: bool, **_: object) -> None:
 # -- what tasks return and raise
 
 
-@async_shared_task
-async def add(a: int, b: int) -> int:
-    await asyncio.sleep(0)
-    return a + b
-
-
-@async_shared_task
-async def total(values: list[int]) -> int:
-    return sum(values)
-
-
-@async_shared_task
-async def fail(message: str) -> None:
-    await asyncio.sleep(0)
-    raise ValueError(message)
-
-
-@async_shared_task(bind=True)
-async def retry_until(self: BoundTask, attempt: int) -> list[object]:
-    await asyncio.sleep(0)
-    if self.request.retries < attempt:
-        raise self.retry(countdown=0)
-    return [self.request.id, self.request.retries]
-
-
 @async_shared_task(bind=True)
 async def retry_in(self: BoundTask, seconds: float) -> list[object]:
     await asyncio.sleep(0)
     if not self.request.retries:
         raise self.retry(countdown=seconds)
     return [self.request.id, self.request.retries]
-
-
-@async_shared_task(
-    bind=True, autoretry_for=(KeyError,), default_retry_delay=0, retry_jitter=False, max_retries=2
-)
-async def autoretry(self: BoundTask, attempt: int) -> int:
-    await asyncio.sleep(0)
-    if self.request.retries < attempt:
-        raise KeyError(attempt)
-    return self.request.retries
 
 
 @async_shared_task(bind=True)
@@ -189,12 +167,6 @@ async def ignore(self: BoundTask) -> None:
     raise Ignore
 
 
-@async_shared_task(ignore_result=True)
-async def touch(key: str) -> str:
-    await redis_client.set(key, "touched", ex=60)
-    return "nobody keeps this"
-
-
 @async_shared_task
 async def remember(value: str, key: str) -> None:
     await redis_client.set(key, value, ex=60)
@@ -209,13 +181,8 @@ async def remember_error(request: Context, exc: BaseException, traceback: object
 # -- when they run
 
 
-@async_shared_task
-async def now() -> float:
-    return time.time()
-
-
-@async_shared_task(rate_limit="4/s")
-async def four_a_second() -> float:
+@async_shared_task(rate_limit="2/s")
+async def two_a_second() -> float:
     return time.monotonic()
 
 
@@ -230,28 +197,16 @@ async def append(key: str, value: str) -> None:
 
 
 @async_shared_task
-async def wait_for(key: str) -> str:
-    """Runs until somebody sets the key."""
-    return await _until_set(key)
-
-
-@async_shared_task
 async def wait_for_and_fail(key: str) -> None:
-    raise ValueError(await _until_set(key))
+    raise ValueError(await until_set(key))
 
 
 @async_shared_task(acks_late=True)
 async def wait_for_with_late_ack(key: str) -> str:
-    return await _until_set(key)
+    return await until_set(key)
 
 
 # -- how they are ended
-
-
-@async_shared_task
-async def sleep(seconds: float) -> str:
-    await asyncio.sleep(seconds)
-    return "slept"
 
 
 @async_shared_task(soft_time_limit=20, time_limit=20)

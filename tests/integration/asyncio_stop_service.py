@@ -6,21 +6,27 @@ import asyncio
 import time
 
 from celery import shared_task
+from redis import Redis
 
+from tests.support.tasks import until_set
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
 
 app = AsyncCelery("asyncio-stop", config=CeleryConfig())
 
 
+_POLL_SECONDS = 0.2
+"""Long, for hundreds may wait at the same time."""
+
+
 async def _note(key: str, what: str) -> None:
     await redis_client.rpush(key, what)
 
 
-async def _work(key: str, seconds: float) -> str:
+async def _work(key: str, free: str) -> str:
     await _note(key, "began")
     try:
-        await asyncio.sleep(seconds)
+        await until_set(free, _POLL_SECONDS)
     except asyncio.CancelledError:
         await _note(key, "cancelled")
         raise
@@ -31,13 +37,15 @@ async def _work(key: str, seconds: float) -> str:
 
 
 @async_shared_task
-async def early(key: str, seconds: float) -> str:
-    return await _work(key, seconds)
+async def early(key: str, free: str) -> str:
+    """Runs until somebody sets the key `free`."""
+    return await _work(key, free)
 
 
 @async_shared_task(acks_late=True)
-async def late(key: str, seconds: float) -> str:
-    return await _work(key, seconds)
+async def late(key: str, free: str) -> str:
+    """Runs until somebody sets the key `free`."""
+    return await _work(key, free)
 
 
 @async_shared_task
@@ -51,8 +59,16 @@ async def swallow(key: str) -> None:
 
 
 @shared_task
-def plain(seconds: float) -> str:
-    time.sleep(seconds)
+def plain(free: str) -> str:
+    """Blocks its thread until somebody sets the key `free`."""
+    config = app.config
+    with Redis(
+        host=config.CELERY_WORKER_REDIS_HOST,
+        port=config.CELERY_WORKER_REDIS_PORT,
+        db=config.CELERY_WORKER_REDIS_DB,
+    ) as client:
+        while client.get(free) is None:
+            time.sleep(0.02)
     return "done"
 
 
@@ -62,19 +78,32 @@ async def add(a: int, b: int) -> int:
 
 
 @async_shared_task
-async def send_add(seconds: float) -> str | None:
-    await asyncio.sleep(seconds)
+async def send_add(free: str) -> str | None:
+    await until_set(free, _POLL_SECONDS)
     return add.delay(1, 2).id
 
 
 @async_shared_task
 async def longest_gap(seconds: float) -> float:
-    """How late the loop has ever been in waking a coroutine that sleeps 10 ms each time."""
-    loop = asyncio.get_running_loop()
-    end, last, worst = loop.time() + seconds, loop.time(), 0.0
+    """How late the loop has ever been in waking a coroutine that sleeps 10 ms each time.
+
+    A thread that does the same tells how late everything is because the machine is busy.
+    """
+    end = time.monotonic() + seconds
+    thread = asyncio.create_task(asyncio.to_thread(_longest_gap_of_a_thread, end))
+    last, worst = time.monotonic(), 0.0
     while last < end:
         await asyncio.sleep(0.01)
-        now = loop.time()
+        now = time.monotonic()
+        last, worst = now, max(worst, now - last - 0.01)
+    return worst - await thread
+
+
+def _longest_gap_of_a_thread(end: float) -> float:
+    last, worst = time.monotonic(), 0.0
+    while last < end:
+        time.sleep(0.01)
+        now = time.monotonic()
         last, worst = now, max(worst, now - last - 0.01)
     return worst
 
@@ -83,4 +112,10 @@ async def longest_gap(seconds: float) -> float:
 async def count(key: str, seconds: float) -> int:
     await asyncio.sleep(seconds)
     # The tasks' own Redis is another one than the broker's in the tests of outages.
+    return int(await redis_client.incr(key))
+
+
+@async_shared_task
+async def count_when_free(key: str, free: str) -> int:
+    await until_set(free, _POLL_SECONDS)
     return int(await redis_client.incr(key))

@@ -17,6 +17,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import event, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from tests.support import tasks
+from tests.support.tasks import until_set
 from tomskit.celery import (
     AsyncCelery,
     AsyncRuntime,
@@ -33,6 +35,25 @@ from tomskit.sqlalchemy.database import db
 logger = logging.getLogger(__name__)
 
 app = AsyncCelery("service", config=CeleryConfig())
+
+add = async_shared_task(name=f"{__name__}.add")(tasks.add)
+total = async_shared_task(name=f"{__name__}.total")(tasks.total)
+fail = async_shared_task(name=f"{__name__}.fail")(tasks.fail)
+now = async_shared_task(name=f"{__name__}.now")(tasks.now)
+sleep = async_shared_task(name=f"{__name__}.sleep")(tasks.sleep)
+wait_for = async_shared_task(name=f"{__name__}.wait_for")(tasks.wait_for)
+touch = async_shared_task(name=f"{__name__}.touch", ignore_result=True)(tasks.touch)
+retry_until = async_shared_task(name=f"{__name__}.retry_until", bind=True, max_retries=5)(
+    tasks.retry_until
+)
+autoretry = async_shared_task(
+    name=f"{__name__}.autoretry",
+    bind=True,
+    autoretry_for=(KeyError,),
+    default_retry_delay=0,
+    retry_jitter=False,
+    max_retries=3,
+)(tasks.fail_until)
 
 
 class Base(DeclarativeBase):
@@ -95,25 +116,8 @@ def cache_by_runner(key: str, value: str) -> str:
 
 
 @async_shared_task
-async def add(a: int, b: int) -> int:
-    await asyncio.sleep(0)
-    return a + b
-
-
-@async_shared_task
-async def total(values: list[int]) -> int:
-    return sum(values)
-
-
-@async_shared_task
 async def echo(value: object) -> object:
     return value
-
-
-@async_shared_task
-async def fail(message: str) -> None:
-    await asyncio.sleep(0)
-    raise ValueError(message)
 
 
 def _ids(task: BoundTask) -> list[str | None]:
@@ -163,24 +167,6 @@ def identity_in_runtime(self: Task[..., object]) -> list[object]:
     return [self.request.id, *AsyncRuntime.run(work()), *AsyncTaskRunner(work).run()]
 
 
-@async_shared_task(bind=True, max_retries=5)
-async def retry_until(self: BoundTask, attempt: int) -> list[object]:
-    await asyncio.sleep(0)
-    if self.request.retries < attempt:
-        raise self.retry(countdown=0)
-    return [self.request.id, self.request.retries]
-
-
-@async_shared_task(
-    bind=True, autoretry_for=(KeyError,), default_retry_delay=0, retry_jitter=False, max_retries=3
-)
-async def autoretry(self: BoundTask, attempt: int) -> int:
-    await asyncio.sleep(0)
-    if self.request.retries < attempt:
-        raise KeyError(attempt)
-    return self.request.retries
-
-
 @async_shared_task(bind=True)
 async def send_child(self: BoundTask) -> list[str | None]:
     """Sends two tasks from inside the coroutine."""
@@ -214,12 +200,6 @@ def log_plainly(marker: str) -> None:
 
 
 # -- time limits
-
-
-@async_shared_task
-async def sleep(seconds: float) -> str:
-    await asyncio.sleep(seconds)
-    return "slept"
 
 
 @async_shared_task
@@ -322,10 +302,10 @@ async def count_users(name: str) -> int:
 
 
 @async_shared_task
-async def slow_query(seconds: float, name: str) -> int:
-    """Uses its session at both ends of a long wait."""
+async def query_at_both_ends(key: str, name: str) -> int:
+    """Uses its session, waits until somebody sets the key, and uses it again."""
     await db.session.execute(text("SELECT 1"))
-    await asyncio.sleep(seconds)
+    await until_set(key)
     return await _add_user(name)
 
 
@@ -341,13 +321,11 @@ def plain(a: int) -> int:
 
 
 @async_shared_task
-async def where_slowly(seconds: float) -> list[object]:
-    await asyncio.sleep(seconds)
-    return [os.getppid(), os.getpid()] if _in_pool_process() else [os.getpid(), os.getpid()]
-
-
-def _in_pool_process() -> bool:
-    return current_process().name != "MainProcess"
+async def note_worker(key: str) -> str:
+    """Note which worker runs it, by its main process, and run until somebody sets the key."""
+    in_pool_process = current_process().name != "MainProcess"
+    await redis_client.sadd(f"{key}-workers", os.getppid() if in_pool_process else os.getpid())
+    return await until_set(key)
 
 
 @async_shared_task
@@ -365,39 +343,16 @@ async def own_session(pause: float) -> str:
 # -- what Celery offers around a task
 
 
-async def _until_set(key: str) -> str:
-    while (value := await redis_client.get(key)) is None:  # noqa: ASYNC110 (others set it)
-        await asyncio.sleep(0.02)
-    return str(value)
-
-
-@async_shared_task
-async def wait_for(key: str) -> str:
-    """Runs until somebody sets the key."""
-    return await _until_set(key)
-
-
 @async_shared_task(bind=True)
 async def report_progress(self: BoundTask, key: str) -> str:
     """Stores a state of its own, then runs until somebody sets the key."""
     self.update_state(state="PROGRESS", meta={"done": 7})
-    return await _until_set(key)
-
-
-@async_shared_task
-async def now() -> float:
-    return time.time()
+    return await until_set(key)
 
 
 @async_shared_task(rate_limit="1/s")
 async def at_most_one_a_second(value: int) -> int:
     return value
-
-
-@async_shared_task(ignore_result=True)
-async def touch(key: str) -> str:
-    await redis_client.set(key, "touched", ex=60)
-    return "nobody keeps this"
 
 
 @async_shared_task(acks_late=True, reject_on_worker_lost=True)

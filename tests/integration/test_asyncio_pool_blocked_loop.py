@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration import conftest
-from tests.integration.conftest import Deployment, deploy
+from tests.support.deployment import TIMEOUT, Deployment, deploy
+from tests.support.patience import slowed
 from tests.support.servers import MariaDBServer, RedisServer
 
 SERVICE = "tests.integration.asyncio_service"
+BLOCKED = slowed(1.0)
+"""Seconds, of which a third is too long. A machine that is busy holds the loop up as well."""
 WARNING = r"WARNING/.*{name}\[{id}\] has blocked the event loop.* (\S+):(\d+) in {where}$"
 
 
@@ -18,7 +20,7 @@ WARNING = r"WARNING/.*{name}\[{id}\] has blocked the event loop.* (\S+):(\d+) in
 def watched(redis_server: RedisServer, mariadb_server: MariaDBServer) -> Iterator[Deployment]:
     with deploy(redis_server, mariadb_server) as fresh:
         fresh.running = fresh.worker(
-            "asyncio", 200, module=SERVICE, CELERY_WORKER_SLOW_CALLBACK_DURATION="0.3"
+            "asyncio", 200, module=SERVICE, CELERY_WORKER_SLOW_CALLBACK_DURATION=str(slowed(0.3))
         )
         yield fresh
 
@@ -40,22 +42,22 @@ def line_of(match: re.Match[str]) -> str:
 def test_task_that_blocks_the_loop_is_named_with_the_line(
     watched: Deployment, task: str, where: str
 ) -> None:
-    sent = watched.send(f"{SERVICE}.{task}", 1.0)
+    sent = watched.send(f"{SERVICE}.{task}", BLOCKED)
 
-    assert sent.get(timeout=conftest.TIMEOUT) == "blocked"
+    assert sent.get(timeout=TIMEOUT) == "blocked"
 
     warning = WARNING.format(name=re.escape(f"{SERVICE}.{task}"), id=sent.id, where=where)
-    match = watched.wait_for_line(warning, timeout=5)
+    match = watched.wait_for_line(warning)
     assert "time.sleep(seconds)" in line_of(match)
     assert watched.log.count(f"[{sent.id}] has blocked the event loop") == 1
 
 
 def test_the_one_that_blocks_is_named_and_not_those_that_wait(watched: Deployment) -> None:
     waiting = [watched.send(f"{SERVICE}.sleep", 0.5) for _ in range(50)]
-    sent = watched.send(f"{SERVICE}.block_the_loop", 1.0)
+    sent = watched.send(f"{SERVICE}.block_the_loop", BLOCKED)
 
     for result in [*waiting, sent]:
-        result.get(timeout=conftest.TIMEOUT)
+        result.get(timeout=TIMEOUT)
 
     named = {
         match[1] for match in re.finditer(r"\[(\S+)\] has blocked the event loop", watched.log)
@@ -65,9 +67,9 @@ def test_the_one_that_blocks_is_named_and_not_those_that_wait(watched: Deploymen
 
 
 def test_plain_task_that_blocks_its_thread_is_not_named(watched: Deployment) -> None:
-    sent = watched.send(f"{SERVICE}.plain_block", 1.0)
+    sent = watched.send(f"{SERVICE}.plain_block", BLOCKED)
 
-    assert sent.get(timeout=conftest.TIMEOUT) == "blocked its own thread"
+    assert sent.get(timeout=TIMEOUT) == "blocked its own thread"
 
     assert f"[{sent.id}] has blocked the event loop" not in watched.log
 
@@ -77,7 +79,7 @@ def test_nothing_is_named_when_the_setting_is_zero(deployment: Deployment) -> No
         "asyncio", 200, module=SERVICE, CELERY_WORKER_SLOW_CALLBACK_DURATION="0"
     )
 
-    assert deployment.call(f"{SERVICE}.block_the_loop", 1.0) == "blocked"
+    assert deployment.call(f"{SERVICE}.block_the_loop", BLOCKED) == "blocked"
 
     assert deployment.call(f"{SERVICE}.add", 1, 2) == 3
     assert "has blocked the event loop" not in worker.text

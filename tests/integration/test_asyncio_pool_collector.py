@@ -6,7 +6,7 @@ import signal
 import pytest
 from celery import group, signature
 
-from tests.integration.conftest import TIMEOUT, Deployment
+from tests.support.deployment import TIMEOUT, Deployment
 
 SERVICE = "tests.integration.asyncio_service"
 MANY = 500

@@ -13,8 +13,8 @@ import pytest
 from celery import states
 from celery.result import AsyncResult
 
-from tests.integration.conftest import TIMEOUT, Deployment, eventually, redis_environment
-from tests.integration.test_celery_features import fresh_key, release
+from tests.support.deployment import TIMEOUT, Deployment, eventually, redis_environment
+from tests.support.remote import fresh_key, release
 from tests.support.servers import RedisDb, RedisServer, outage
 
 SERVICE = "tests.integration.asyncio_service"

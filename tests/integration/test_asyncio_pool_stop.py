@@ -6,7 +6,8 @@ import pytest
 from celery import states
 from celery.result import AsyncResult
 
-from tests.integration.conftest import Deployment, eventually
+from tests.support.deployment import TIMEOUT, Deployment, eventually
+from tests.support.patience import slowed
 from tests.support.workers import Worker
 
 SERVICE = "tests.integration.asyncio_stop_service"
@@ -46,18 +47,35 @@ def begin(deployment: Deployment, task: str, *args: object) -> AsyncResult[objec
     return sent
 
 
+FREE = "free"
+"""The key that tasks wait for; nobody sets NEVER."""
+NEVER = "never"
+
+
+def end_by_sigterm(deployment: Deployment, worker: Worker) -> None:
+    """Ask a worker to end, and let its tasks go on when it has begun to."""
+    worker.send_signal(signal.SIGTERM)
+    worker.wait_for_line("[wW]arm shutdown")
+    set_free(deployment)
+    assert worker.wait() == 0
+
+
+def set_free(deployment: Deployment) -> None:
+    with deployment.redis.client(deployment.redis_db.result_db) as client:
+        client.set(FREE, "yes")
+
+
 # -- warm
 
 
 @pytest.mark.parametrize("task", ["early", "late"])
 def test_a_running_task_ends_before_the_worker_does(deployment: Deployment, task: str) -> None:
     worker = start(deployment)
-    sent = begin(deployment, task, 1.0)
+    sent = begin(deployment, task, FREE)
 
-    worker.send_signal(signal.SIGTERM)
+    end_by_sigterm(deployment, worker)
 
-    assert worker.wait() == 0
-    assert sent.get(timeout=1) == "done"
+    assert sent.get(timeout=TIMEOUT) == "done"
     assert notes(deployment, "key") == ["began", "cleaned up"]
     assert unacknowledged(deployment) == 0
     assert waiting(deployment) == 0
@@ -65,33 +83,31 @@ def test_a_running_task_ends_before_the_worker_does(deployment: Deployment, task
 
 def test_a_running_plain_task_ends_before_the_worker_does(deployment: Deployment) -> None:
     worker = start(deployment)
-    sent = send(deployment, "plain", 1.0)
+    sent = send(deployment, "plain", FREE)
     eventually(lambda: sent.state == states.STARTED)
 
-    worker.send_signal(signal.SIGTERM)
+    end_by_sigterm(deployment, worker)
 
-    assert worker.wait() == 0
-    assert sent.get(timeout=1) == "done"
+    assert sent.get(timeout=TIMEOUT) == "done"
 
 
 def test_what_has_not_begun_goes_back_to_the_queue(deployment: Deployment) -> None:
     worker = start(deployment, 1)
-    begin(deployment, "early", 1.0)
-    later = [send(deployment, "early", "later", 0.0) for _ in range(3)]
+    begin(deployment, "early", FREE)
+    later = [send(deployment, "early", "later", FREE) for _ in range(3)]
     eventually(lambda: unacknowledged(deployment) == 3)
 
-    worker.send_signal(signal.SIGTERM)
+    end_by_sigterm(deployment, worker)
 
-    assert worker.wait() == 0
     assert notes(deployment, "later") == []
     assert waiting(deployment) == 3
     start(deployment)
-    assert [sent.get(timeout=10) for sent in later] == ["done"] * 3
+    assert [sent.get(timeout=TIMEOUT) for sent in later] == ["done"] * 3
 
 
 def test_the_chain_of_a_task_that_ends_at_the_last_goes_on(deployment: Deployment) -> None:
     worker = start(deployment)
-    sent = begin(deployment, "early", 1.0)
+    sent = begin(deployment, "early", FREE)
     with_callback = send(
         deployment,
         "add",
@@ -100,12 +116,11 @@ def test_the_chain_of_a_task_that_ends_at_the_last_goes_on(deployment: Deploymen
         countdown=0,
         link=deployment.client.signature(f"{SERVICE}.add", (10,)),
     )
-    assert with_callback.get(timeout=10) == 3
+    assert with_callback.get(timeout=TIMEOUT) == 3
 
-    worker.send_signal(signal.SIGTERM)
+    end_by_sigterm(deployment, worker)
 
-    assert worker.wait() == 0
-    assert sent.get(timeout=1) == "done"
+    assert sent.get(timeout=TIMEOUT) == "done"
 
 
 # -- cold
@@ -124,7 +139,7 @@ def test_a_late_acknowledged_task_is_cancelled_and_its_message_goes_back(
     deployment: Deployment, signals: str
 ) -> None:
     worker = start(deployment)
-    sent = begin(deployment, "late", 60.0)
+    sent = begin(deployment, "late", NEVER)
 
     for number in SIGNALS[signals]:
         seen = len(worker.lines)
@@ -140,7 +155,7 @@ def test_a_late_acknowledged_task_is_cancelled_and_its_message_goes_back(
 
 def test_an_early_acknowledged_task_is_cancelled_and_not_run_again(deployment: Deployment) -> None:
     worker = start(deployment)
-    sent = begin(deployment, "early", 60.0)
+    sent = begin(deployment, "early", NEVER)
 
     worker.quit()
 
@@ -163,14 +178,17 @@ def test_a_task_that_swallows_its_cancellation_does_not_keep_the_worker(
 
 
 def test_a_soft_shutdown_gives_tasks_their_time(deployment: Deployment) -> None:
-    worker = start(deployment, CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT="2")
-    short = begin(deployment, "late", 0.5)
-    long = send(deployment, "late", "long", 60.0)
+    worker = start(deployment, CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT=str(slowed(2.0)))
+    short = begin(deployment, "late", FREE)
+    long = send(deployment, "late", "long", NEVER)
     eventually(lambda: notes(deployment, "long") == ["began"])
 
-    worker.quit()
+    worker.send_signal(signal.SIGQUIT)
+    worker.wait_for_line("[sS]oft [sS]hutdown")
+    set_free(deployment)
+    worker.wait()
 
-    assert short.get(timeout=1) == "done"
+    assert short.get(timeout=TIMEOUT) == "done"
     assert notes(deployment, "long") == ["began", "cancelled", "cleaned up"]
     assert long.state == states.STARTED
     assert waiting(deployment) == 1

@@ -6,9 +6,9 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.integration.conftest import TIMEOUT
 from tests.support.crashes import MODULE, Crashes, crash, settings, worker_of
-from tests.support.servers import RedisServer, wait_until
+from tests.support.patience import wait_until
+from tests.support.servers import RedisServer
 from tests.support.workers import Pool
 
 
@@ -36,11 +36,11 @@ def test_worker_that_runs_tasks_itself_has_acknowledged_what_it_has_run(own: Red
         for number in range(crashes.tasks):
             sender.send_task(f"{MODULE}.run_and_kill", (number, 10), ignore_result=True)
         with worker_of(crashes, settings(own, crashes)) as worker:
-            wait_until(lambda: not worker.running, TIMEOUT, "the worker is killed")
+            wait_until(lambda: not worker.running, 30, "the worker is killed")
         with worker_of(crashes, settings(own, crashes)):
-            wait_until(lambda: redis.hlen("runs") == crashes.tasks, TIMEOUT, "all have run")
-            wait_until(lambda: redis.hget("runs", "10") == b"2", TIMEOUT, "the killer runs again")
-            wait_until(lambda: redis.hlen("unacked") == 0, TIMEOUT, "all are acknowledged")
+            wait_until(lambda: redis.hlen("runs") == crashes.tasks, 30, "all have run")
+            wait_until(lambda: redis.hget("runs", "10") == b"2", 30, "the killer runs again")
+            wait_until(lambda: redis.hlen("unacked") == 0, 30, "all are acknowledged")
             runs = {int(number): int(count) for number, count in redis.hgetall("runs").items()}
 
     # Celery acknowledges a task that it runs in its own process right after it.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patience
 from tests.support.workers import PROJECT
 
 
@@ -19,7 +20,7 @@ def ensure(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PATH": str(path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
     )
 
 

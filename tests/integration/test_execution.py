@@ -6,7 +6,7 @@ import pytest
 from celery import Signature, chain, chord, group, signature
 from celery.result import AsyncResult
 
-from tests.integration.conftest import SERVICE, TIMEOUT, Deployment, eventually
+from tests.support.deployment import SERVICE, TIMEOUT, Deployment, eventually
 
 
 def sig(

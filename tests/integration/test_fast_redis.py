@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 from redis import Redis
 
-from tests.integration.conftest import TIMEOUT, Deployment, deploy
+from tests.support.deployment import TIMEOUT, Deployment, deploy
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
 from tomskit.celery.fast_redis.connection import connection_class, fast_parts

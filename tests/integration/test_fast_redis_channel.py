@@ -11,7 +11,8 @@ from kombu.utils.json import loads
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests.support.servers import RedisServer, wait_until
+from tests.support.patience import patience, wait_until
+from tests.support.servers import RedisServer
 from tomskit.celery.asyncio_pool.redis_channel import Outstanding, waiting_parts
 from tomskit.celery.fast_redis.connection import Parts, connection_class, fast_parts
 
@@ -43,7 +44,7 @@ def consume(connection: Connection, on_message: Callable[[Message], object]) -> 
 
 def drain_until(connection: Connection, condition: Callable[[], bool]) -> None:
     while not condition():
-        connection.drain_events(timeout=10)
+        connection.drain_events(timeout=patience(10))
 
 
 def waiting(client: Redis) -> list[str]:

@@ -13,12 +13,15 @@ from celery.result import AsyncResult
 from kombu import Exchange
 from kombu.common import Broadcast
 
-from tests.integration.conftest import TIMEOUT, Deployment, eventually
-from tests.support.servers import RedisDb, RedisServer, wait_until
+from tests.support.deployment import TIMEOUT, Deployment, eventually
+from tests.support.patience import patience, slowed, wait_until
+from tests.support.servers import RedisDb, RedisServer
 from tests.support.workers import Pool, Worker
 
 SERVICE = "tests.integration.transport_service"
 KEY = "notes"
+MANY = 80
+"""Messages, more than two workers take at first."""
 
 each_pool = pytest.mark.parametrize("pool", ["asyncio", "prefork"])
 
@@ -100,7 +103,7 @@ def test_fanout_reaches_every_worker(deployment: Deployment, pool: Pool) -> None
     def both_have_heard() -> bool:
         # A worker that has just begun may not have subscribed yet.
         send(deployment, "note", KEY, mark := os.urandom(4).hex(), **news)
-        time.sleep(0.3)
+        time.sleep(slowed(0.3))
         return notes(deployment).count(mark) == 2
 
     eventually(both_have_heard)
@@ -111,7 +114,7 @@ def test_remote_control(deployment: Deployment, pool: Pool) -> None:
     worker = start(deployment, pool)
 
     def answers() -> bool:
-        found = deployment.client.control.inspect(timeout=1).ping()
+        found = deployment.client.control.inspect(timeout=patience(1)).ping()
         return found == {worker.hostname: {"ok": "pong"}}
 
     eventually(answers)
@@ -161,10 +164,10 @@ def test_what_one_has_left_the_other_gives_back(
 def test_both_share_a_queue(deployment: Deployment, pool: Pool) -> None:
     workers = [start(deployment, pool, fast=fast) for fast in (True, False)]
 
-    sent = [send(deployment, "note", KEY, str(number)) for number in range(200)]
+    sent = [send(deployment, "note", KEY, str(number)) for number in range(MANY)]
 
-    assert [result.get(timeout=TIMEOUT) for result in sent] == list(map(str, range(200)))
-    assert sorted(notes(deployment)) == sorted(map(str, range(200)))
+    assert [result.get(timeout=TIMEOUT) for result in sent] == list(map(str, range(MANY)))
+    assert sorted(notes(deployment)) == sorted(map(str, range(MANY)))
     for worker in workers:
         assert worker.stop() == 0
     assert "unacked" not in keys_of_broker(deployment)
@@ -179,7 +182,7 @@ def test_next_url_is_tried_where_a_broker_is_away(deployment: Deployment, pool: 
         def run_by(url: str) -> None:
             with Celery("client", broker=url, set_as_current=False) as client:
                 cast("Any", client).send_task(f"{SERVICE}.note", (KEY, url))
-            wait_until(lambda: url in notes(deployment), TIMEOUT, f"a task has come by {url}")
+            wait_until(lambda: url in notes(deployment), 30, f"a task has come by {url}")
 
         run_by(urls[0])
         first.stop()

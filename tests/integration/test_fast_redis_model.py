@@ -16,6 +16,7 @@ from kombu.message import Message
 from kombu.utils.json import loads
 from typing_extensions import override
 
+from tests.support.patience import patience, wait_until
 from tests.support.servers import RedisServer
 from tomskit.celery.asyncio_pool.redis_channel import waiting_parts
 from tomskit.celery.fast_redis.connection import Parts, connection_class, fast_parts
@@ -104,7 +105,7 @@ class Transport(RuleBasedStateMachine):
     def receive(self, index: int) -> None:
         consumer = self.consumers[index]
         wanted = min(consumer.room, len(self.waiting))
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + patience(SECONDS)
         self.take_turn(consumer)
         while len(consumer.got) < wanted:
             assert time.monotonic() < end, f"{consumer.kind} was not told of messages"
@@ -173,6 +174,7 @@ class Transport(RuleBasedStateMachine):
 
     def kill(self, consumer: Consumer) -> None:
         channel = consumer.channel
+        ports = ports_of(channel.pool) | ports_of(channel.async_pool)
         channel.do_restore = False
         channel.qos._delivered.clear()
         channel.pool.disconnect()
@@ -180,10 +182,17 @@ class Transport(RuleBasedStateMachine):
         if connection is not None:
             connection.disconnect()
         channel.async_pool.disconnect()
+        # Redis has done what it was told when it has noticed that nobody is there.
+        wait_until(
+            lambda: ports.isdisjoint(
+                int(one["addr"].split(":")[1]) for one in self.server.clients()
+            ),
+            SECONDS,
+            "Redis has closed the connections of the dead one",
+        )
 
     def look_again(self) -> None:
         """Let the model follow what the last command of one who died has done."""
-        time.sleep(0.01)
         waiting, out = self.found()
         moved = self.waiting - set(waiting)
         assert moved <= set(out)
@@ -257,6 +266,12 @@ class Transport(RuleBasedStateMachine):
 
 def poller_of(consumer: Consumer) -> Any:
     return cast("Any", consumer.connection.transport).cycle
+
+
+def ports_of(pool: Any) -> set[int]:
+    """The ports of a pool's connections on this side."""
+    connections = [*pool._available_connections, *pool._in_use_connections]
+    return {one._sock.getsockname()[1] for one in connections if one._sock is not None}
 
 
 def body_of(message: dict[str, Any]) -> str:

@@ -15,8 +15,8 @@ from celery import signature, states
 from celery.result import AsyncResult
 
 from tests.integration import typed_service
-from tests.integration.conftest import Deployment, deploy, eventually
 from tests.integration.typed_service import got
+from tests.support.deployment import Deployment, deploy, eventually
 from tests.support.echoes import CASES, echo_model
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.values import (

@@ -3,7 +3,7 @@
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from tests.integration.conftest import Deployment, eventually
+from tests.support.deployment import Deployment, eventually
 from tests.support.workers import Pool
 
 
@@ -59,14 +59,13 @@ def test_hard_limit_is_not_retried(service: Deployment) -> None:
     assert service.key("tries") == "1"
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
-def test_hard_limit_lets_finally_blocks_run(deployment: Deployment, pool: Pool) -> None:
-    deployment.worker(pool)
-
+# Under prefork it ends the process.
+@pytest.mark.parametrize("service", ["solo", "threads", "asyncio"], indirect=True)
+def test_hard_limit_lets_finally_blocks_run(service: Deployment) -> None:
     with pytest.raises(TimeLimitExceeded):
-        deployment.call("hard_limit", 20, "cut")
+        service.call("hard_limit", 20, "cut")
 
-    assert deployment.key("cut") == "cleaned up"
+    assert service.key("cut") == "cleaned up"
 
 
 def test_coroutine_that_swallows_its_cancellation_is_abandoned(deployment: Deployment) -> None:
@@ -79,7 +78,8 @@ def test_coroutine_that_swallows_its_cancellation_is_abandoned(deployment: Deplo
     assert deployment.call("add", 1, 2) == 3
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "asyncio"])
+# Solo is as threads; for the asyncio pool test_asyncio_pool_limits has both.
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_limits_from_the_configuration_hold(deployment: Deployment, pool: Pool) -> None:
     deployment.worker(
         pool,
@@ -91,7 +91,8 @@ def test_limits_from_the_configuration_hold(deployment: Deployment, pool: Pool) 
         deployment.call("sleep", 20)
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
+# Prefork's limits of the command line are Celery's own; threads is as solo.
+@pytest.mark.parametrize("pool", ["solo", "asyncio"])
 def test_limits_from_the_command_line_hold(deployment: Deployment, pool: Pool) -> None:
     deployment.worker(pool, 2, "--soft-time-limit=1")
 

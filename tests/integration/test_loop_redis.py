@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tests.support.patience import patience, slowed
 from tests.support.servers import RedisServer
 from tomskit.celery._running.greenlets import GreenletCoroutine
 from tomskit.celery.fast_redis.batches import Batches
@@ -40,7 +41,7 @@ def with_batches(
         pool = redis.ConnectionPool(host=server.host, port=server.port, **parameters)
         batches = Batches(pool)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(patience(30)):
                 return await function(batches)
         finally:
             await batches.close()
@@ -184,16 +185,18 @@ def test_connection_that_the_server_has_closed_is_made_again(own: RedisServer) -
 
 
 def test_server_that_hangs_is_given_up_after_the_timeout(own: RedisServer) -> None:
+    timeout = slowed(0.1)
+
     async def run(batches: Batches) -> list[object]:
         await batches.run(("SET", "text", "a"))
         with looking(own) as client:
-            client.client_pause(400)
-        with pytest.raises(RedisTimeoutError, match=r"not answered for 0\.1 s"):
+            client.client_pause(round(4000 * timeout))
+        with pytest.raises(RedisTimeoutError, match=rf"not answered for {timeout} s"):
             await batches.run(("GET", "text"))
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(4 * timeout)
         return await batches.run(("GET", "text"))
 
-    assert with_batches(own, run, socket_timeout=0.1) == [b"a"]
+    assert with_batches(own, run, socket_timeout=timeout) == [b"a"]
 
 
 def test_server_that_is_away_is_an_error_for_all_who_wait() -> None:
@@ -213,7 +216,7 @@ def test_who_waits_when_it_is_closed_is_cancelled(own: RedisServer) -> None:
     async def run(batches: Batches) -> None:
         await batches.run(("SET", "text", "a"))
         with looking(own) as client:
-            client.client_pause(200)
+            client.client_pause(round(slowed(200)))
         waiting = [asyncio.ensure_future(batches.run(("GET", "text"))) for _ in range(2)]
         await asyncio.sleep(0.05)
         waiting.append(asyncio.ensure_future(batches.run(("GET", "text"))))

@@ -6,7 +6,7 @@ import pytest
 from celery import Signature, chain, group, signature
 from celery.result import AsyncResult
 
-from tests.integration.conftest import SERVICE, TIMEOUT, Deployment
+from tests.support.deployment import SERVICE, TIMEOUT, Deployment
 from tests.support.workers import Pool
 
 START: dict[str, tuple[Pool, dict[str, str]]] = {
@@ -77,7 +77,9 @@ def test_everyday_tasks(deployment: Deployment, start: str, backend: str, serial
         assert rows == [(11,)]
 
 
-@pytest.mark.parametrize("start", START)
+# One start for each kind of place where a session is: a process of the pool, a loop beside the
+# thread of the task, and the loop of the worker itself.
+@pytest.mark.parametrize("start", ["prefork-fork", "threads", "asyncio"])
 def test_sessions_on_sqlite(deployment: Deployment, start: str, tmp_path: Path) -> None:
     pool, environment = START[start]
     deployment.worker(

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
 from redis import Redis
 
-from tests.integration.test_async_client import run
+from tests.support.loops import run
+from tests.support.patience import patience
 from tests.support.servers import RedisServer
 from tomskit.celery import AsyncCelery, TypedResult, async_shared_task
 
@@ -348,9 +349,9 @@ def test_sent_events_are_sent(broker: Broker) -> None:
     with Redis(host=broker.server.host, port=broker.server.port) as redis:
         events = cast("_Redis", redis).pubsub()
         events.psubscribe("*celeryev*")
-        events.get_message(timeout=5)
+        events.get_message(timeout=patience(5))
         assert celery_has_sent(broker, partial(take.adelay, 1)) == 5
-        heard = [events.get_message(timeout=5) for _ in range(_FIRST + 5)]
+        heard = [events.get_message(timeout=patience(5)) for _ in range(_FIRST + 5)]
         events.close()
     assert all(event is not None and b"task.sent" in event["channel"] for event in heard)
 

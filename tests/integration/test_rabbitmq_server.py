@@ -3,50 +3,33 @@
 import os
 import socket
 from pathlib import Path
-from typing import Literal
 from uuid import uuid4
 
 import pytest
 from kombu import Connection
 
-from tests.support.rabbitmq import RabbitMQServer, rabbitmq_missing
+from tests.support.patience import patience
+from tests.support.servers.rabbitmq import RabbitMQServer, rabbitmq_missing
 
 
-def test_a_message_goes_through_rabbitmq(rabbitmq_server: RabbitMQServer) -> None:
-    name = uuid4().hex
-
-    put(rabbitmq_server, name, {"number": 7})
-
-    assert take(rabbitmq_server, name) == {"number": 7}
-
-
-@pytest.mark.parametrize("end", ["stop", "kill"])
-def test_a_persistent_message_outlives_a_restart(
-    rabbitmq_server: RabbitMQServer, end: Literal["stop", "kill"]
-) -> None:
-    url, name = rabbitmq_server.url, uuid4().hex
-    put(rabbitmq_server, name, "kept")
-
-    if end == "stop":
-        rabbitmq_server.stop()
-    else:
-        rabbitmq_server.kill()
-    rabbitmq_server.start()
-
-    assert rabbitmq_server.url == url
-    assert take(rabbitmq_server, name) == "kept"
-
-
-def test_rabbitmq_leaves_nothing_behind() -> None:
+def test_messages_outlive_a_crash_and_nothing_is_left_at_the_end() -> None:
     missing = rabbitmq_missing()
     if missing is not None:
         pytest.skip(missing)
     others = descendants()
 
     with RabbitMQServer() as server:
-        folder, address = server.folder, (server.host, server.port)
+        folder, url, address = server.folder, server.url, (server.host, server.port)
+        name = uuid4().hex
+        put(server, name, "kept")
+        server.kill()
+        assert not (descendants() - others) & living_processes().keys()
+        server.start()
         started = descendants() - others
+
         assert server.pid in started
+        assert server.url == url
+        assert take(server, name) == "kept"
 
     assert not started & living_processes().keys()
     assert not folder.exists()
@@ -66,7 +49,7 @@ def put(server: RabbitMQServer, name: str, message: object) -> None:
 
 def take(server: RabbitMQServer, name: str) -> object:
     with Connection(server.url) as connection, connection.SimpleQueue(name) as queue:
-        message = queue.get(timeout=10)
+        message = queue.get(timeout=patience(10))
         message.ack()
         return message.payload
 

@@ -10,9 +10,10 @@ import pytest
 import redis
 from celery import shared_task
 
-from tests.conftest import fresh_redis_db
-from tests.integration.conftest import AWKWARD, eventually
+from tests.support.deployment import AWKWARD, eventually
+from tests.support.patience import patience
 from tests.support.servers import RedisClusterNode, RedisServer, SentinelCluster
+from tests.support.servers.redis import fresh_redis_db
 from tomskit.celery import AsyncCelery, AsyncRuntime, AsyncTaskRunner
 from tomskit.errors import NotInitializedError
 from tomskit.redis import RedisConfig, redis_pool
@@ -225,7 +226,7 @@ def test_cancelling_a_task_in_the_middle_of_its_commands_ends_it(place: Place) -
             for _ in range(turn % 50 + 1):
                 await asyncio.sleep(0)
             asking.cancel()
-            await asyncio.wait([asking], timeout=5)
+            await asyncio.wait([asking], timeout=patience(5))
             ended += asking.cancelled()
             if not asking.done():
                 break

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.conftest import SERVICE, Deployment
+from tests.support.deployment import SERVICE, Deployment
 from tests.support.workers import Pool, Worker
 
 

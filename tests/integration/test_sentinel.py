@@ -1,29 +1,13 @@
 """Broker and results through a real Sentinel, before, during and after a failover."""
 
-from itertools import count
-
 import pytest
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tests.integration.conftest import TIMEOUT, Deployment
+from tests.support.deployment import TIMEOUT, Deployment, sentinel_environment
 from tests.support.servers import SentinelCluster
 from tests.support.workers import Pool
-
-# These servers have 16 databases, and each test gets two of its own.
-_databases = count()
-
-
-def sentinel_environment(cluster: SentinelCluster) -> dict[str, str]:
-    return {
-        "CELERY_USE_SENTINEL": "true",
-        "CELERY_SENTINELS": ",".join(f"{host}:{port}" for host, port in cluster.sentinels),
-        "CELERY_SENTINEL_MASTER_NAME": cluster.master_name,
-        "CELERY_SENTINEL_SOCKET_TIMEOUT": "1",
-        "CELERY_BROKER_REDIS_DB": str(db := next(_databases) * 2),
-        "CELERY_RESULT_BACKEND_REDIS_DB": str(db + 1),
-    }
 
 
 def send_surely(deployment: Deployment, task: str, *args: object) -> AsyncResult[object]:

@@ -8,7 +8,7 @@ from celery.backends.base import KeyValueStoreBackend
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests.integration.conftest import SERVICE, Deployment
+from tests.support.deployment import SERVICE, Deployment
 from tests.support.servers import Certificates, TLSRedisServer
 from tests.support.workers import Pool, Worker
 from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig

@@ -15,7 +15,7 @@ from celery import Celery
 from kombu import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tests.integration.conftest import TIMEOUT, Deployment
+from tests.support.deployment import TIMEOUT, Deployment
 from tomskit.celery import (
     AsyncCelery,
     AsyncRuntime,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 
 from kombu.common import Broadcast
 
+from tests.support.tasks import until_set
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
 
@@ -28,6 +28,5 @@ async def note(key: str, value: str) -> str:
 async def hold(key: str, free: str) -> str:
     """As `note`, and wait until somebody sets a key."""
     await redis_client.rpush(key, "held")
-    while await redis_client.get(free) is None:  # noqa: ASYNC110 (others set it)
-        await asyncio.sleep(0.02)
+    await until_set(free)
     return "free"

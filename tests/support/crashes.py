@@ -13,7 +13,8 @@ from celery import Celery
 from redis import Redis
 
 from tests.support import crash_service
-from tests.support.servers import RedisServer, wait_until
+from tests.support.patience import wait_until
+from tests.support.servers import RedisServer
 from tests.support.workers import Pool, Worker
 
 MODULE = crash_service.__name__

@@ -18,6 +18,7 @@ from typing import IO, Annotated, Final, Self, TypeVar
 
 from pydantic import Field, TypeAdapter
 
+from tests.support.patience import patience
 from tests.support.servers import die_with_parent
 
 # The first question waits until the server has read celery and its stubs.
@@ -176,7 +177,7 @@ class LanguageServer:
     def _ask(self, method: str, params: object = None) -> object:
         number = next(self._numbers)
         self._send({"id": number, "method": method, "params": params})
-        deadline = time.monotonic() + ANSWER_TIMEOUT
+        deadline = time.monotonic() + patience(ANSWER_TIMEOUT)
         while True:
             message = self._receive(deadline, method)
             if message.method is not None:

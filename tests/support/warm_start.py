@@ -11,6 +11,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import inspect
 import json
 import os
 import runpy
@@ -211,12 +212,17 @@ def main() -> None:
 
     for name in IMPORTED:
         importlib.import_module(name)
+    # Coverage asks for the stack when it starts, and inspect then looks up the files of all modules,
+    # which takes as long as a third of a worker's other imports. It keeps what it has found.
+    inspect.stack()
     # No collection in a fork writes to what all of them share.
     gc.collect()
     gc.freeze()
     module = _serve(socket.socket(fileno=int(sys.argv[1])))
     if module is not None:
         coverage.process_startup()
+        # The asyncio pool unfreezes when it stops. Python would then collect all of it at the end.
+        atexit.register(gc.freeze)
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Literal, Self
 from uuid import uuid4
 
+from tests.support.patience import patience, slowed
 from tests.support.servers import die_with_parent
 from tests.support.warm_start import WarmProcess
 
@@ -143,7 +144,8 @@ class Worker:
         self, pattern: str, timeout: float = 30.0, *, start: int = 0
     ) -> re.Match[str]:
         """Waits for a line of the log that matches, from line `start` on, past ones included."""
-        deadline = time.monotonic() + timeout
+        longest = patience(timeout)
+        deadline = time.monotonic() + longest
         seen = start
         while True:
             # Asked before the log is read: what the process wrote before its end counts.
@@ -160,13 +162,13 @@ class Worker:
                     code = self._started().returncode
                     raise self._failure(f"ended with {code} before a line matched {pattern!r}")
                 if time.monotonic() > deadline:
-                    raise self._failure(f"logged no line like {pattern!r} within {timeout:g} s")
+                    raise self._failure(f"logged no line like {pattern!r} within {longest:g} s")
                 self._news.wait(0.05)
 
     def _finish_reading(self, timeout: float = 1.0) -> None:
         # Children that outlive the worker keep the pipe open, so the end may not come.
         if self._reader is not None:
-            self._reader.join(timeout)
+            self._reader.join(patience(timeout))
 
     def _failure(self, what: str) -> WorkerError:
         log = "\n".join(self.lines)
@@ -179,9 +181,9 @@ class Worker:
     def wait(self, timeout: float = 30.0) -> int:
         """Waits for the end of the main process and answers its exit code."""
         try:
-            code = self._started().wait(timeout)
+            code = self._started().wait(patience(timeout))
         except subprocess.TimeoutExpired:
-            raise self._failure(f"did not end within {timeout:g} s") from None
+            raise self._failure(f"did not end within {patience(timeout):g} s") from None
         self._finish_reading()
         return code
 
@@ -191,7 +193,7 @@ class Worker:
             # A client may have a result before the worker's main process has been told of it. One
             # that is stopped in between waits for 30 s: its processes want all their messages read
             # before they end (billiard's Worker._ensure_messages_consumed).
-            time.sleep(0.3)
+            time.sleep(slowed(0.3))
         self.send_signal(signal.SIGTERM)
         return self.wait(timeout)
 
@@ -210,7 +212,7 @@ class Worker:
         return code
 
     def _kill_children(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + patience(10)
         while (children := self.children()) and time.monotonic() < deadline:
             for pid in children:
                 try:

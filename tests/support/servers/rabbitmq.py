@@ -13,7 +13,8 @@ from typing import ClassVar, Final, Protocol, cast
 import amqp
 from typing_extensions import override
 
-from tests.support.servers import Server, ServerError, find_binary, free_port
+from tests.support.patience import patience
+from tests.support.servers.base import Server, ServerError, find_binary, free_port
 
 INSTALL: Final = "apt-get install rabbitmq-server"
 PATH: Final = os.pathsep.join(
@@ -155,9 +156,9 @@ class RabbitMQServer(Server):
         connection = amqp.Connection(
             host=f"{self.host}:{self.port}",
             heartbeat=0,
-            connect_timeout=5,
-            read_timeout=5,
-            write_timeout=5,
+            connect_timeout=patience(5),
+            read_timeout=patience(5),
+            write_timeout=patience(5),
         )
         try:
             connection.connect()
@@ -172,10 +173,10 @@ class RabbitMQServer(Server):
         return properties.get("cluster_name") == self._name
 
     @override
-    def _start_once(self, deadline: float) -> None:
+    def _start_once(self) -> None:
         try:
             self._epmd.start()
-            super()._start_once(deadline)
+            super()._start_once()
         except BaseException:
             self.kill()
             raise
@@ -200,7 +201,7 @@ class RabbitMQServer(Server):
         if self._folder is None:
             return
         # Erlang's helpers notice by themselves, a moment later, that the machine is gone.
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + patience(5)
         while helpers := _processes_at_home(self._folder):
             if time.monotonic() > deadline:
                 for pid in helpers:
