@@ -28,7 +28,7 @@ from tomskit.celery._internals.kombu import (
     is_declared,
 )
 from tomskit.celery._internals.kombu_redis import Channel
-from tomskit.celery._internals.redis import Command
+from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
 from tomskit.celery._running.places import GreenletPlace, here
 from tomskit.celery.fast_redis.batches import Batches

@@ -11,13 +11,13 @@ from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
 from tomskit.celery._client.retrying import Retrying, pauses_of
-from tomskit.celery._internals.redis import is_array
+from tomskit.celery._internals.redis_connections import is_array
 from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
 if TYPE_CHECKING:
     from tomskit.celery._internals.celery_backend import RedisBackend
-    from tomskit.celery._internals.redis import Command, LoopConnection
+    from tomskit.celery._internals.redis_connections import Command, LoopConnection
 
 __all__ = ("Meta", "Subscriptions")
 

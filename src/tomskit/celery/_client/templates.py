@@ -32,7 +32,7 @@ from tomskit.celery._internals.celery_messages import (
     messages_of,
     routes_by_default,
 )
-from tomskit.celery._internals.redis import Command
+from tomskit.celery._internals.redis_connections import Command
 
 if TYPE_CHECKING:
     from celery import Task

@@ -8,7 +8,7 @@ The name "MainProcess" of `current_process`
 
 `ExceptionInfo.exception`
     For: dropping the traceback of a failed task, which is a cycle of 4500 objects.
-    When it is missing: a task that fails in the asyncio pool is logged with an AttributeError.
+    When it is missing: after a failed task the log has an AttributeError; Celery is told of the failure.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ The functions on the way of a call without options: `PUBLISH_PATH` and `TASK_MET
     calls another function on the way, what replaces that one is called for the first messages only.
 
 `AMQP.create_task_message` and `send_task_message`
-    For: as above, for functions that Celery makes for each app.
+    For: noticing that one of these functions, which Celery makes for each app, was replaced.
     When it is missing: publishing from an event loop raises AttributeError.
 
 `AMQP.router`, its ``routes``

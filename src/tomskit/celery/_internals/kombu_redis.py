@@ -113,7 +113,7 @@ from kombu.utils.scheduling import round_robin_cycle
 if TYPE_CHECKING:
     import redis
 
-    from tomskit.celery._internals.redis import Connection
+    from tomskit.celery._internals.redis_connections import Connection
 
 __all__ = (
     "Channel",

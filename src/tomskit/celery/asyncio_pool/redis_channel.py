@@ -21,7 +21,7 @@ from tomskit.celery._internals.kombu_redis import (
     restore_message,
     unacknowledged_tags,
 )
-from tomskit.celery._internals.redis import WaitingConnection
+from tomskit.celery._internals.redis_connections import WaitingConnection
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.fast_redis.channel import FastChannel
 from tomskit.celery.fast_redis.parts import Parts, fast_parts

@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_backend import RedisBackend, copy_attributes
-from tomskit.celery._internals.redis import Command
+from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
 from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.scripts import STORE

@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tomskit.celery._internals.redis import (
+from tomskit.celery._internals.redis_connections import (
     Command,
     LoopConnection,
     LoopPool,

@@ -19,7 +19,7 @@ from tomskit.celery._internals.kombu_redis import (
     record_in_memory,
     restore_message,
 )
-from tomskit.celery._internals.redis import Command
+from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery.fast_redis.conversation import Conversation, ConversingChannel, raise_error
 from tomskit.celery.fast_redis.scripts import RESTORE
 

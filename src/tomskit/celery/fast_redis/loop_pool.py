@@ -9,7 +9,7 @@ from typing import Any, Final
 import redis
 import redis.asyncio
 
-from tomskit.celery._internals.redis import (
+from tomskit.celery._internals.redis_connections import (
     POOLS_OWN,
     LoopPool,
     class_of_connections,

@@ -8,7 +8,7 @@ import redis
 from kombu.transport.redis import GlobalKeyPrefixMixin
 from typing_extensions import override
 
-from tomskit.celery._internals.redis import Pipeline, is_transaction, parse
+from tomskit.celery._internals.redis_connections import Pipeline, is_transaction, parse
 from tomskit.celery._running.greenlets import await_here
 from tomskit.celery.fast_redis.batches import Batches
 

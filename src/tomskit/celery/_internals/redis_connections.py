@@ -28,13 +28,10 @@ The names of parameters that a pool adds for itself: `POOLS_OWN`
     For: leaving these out when a pool for an event loop is made.
     When it is missing: connections share the state of another pool, or making them raises TypeError.
 
-`SentinelConnectionPool.service_name` and `sentinel_manager`
-    For: the same by way of sentinels.
-    When it is missing: sending from an event loop raises AttributeError.
-
-`Sentinel.sentinels`, `min_other_sentinels` and `sentinel_kwargs`
-    For: as above.
-    When it is missing: as above.
+`SentinelConnectionPool.service_name` and `sentinel_manager`, and of that `Sentinel.sentinels`,
+`min_other_sentinels` and `sentinel_kwargs`
+    For: connections of an event loop that ask the same sentinels.
+    When it is missing: sending from an event loop with Sentinel raises AttributeError.
 
 `Pipeline.command_stack`, `explicit_transaction` and `transaction`
     For: a pipeline whose commands go with the others of a turn of the loop.
