@@ -37,7 +37,7 @@
     For: ``revoke(terminate=True)`` and cold shutdowns.
     When it is missing: such a task is not ended.
 
-The arguments of the tracer: six, the first of which are name, id and request
+The arguments of the tracer, `fast_trace_task`: six, the first of which are name, id and request
     For: the name of a task, and its limits, which a call may set in the request's ``timelimit``.
     When it is missing: no task runs; the log has an IndexError or a KeyError for each.
 
