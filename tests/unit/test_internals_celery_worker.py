@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from weakref import ref
 
 import pytest
-from celery import Celery
+from celery import Celery, _state
 from celery.app import trace
 from celery.concurrency.base import BasePool
 from celery.exceptions import WorkerShutdown, WorkerTerminate
@@ -69,6 +69,8 @@ def app() -> Any:
 def worker(app: Any) -> Iterator[Any]:
     yield app.WorkController(pool="solo", hostname="test@localhost")
     set_event_loop(None)
+    # A worker with this pool refuses to wait for results.
+    untyped(_state)._set_task_join_will_block(False)
 
 
 @pytest.fixture

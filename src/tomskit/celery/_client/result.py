@@ -18,6 +18,7 @@ from tomskit.celery._internals.celery import assert_will_not_block
 from tomskit.celery._internals.celery_results import (
     AsyncResult,
     keep_outcome,
+    kept_outcome,
     raise_error_of_parents,
 )
 from tomskit.errors import TaskResultError
@@ -244,7 +245,7 @@ class TypedGroupResult(GroupResult, Generic[R_co]):
             for task_id, meta in super().iter_native(*args, **kwargs):
                 member = members.get(task_id)
                 if isinstance(member, TypedResult) and isinstance(meta, dict):
-                    meta = member._cache or member._set_cache(meta)  # noqa: PLW2901
+                    meta = kept_outcome(member, meta)  # noqa: PLW2901
                 yield task_id, meta
 
     async def aget(

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import result
 
-__all__ = ("AsyncResult", "keep_outcome", "raise_error_of_parents")
+__all__ = ("AsyncResult", "keep_outcome", "kept_outcome", "raise_error_of_parents")
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -55,6 +55,12 @@ else:
 def keep_outcome(of: Any, meta: dict[str, Any]) -> None:
     """Keep in a result what the result backend has of its task, if the task has ended."""
     of._maybe_set_cache(meta)
+
+
+def kept_outcome(of: Any, meta: dict[str, Any]) -> dict[str, Any]:
+    """Keep an outcome in a result that has none, and return what is kept."""
+    kept: dict[str, Any] = of._cache or of._set_cache(meta)
+    return kept
 
 
 def raise_error_of_parents(of: Any) -> None:

@@ -20,7 +20,12 @@ from celery.utils.log import get_logger
 from redis.exceptions import NoScriptError, ResponseError
 
 from tomskit.celery._internals.kombu_redis import Channel, lists_of, next_queues, takes_in_turn
-from tomskit.celery._internals.redis_connections import Command, Connection, on_invalidation, socket_of
+from tomskit.celery._internals.redis_connections import (
+    Command,
+    Connection,
+    on_invalidation,
+    socket_of,
+)
 from tomskit.celery.fast_redis.scripts import FETCH
 
 if TYPE_CHECKING:
