@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from celery.app.defaults import DEFAULTS
+from scripts import internals
 from typing_extensions import override
 
 from tomskit import TomsKitBaseSettings, errors
@@ -42,6 +43,7 @@ def pages() -> dict[str, str]:
         "reference/settings.md": settings_page(),
         "reference/errors.md": errors_page(),
         "reference/api.md": api_page(),
+        "reference/internals.md": internals_page(),
     }
 
 
@@ -151,6 +153,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def prose(text: str) -> str:
     """A docstring's text as Markdown, with single backticks."""
     return text.replace("``", "`")
+
+
+def sentence(text: str) -> str:
+    """A text with a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]
 
 
 SECTIONS: Final[Mapping[str, str]] = {
@@ -461,6 +468,45 @@ def raisers() -> dict[str, list[str]]:
                     if who not in found.setdefault(error, []):
                         found[error].append(who)
     return found
+
+
+# -- names of others that are not public
+
+
+def internals_page() -> str:
+    """The names of other packages that are not public and are relied on."""
+    parts = [
+        NOTICE,
+        "# Internals of other packages",
+        (
+            "tomskit changes no class and no module of Celery, kombu or redis-py, but it hooks into "
+            "them. It derives from their classes and overrides methods that are not public. It reads "
+            "and sets attributes that no documentation promises: of an app and its result backends, of "
+            "a worker, and of the stacks behind `celery.current_task`, which are there for all apps of "
+            "a process. And it relies on what some of these mean. A release of these packages may "
+            "change any of that without notice."
+        ),
+        (
+            "This page lists what is relied on: what each name is for, and what happens in a release "
+            "that does not have it any more. Most fail at once, by an error when a worker starts or a "
+            "task is sent; where nothing fails, the last column says what is different. The source "
+            "declares them in the packages called `_internals`; elsewhere, classes only override what "
+            "is declared there. The test suite has a test for each, which fails with its name when a "
+            "release has changed it."
+        ),
+    ]
+    package = ""
+    for part in internals.parts():
+        if part.package != package:
+            package = part.package
+            parts.append(f"## {package}")
+        parts.append(f"{sentence(prose(part.topic))}:")
+        rows = [
+            [prose(one.text), sentence(prose(one.purpose)), sentence(prose(one.effect))]
+            for one in part.entries
+        ]
+        parts.append(table(["Name", "For", "When it is missing"], rows))
+    return join(parts)
 
 
 # -- public names

@@ -9,7 +9,7 @@ from redis import Redis
 from tests.support.deployment import TIMEOUT, Deployment, deploy
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
-from tomskit.celery.fast_redis.connection import connection_class, fast_parts
+from tomskit.celery.fast_redis.parts import connection_class, fast_parts
 
 SERVICE = "tests.integration.asyncio_service"
 MANY_DATABASES = [("databases", "2000")]
@@ -86,8 +86,8 @@ def test_what_is_no_message_is_named_and_holds_nothing_up(deployment: Deployment
 
     assert deployment.send(f"{SERVICE}.add", 1, 1).get(timeout=TIMEOUT) == 2
 
-    worker.wait_for_line("Deleted from celery, for it is no message of kombu's: b'no message'")
-    worker.wait_for_line("Deleted from celery, .*delivery_tag")
+    worker.wait_for_line("Dropped from celery, not a message of kombu: b'no message'")
+    worker.wait_for_line("Dropped from celery, .*delivery_tag")
 
 
 def information(client: Redis, section: str) -> dict[str, object]:

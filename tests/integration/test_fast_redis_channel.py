@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.support.patience import patience, wait_until
 from tests.support.servers import RedisServer
 from tomskit.celery.asyncio_pool.redis_channel import Outstanding, waiting_parts
-from tomskit.celery.fast_redis.connection import Parts, connection_class, fast_parts
+from tomskit.celery.fast_redis.parts import Parts, connection_class, fast_parts
 
 QUEUE = Queue("work")
 

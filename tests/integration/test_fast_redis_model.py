@@ -19,7 +19,7 @@ from typing_extensions import override
 from tests.support.patience import patience, wait_until
 from tests.support.servers import RedisServer
 from tomskit.celery.asyncio_pool.redis_channel import waiting_parts
-from tomskit.celery.fast_redis.connection import Parts, connection_class, fast_parts
+from tomskit.celery.fast_redis.parts import Parts, connection_class, fast_parts
 
 QUEUES = [Queue("one"), Queue("two")]
 PRIORITIES = (0, 3, 6, 9)

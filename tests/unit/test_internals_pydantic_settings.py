@@ -8,6 +8,7 @@ from tomskit._internals.pydantic import custom_error
 
 
 def test_an_error_may_have_any_type_and_message() -> None:
+    """``PydanticCustomError``."""
     kind, message = "some_type", "{braces} and 100 % stay as they are"
     details = InitErrorDetails(type=custom_error(kind, message), loc=("NAME",), input=None)
     error = ValidationError.from_exception_data("Settings", [details])

@@ -50,6 +50,8 @@ def test_a_pool_of_sentinel_can_wait_as_well() -> None:
 
 
 def test_every_sentinel_has_a_client_that_can_be_closed() -> None:
+    """``Sentinel``."""
+
     async def close_all() -> int:
         sentinel = new_sentinel([("127.0.0.1", 1), ("127.0.0.1", 2)])
         for client in sentinel.sentinels:

@@ -73,6 +73,7 @@ def test_a_full_pool_says_so_to_our_method(engine: AsyncEngine) -> None:
 def test_a_pool_logs_as_sqlalchemys_own_do(
     engine: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The name of its logger is made of ``__module__``."""
     caplog.set_level(logging.INFO)
     asyncio.run(engine.dispose())
     names = {record.name for record in caplog.records}

@@ -11,6 +11,7 @@
 
 `Sentinel`, which has no types
     For: a client of the master, and closing the connections to the sentinels.
+    When it is missing: an import of tomskit.redis raises ImportError.
 """
 
 from __future__ import annotations

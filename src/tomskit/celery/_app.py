@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine
 from functools import cached_property
 from typing import Never, Protocol, TypeVar
 
-from celery import Celery
 from celery.backends.base import Backend
 
+from tomskit.celery._internals.celery_app import App
 from tomskit.celery.config import CeleryConfig
 from tomskit.protocols import Runtime
 from tomskit.resources import Resources
@@ -46,8 +46,7 @@ class AsyncSender(Protocol):
     """Publishes messages without blocking the running event loop.
 
     Attributes:
-        given_up: Set when a worker ends at once: what is retried until a server returns, is not any
-            more.
+        given_up: Set when a worker ends at once: nothing is retried any more.
     """
 
     given_up: threading.Event
@@ -65,13 +64,13 @@ class AsyncSender(Protocol):
         ...
 
 
-class AsyncApp(Celery):
+class AsyncApp(App):
     """What the other rooms may ask an AsyncCelery for.
 
     Attributes:
         runtime: What runs coroutines.
-        pool_backend: Set by the asyncio pool: what its tasks and its worker use in place of Celery's
-            result backend.
+        pool_backend: Set by the asyncio pool: makes the result backend that its tasks and its worker
+            use in place of Celery's.
     """
 
     runtime: Runtime

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 from celery.app.utils import Settings
 from typing_extensions import override
@@ -14,11 +14,8 @@ from typing_extensions import override
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import AsyncClient
 from tomskit.celery._client.quiet_backend import keep_quiet
-from tomskit.celery._internals.celery import (
-    ConfigurationSource,
-    import_configuration,
-    is_set_as_current,
-)
+from tomskit.celery._internals.celery import is_set_as_current
+from tomskit.celery._internals.celery_app import import_configuration, set_accepted, set_setting
 from tomskit.celery._running import context
 from tomskit.celery._running.context import task_id_context
 from tomskit.celery._running.host import RuntimeHost
@@ -92,10 +89,10 @@ class AsyncCelery(AsyncApp):
         register_orjson_serializer()
         if serializer is not None:
             register_serializer(serializer)
-        cast("Callable[..., None]", super().__init__)(*args, **kwargs)
+        super().__init__(*args, **kwargs)
         if is_set_as_current(self):
-            # Celery's current app is that of one thread. Calls of shared tasks from any other
-            # would go to an app that Celery makes up, and so to a broker that nobody configured.
+            # Celery's current app belongs to one thread. Calls of shared tasks from any other would
+            # go to an app that Celery makes up, and so to a broker that nobody configured.
             self.set_default()
         self.on_after_configure.connect(self._complete_configuration)
         if config is not None:
@@ -167,9 +164,10 @@ class AsyncCelery(AsyncApp):
         """Sends tasks and waits for results in event loops."""
         return AsyncClient(self)
 
+    @override
     def _get_backend(self) -> Backend:
         # Celery makes one for each thread.
-        return keep_quiet(self, cast("_MakesBackends", super())._get_backend())
+        return keep_quiet(self, super()._get_backend())
 
     @override
     def send_task(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
@@ -187,7 +185,7 @@ class AsyncCelery(AsyncApp):
     def producer_or_acquire(self, producer: Producer | None = None) -> Any:
         """A producer from the pool, as a context manager; as of ``celery.Celery``."""
         if producer is None and (place := here()) is not None:
-            # None where each `send_task` finds its own. One that is held would be missing elsewhere.
+            # None where each `send_task` finds its own: one that is held is missing elsewhere.
             return nullcontext(place.producer_for(self))
         return super().producer_or_acquire(producer)
 
@@ -211,8 +209,7 @@ class AsyncCelery(AsyncApp):
         config = _celery_config(obj)
         if config is not None:
             obj, namespace = self._adopt(config), None
-        read = cast("Callable[..., Settings]", super().config_from_object)
-        return read(obj, silent=silent, force=force, namespace=namespace)
+        return super().config_from_object(obj, silent=silent, force=force, namespace=namespace)
 
     @override
     def set_current(self) -> None:
@@ -223,8 +220,7 @@ class AsyncCelery(AsyncApp):
     @override
     def __reduce_keys__(self) -> dict[str, object]:
         # Pool processes that are spawned get the app pickled.
-        keys = cast("Callable[[], dict[str, object]]", super().__reduce_keys__)()
-        return keys | {
+        return super().__reduce_keys__() | {
             "config": self._config,
             "database": self._database,
             "redis": self._redis,
@@ -239,30 +235,30 @@ class AsyncCelery(AsyncApp):
             self.__dict__.pop(derived, None)
         return config.celery_settings()
 
+    @override
     def _load_config(self) -> Settings:
-        # Where Celery reads its configuration for the first time: a name is imported only now.
-        loading = cast("ConfigurationSource", self)
-        source = loading._config_source
+        # Celery calls this when it first needs the configuration; a name is imported only now.
+        source = self._config_source
         if isinstance(source, str):
             source = import_configuration(self, source)
         config = _celery_config(source)
         if config is not None:
-            loading._config_source = self._adopt(config)
-        return cast("ConfigurationSource", super())._load_config()
+            self._config_source = self._adopt(config)
+        return super()._load_config()
 
     def _complete_configuration(self, **_: object) -> None:
-        conf = cast("MutableMapping[str, object]", self.conf)
         formats = {
             "worker_log_format": WORKER_LOG_FORMAT,
             "worker_task_log_format": TASK_LOG_FORMAT,
         }
         for setting, value in formats.items():
             if not self.conf.value_set_for(setting):
-                conf[setting] = value
+                set_setting(self.conf, setting, value)
         if self._serializer is not None:
             name = self._serializer.name
-            conf["task_serializer"] = conf["result_serializer"] = name
-            conf["accept_content"] = [name, *cast("Iterable[str]", conf["accept_content"])]
+            set_setting(self.conf, "task_serializer", name)
+            set_setting(self.conf, "result_serializer", name)
+            set_accepted(self.conf, name)
 
 
 def _celery_config(obj: object) -> CeleryConfig | None:
@@ -271,7 +267,3 @@ def _celery_config(obj: object) -> CeleryConfig | None:
     if isinstance(obj, type) and issubclass(obj, CeleryConfig):
         return obj()
     return None
-
-
-class _MakesBackends(Protocol):
-    def _get_backend(self) -> Backend: ...

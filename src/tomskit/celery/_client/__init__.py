@@ -1,11 +1,14 @@
 """Sending tasks and waiting for results in code that runs in an event loop.
 
-With Redis both happen in the loop: what is sent in one of its turns goes in one write, and all
-waiters of a loop listen on one connection. Anything else, such as RabbitMQ, is waited for in threads.
+With Redis both happen in the loop: the messages of one of its turns go in one write, and all waiters
+of a loop listen on one connection. With anything else, such as RabbitMQ, threads wait.
 
-    client         decides which, and keeps what belongs to a loop
-    publishing     Celery's own sending, in a greenlet that waits in the loop
+    client         decides which of the two, and keeps the connections of each event loop
+    publishing     Celery's own publishing, in a greenlet that waits in the loop
+    templates      messages of calls without options, without Celery's publish path
     subscriptions  results, as Redis announces them
-    backend        the result backend, for code that sends
-    threads        what blocks, made bearable for an event loop
+    result         results that know what the task's function returns
+    quiet_backend  the result backend, where tasks are sent in an event loop
+    retrying       an operation tried again while its server is away
+    threads        threads for calls that block
 """

@@ -1,19 +1,17 @@
 """Publishing to Redis from an event loop, with Celery's and kombu's own code.
 
 That code is synchronous. It runs in a greenlet, and kombu's channel has a client that waits in the
-loop, so exchanges, priorities, fanout, the global key prefix and whatever else a channel knows are as
-ever.
+loop, so exchanges, priorities, fanout, the global key prefix and all else that a channel does stay the
+same.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import redis
 from celery import Celery
 from celery.utils.log import get_logger
 from kombu import Connection, Producer
@@ -22,12 +20,23 @@ from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.retrying import Retrying, pauses_of
-from tomskit.celery._internals import kombu as kombu_types
+from tomskit.celery._internals.celery_messages import lock_free_dispatcher
+from tomskit.celery._internals.kombu import (
+    arguments_of,
+    as_library_errors,
+    has_alternatives,
+    is_declared,
+)
+from tomskit.celery._internals.kombu_redis import Channel
+from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
 from tomskit.celery._running.places import GreenletPlace, here
-from tomskit.celery.fast_redis.batches import Batches, Command
-from tomskit.celery.fast_redis.connection import Parts, connection_class
+from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.loop_redis import LoopRedis, loop_redis
+from tomskit.celery.fast_redis.parts import Parts, connection_class
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = ("LoopProducer", "Sender", "publishes_in_loop")
 
@@ -40,7 +49,7 @@ class Sender(GreenletPlace):
     """A greenlet that publishes messages of an app, without blocking its event loop.
 
     Attributes:
-        commands: What the broker was told.
+        commands: The commands that the broker was given.
     """
 
     __slots__ = ("_app", "_producer", "commands")
@@ -73,8 +82,7 @@ class Sender(GreenletPlace):
 
 def publishes_in_loop(app: Celery) -> bool:
     """Whether messages of this app can be sent without blocking an event loop."""
-    transport = Connection.get_transport_cls(_connection(app, Connection))
-    return issubclass(cast("type", transport), kombu_redis.Transport)
+    return issubclass(_connection(app, Connection).get_transport_cls(), kombu_redis.Transport)
 
 
 class _NotedBatches(Batches):
@@ -86,35 +94,31 @@ class _NotedBatches(Batches):
         return await super().run(*commands, transaction=transaction)
 
 
-class _LoopChannel(kombu_types.Channel):
+class _LoopChannel(Channel):
     """A channel for greenlets."""
 
-    if TYPE_CHECKING:
-        __dict__: dict[str, Any]
+    @cached_property
+    def loop_client(self) -> LoopRedis:
+        batches = _NotedBatches(self.pool)
+        return loop_redis(self.pool, batches, prefix=self.global_keyprefix)
 
     @override
     def _create_client(self, asynchronous: bool = False) -> redis.Redis:
-        client: LoopRedis | None = self.__dict__.get("_loop_client")
-        if client is None:
-            batches = _NotedBatches(self.pool)
-            client = loop_redis(self.pool, batches, prefix=self.global_keyprefix)
-            self.__dict__["_loop_client"] = client
-        return client
+        return self.loop_client
 
 
 _PARTS = Parts(channel=(_LoopChannel,))
 
 
 def _connection(app: Celery, kind: type[Connection]) -> Connection:
-    known = cast("_Known", app.connection_for_write())
-    return kind(**dict(known._info(resolve=False)))  # noqa: SLF001 (as its clone())
+    return kind(**arguments_of(app.connection_for_write()))
 
 
 class LoopProducer(Producer):
     """A producer for greenlets of one event loop.
 
-    Raises redis-py's errors, as any producer; Celery makes `kombu.exceptions.OperationalError` of
-    them.
+    Like any producer it raises redis-py's errors; Celery raises `kombu.exceptions.OperationalError` in
+    their place.
     """
 
     def __init__(self, app: Celery) -> None:
@@ -125,19 +129,13 @@ class LoopProducer(Producer):
         )
 
     def _new_channel(self) -> Any:
-        transport = cast("_Transport", self._kombu.transport)
+        transport = self._kombu.transport
         return transport.create_channel(transport)
 
     @cached_property
     def events(self) -> object:
-        """Sends the events that Celery sends with messages.
-
-        Its own keeps a lock meanwhile. Of two greenlets of a thread the second one would wait for it,
-        and the first one could never go on.
-        """
-        dispatcher = cast("_App", self._app).events.Dispatcher(enabled=False)
-        dispatcher.mutex = nullcontext()
-        return dispatcher
+        """Sends the events that Celery sends with messages."""
+        return lock_free_dispatcher(self._app)
 
     @override
     def publish(
@@ -147,7 +145,7 @@ class LoopProducer(Producer):
         retry_policy: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
-        # What kombu does for retry=True would sleep and connect in the loop's thread.
+        # With retry=True kombu would sleep and connect in the loop's thread.
         pauses = pauses_of(**(retry_policy or {})) if retry else iter(())
         return self._retrying(pauses).run(
             partial(super().publish, *args, **options),
@@ -168,7 +166,7 @@ class LoopProducer(Producer):
             conf = self._app.conf
             retry, policy = conf.task_publish_retry, conf.task_publish_retry_policy
             retrying = self._retrying(pauses_of(**policy) if retry else iter(()))
-            with cast("_Known", self._kombu)._reraise_as_library_errors():  # noqa: SLF001
+            with as_library_errors(self._kombu):
                 await self._before_retry(retrying.failed(exc))
                 await retrying.run_async(
                     partial(self._batches.push, key, message), self._before_retry
@@ -189,19 +187,16 @@ class LoopProducer(Producer):
 
     @override
     def maybe_declare(self, entity: Any, retry: bool = False, **retry_policy: Any) -> Any:
-        if entity and entity.can_cache_declaration:
-            # kombu copies the queue and its exchange to find that out, a quarter of a call's time.
-            declared = cast("_Known", self._kombu).declared_entities
-            if hash(entity) in declared:
-                return False
+        # kombu copies the queue and its exchange to find that out, a quarter of a call's time.
+        if entity and entity.can_cache_declaration and is_declared(self._kombu, entity):
+            return False
         return super().maybe_declare(entity, retry, **retry_policy)
 
     async def _fail_over(self) -> None:
         """Go on with the next of the broker's URLs, where there are several."""
-        transport = cast("_Transport", self._kombu.transport)
-        if isinstance(transport, kombu_redis.SentinelTransport):
+        if isinstance(self._kombu.transport, kombu_redis.SentinelTransport):
             return  # redis-py asks all sentinels by itself
-        if len(cast("_Known", self._kombu).alt) > 1:
+        if has_alternatives(self._kombu):
             await self.close_connections()
             self._kombu.maybe_switch_next()
             self.revive(self._new_channel())
@@ -212,29 +207,6 @@ class LoopProducer(Producer):
 
     @property
     def _batches(self) -> Batches:
-        client = cast("_LoopChannel", self.channel)._create_client()  # noqa: SLF001
-        return cast("LoopRedis", client).batches
-
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from typing import Protocol
-
-    class _Dispatcher(Protocol):
-        mutex: AbstractContextManager[object]
-
-    class _Events(Protocol):
-        def Dispatcher(self, *, enabled: bool) -> _Dispatcher: ...  # noqa: N802
-
-    class _App(Protocol):
-        events: _Events
-
-    class _Known(Protocol):
-        alt: list[str]
-        declared_entities: set[int]
-
-        def _info(self, *, resolve: bool) -> list[tuple[str, Any]]: ...
-        def _reraise_as_library_errors(self) -> AbstractContextManager[None]: ...
-
-    class _Transport(Protocol):
-        def create_channel(self, connection: object) -> Any: ...
+        channel: Any = self.channel
+        client: LoopRedis = channel.loop_client
+        return client.batches

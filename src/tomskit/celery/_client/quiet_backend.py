@@ -1,4 +1,4 @@
-"""The result backend, kept from blocking an event loop in which tasks are sent."""
+"""The result backend, where tasks are sent in an event loop, which it must not block."""
 
 from __future__ import annotations
 
@@ -9,28 +9,23 @@ from celery.backends.base import Backend
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.threads import in_thread
+from tomskit.celery._internals.celery_backend import STORING_CHORDS, SUBSCRIBING
 from tomskit.celery._running.places import here
 
 __all__ = ("keep_quiet",)
 
-_SUBSCRIBING = ("on_task_call", "add_pending_result")
-"""Called when a task was sent. In an event loop those who wait for a result subscribe to it."""
-
-_STORING = ("apply_chord", "set_chord_size")
-"""Called before a chord is sent."""
-
 
 def keep_quiet(app: AsyncApp, backend: Backend) -> Backend:
     """Keep `backend` from blocking the thread of an event loop in which a task is sent."""
-    for name in _SUBSCRIBING:
+    for name in SUBSCRIBING:
         setattr(backend, name, _Method(app, backend, name, in_thread=False))
-    for name in _STORING:
+    for name in STORING_CHORDS:
         setattr(backend, name, _Method(app, backend, name, in_thread=True))
     return backend
 
 
 class _Method:
-    """A method of a result backend, as it is called where tasks are sent."""
+    """Replaces a method of a result backend that Celery calls when it sends a task."""
 
     def __init__(self, app: AsyncApp, backend: Backend, name: str, *, in_thread: bool) -> None:
         self._app = app

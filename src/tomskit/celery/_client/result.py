@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 from celery import states
 from celery.exceptions import TimeoutError as CeleryTimeoutError
-from celery.result import AsyncResult, EagerResult, GroupResult
+from celery.result import EagerResult, GroupResult
 from typing_extensions import override
 
 from tomskit.celery._client.client import subscriptions_of
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._internals.celery import assert_will_not_block
+from tomskit.celery._internals.celery_results import (
+    AsyncResult,
+    keep_outcome,
+    kept_outcome,
+    raise_error_of_parents,
+)
 from tomskit.errors import TaskResultError
 
 if TYPE_CHECKING:
@@ -67,7 +73,7 @@ class TypedResult(AsyncResult[R_co]):
             timeout: Seconds; None waits for ever.
             propagate: Raise what the task, or one before it in its chain, has raised. Else that
                 exception is returned.
-            interval: The longest pause between two looks at the result backend, in seconds.
+            interval: The longest pause between two polls of the result backend, in seconds.
             disable_sync_subtasks: Refuse to wait within a task, as ``get()`` does: where all
                 workers wait, none is left to run what they wait for.
 
@@ -91,12 +97,11 @@ class TypedResult(AsyncResult[R_co]):
         return self.get(propagate=propagate, disable_sync_subtasks=False, follow_parents=False)
 
     async def _wait(self, *, propagate: bool, interval: float) -> None:
-        """Wait until it is known how the task has ended, or, to be raised, one before it."""
+        """Wait for the end of the task, or for a failure before it in its chain that is raised."""
         subscriptions = await subscriptions_of(self)
         if subscriptions is None:
             pause = min(_FIRST_PAUSE, interval)
-            # A thread for each look and none for the wait: waiting threads would be the ones that
-            # others need to send a task.
+            # A thread polls, and none waits in between: sending tasks needs the same threads.
             while not await in_thread(partial(self._look, propagate=propagate)):
                 await asyncio.sleep(pause)
                 pause = min(pause * _SLOWER, interval)
@@ -108,7 +113,7 @@ class TypedResult(AsyncResult[R_co]):
             while self._cache is None:
                 ended, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for end in ended:
-                    cast("_Cached", ends[end])._maybe_set_cache(end.result())
+                    keep_outcome(ends[end], end.result())
                     if ends[end] is not self:
                         ends[end].maybe_throw()
         finally:
@@ -120,11 +125,10 @@ class TypedResult(AsyncResult[R_co]):
 
     def _look(self, *, propagate: bool) -> bool:
         if propagate and self.parent is not None:
-            cast("_WithParents", self)._maybe_reraise_parent_error()
+            raise_error_of_parents(self)
         return self.ready()
 
     if TYPE_CHECKING:
-        _cache: dict[str, object] | None
 
         @property
         @override
@@ -142,7 +146,7 @@ class TypedResult(AsyncResult[R_co]):
     else:
 
         def _set_cache(self, d):
-            # Every reader comes by here: get(), ready(), result, and the join of a group.
+            # Every reader calls this: get(), ready(), result, and the join of a group.
             if d["status"] == states.SUCCESS:
                 codec = _codec_of(self.app, self._task_name)
                 if codec is not None:
@@ -165,7 +169,7 @@ def _loaded(meta: dict[str, object], codec: _Codec) -> dict[str, object]:
     try:
         return {**meta, "result": codec.load_result(meta["result"])}
     except TaskResultError as exc:
-        # Not raised here, in a loop that reads the results of others as well: get() raises it.
+        # Not raised here, where the results of other tasks may be read as well: get() raises it.
         return {**meta, "status": states.FAILURE, "result": exc}
 
 
@@ -233,15 +237,15 @@ class TypedGroupResult(GroupResult, Generic[R_co]):
     else:
 
         def iter_native(self, *args, **kwargs):
-            # Backends that do not push results hand out what they have read as it is.
+            # Backends that do not push results return them as they have read them.
             members = {result.id: result for result in self.results}
             for member in self.results:
-                # Celery has done that when it sent them, but not where adelay() did.
+                # Celery does that when it sends them; adelay() does not.
                 self.backend.add_pending_result(member)
             for task_id, meta in super().iter_native(*args, **kwargs):
                 member = members.get(task_id)
                 if isinstance(member, TypedResult) and isinstance(meta, dict):
-                    meta = member._cache or member._set_cache(meta)  # noqa: PLW2901
+                    meta = kept_outcome(member, meta)  # noqa: PLW2901
                 yield task_id, meta
 
     async def aget(
@@ -257,7 +261,7 @@ class TypedGroupResult(GroupResult, Generic[R_co]):
         Args:
             timeout: Seconds for all together; None waits for ever.
             propagate: Raise what one of them has raised. Else the exception is in the list.
-            interval: The longest pause between two looks at the result backend, in seconds.
+            interval: The longest pause between two polls of the result backend, in seconds.
             disable_sync_subtasks: Refuse to wait within a task.
 
         Raises:
@@ -298,11 +302,3 @@ def _tasks_of(result: ResultBase) -> Iterator[AsyncResult[object]]:
             yield from _tasks_of(member)
     elif isinstance(result, AsyncResult):
         yield result
-
-
-class _Cached(Protocol):
-    def _maybe_set_cache(self, meta: dict[str, object]) -> object: ...
-
-
-class _WithParents(Protocol):
-    def _maybe_reraise_parent_error(self) -> None: ...

@@ -28,13 +28,13 @@ class Retrying:
     operation has succeeded.
 
     Args:
-        what: What cannot be done meanwhile, as the log says it: "publish a task".
-        server: What is away, as the log says it: "the broker".
+        what: The operation, as the log names it: "publish a task".
+        server: The server, as the log names it: "the broker".
         is_away: Whether an error means that the server is away, so that a retry may help.
-        pauses: Seconds before each retry. When they are used up, the error is raised; None retries
+        pauses: Seconds before each retry. The error is raised when there are no more; None retries
             until the server returns.
-        logger: Gets the lines.
-        given_up: Ends the retries when it is set; the error is raised then.
+        logger: Writes the lines.
+        given_up: When it is set, the next error is raised.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Retrying:
         self._reminded_at = 0.0
 
     def failed(self, exc: Exception) -> float:
-        """A try has failed.
+        """Note that a try has failed.
 
         Returns:
             Seconds to wait before the next one.
 
         Raises:
-            Exception: `exc`, when there is to be no other try.
+            Exception: `exc`, if there is no other try.
         """
         given_up = self._given_up is not None and self._given_up.is_set()
         pause = None if given_up or not self._is_away(exc) else next(self._pauses, None)
@@ -83,7 +83,7 @@ class Retrying:
         return pause
 
     def succeeded(self) -> None:
-        """A try has succeeded, or the server has answered."""
+        """Note that a try has succeeded, or that the server has answered."""
         if self._since is not None:
             self._logger.info(
                 "%s is back after %.1f s", self._server.capitalize(), time.monotonic() - self._since

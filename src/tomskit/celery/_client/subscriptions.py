@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from celery import states
@@ -12,40 +11,42 @@ from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
 from tomskit.celery._client.retrying import Retrying, pauses_of
-from tomskit.celery.fast_redis.batches import Batches, Command, Connection, Pool
+from tomskit.celery._internals.redis_connections import is_array
+from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
 if TYPE_CHECKING:
-    from celery.backends.redis import RedisBackend
+    from tomskit.celery._internals.celery_backend import RedisBackend
+    from tomskit.celery._internals.redis_connections import Command, LoopConnection
 
 __all__ = ("Meta", "Subscriptions")
 
 Meta = dict[str, Any]
-"""What a backend keeps of a task."""
+"""What a backend stores of a task."""
 
 logger: Final = get_logger(__name__)
 
 _QUIET_SECONDS: Final = 30.0
-"""How long a connection may be silent before it is asked whether it is still one."""
+"""How long a connection may be silent before a PING."""
 _LINGER_SECONDS: Final = 5.0
-"""How long a connection is kept on which nobody waits."""
+"""How long a connection without waiters is kept."""
 
 
 class Subscriptions:
     """Waits for tasks to end, on one connection for all waiters of an event loop.
 
-    The backend publishes each state that it stores, under the key where it stores it. A result may be
-    there already, so each key is read once, after Redis has confirmed the subscription.
+    The backend publishes each state that it stores, on a channel with the name of its key. A result may
+    have been stored before, so each key is read once, after Redis has confirmed the subscription.
 
     Args:
-        backend: Where the results are.
+        backend: Stores the results.
     """
 
     def __init__(self, backend: RedisBackend) -> None:
         self._backend = backend
         pool = backend.client.connection_pool
         self._batches = Batches(pool)
-        self._listening = cast("Pool", loop_pool(pool))
+        self._listening = loop_pool(pool)
         self._waiters: dict[bytes, set[asyncio.Future[Meta]]] = {}
         self._subscribing: list[bytes] = []
         self._unsubscribing: set[bytes] = set()
@@ -55,17 +56,17 @@ class Subscriptions:
         self._retrying: Retrying | None = None
 
     def subscribe(self, task_id: str) -> asyncio.Future[Meta]:
-        """A future of what the backend has of a task when that has ended.
+        """A future of what the backend stores of a task when that ends.
 
-        It is to be given to `unsubscribe` in the end.
+        Give it to `unsubscribe` in the end.
         """
-        key = self._key(task_id)
+        key = self._backend.get_key_for_task(task_id)
         future: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.get(key)
         if waiters is None:
             self._waiters[key] = {future}
             if key in self._unsubscribing:
-                # It is still subscribed to, but what was published meanwhile has found no waiter.
+                # Redis still has the subscription, but messages meanwhile have found no waiter.
                 self._unsubscribing.discard(key)
                 self._confirm(key)
             else:
@@ -78,9 +79,9 @@ class Subscriptions:
         return future
 
     def unsubscribe(self, task_id: str, future: asyncio.Future[Meta]) -> None:
-        """Nobody waits for this future any more."""
+        """Stop waiting for this future."""
         future.cancel()
-        key = self._key(task_id)
+        key = self._backend.get_key_for_task(task_id)
         waiters = self._waiters.get(key, set())
         waiters.discard(future)
         if not waiters and self._waiters.pop(key, None) is not None:
@@ -94,9 +95,6 @@ class Subscriptions:
             await asyncio.wait([self._task])
         await self._batches.close()
         await close_pool(self._listening)
-
-    def _key(self, task_id: str) -> bytes:
-        return cast("bytes", self._backend.get_key_for_task(task_id))
 
     async def _run(self) -> None:
         try:
@@ -119,7 +117,7 @@ class Subscriptions:
                 "wait for results",
                 "Redis",
                 is_away=lambda _: True,
-                pauses=pauses_of(**cast("_Retrying", self._backend).retry_policy),
+                pauses=pauses_of(**self._backend.retry_policy),
                 logger=logger,
             )
         try:
@@ -137,11 +135,11 @@ class Subscriptions:
         self._waiters.clear()
 
     async def _listen(self) -> None:
-        """Listen until nobody has waited for some time."""
+        """Listen until there have been no waiters for some time."""
         connection = await self._listening.get_connection()
         reading: asyncio.Task[None] | None = None
         try:
-            # After a loss this is needed of all of them, and the first time these are all.
+            # A new connection has no subscriptions.
             self._subscribing[:] = self._waiters
             self._unsubscribing.clear()
             self._confirmed.clear()
@@ -192,7 +190,7 @@ class Subscriptions:
         keys, self._confirmed = self._confirmed, []
         return [key for key in keys if key in self._waiters]
 
-    async def _read(self, connection: Connection) -> None:
+    async def _read(self, connection: LoopConnection) -> None:
         asked = False
         while True:
             try:
@@ -207,12 +205,13 @@ class Subscriptions:
                 await connection.send_command("PING")
                 continue
             asked = False
-            if isinstance(answer, list):
-                kind, key, value = cast("tuple[bytes, bytes, object]", (*answer, None, None)[:3])
-                if kind == b"message":
-                    self._arrived(key, cast("bytes", value))
-                elif kind == b"subscribe":
+            match answer:
+                case [b"message", bytes(key), bytes(value)]:
+                    self._take_value(key, value)
+                case [b"subscribe", bytes(key), int()]:
                     self._confirm(key)
+                case _:
+                    pass  # another confirmation, or the answer to PING
 
     def _confirm(self, key: bytes) -> None:
         if self._retrying is not None:
@@ -225,17 +224,19 @@ class Subscriptions:
         [values] = await self._batches.run(("MGET", *keys))
         if isinstance(values, Exception):
             raise values
-        for key, value in zip(keys, cast("Iterable[bytes | None]", values), strict=True):
+        assert is_array(values)  # noqa: S101 (MGET answers with one)
+        for key, value in zip(keys, values, strict=True):
             if value is not None:
-                self._arrived(key, value)
+                self._take_value(key, value)
 
-    def _arrived(self, key: bytes, value: bytes) -> None:
+    def _take_value(self, key: bytes, value: bytes) -> None:
         waiters = self._waiters.get(key)
         if not waiters:
             return
+        meta: Meta | Exception
         try:
             meta = self._backend.decode_result(value)
-        except Exception as exc:  # noqa: BLE001 (it is raised where the result is waited for)
+        except Exception as exc:  # noqa: BLE001 (the waiters raise it)
             meta = exc
         if isinstance(meta, Exception):
             for future in waiters:
@@ -245,7 +246,3 @@ class Subscriptions:
             for future in waiters:
                 if not future.done():
                     future.set_result(meta)
-
-
-class _Retrying(Protocol):
-    retry_policy: dict[str, Any]

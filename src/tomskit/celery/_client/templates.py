@@ -1,9 +1,9 @@
-"""Templates: messages of calls without options, without Celery's way to each of them.
+"""Templates: messages of calls without options, without Celery's publish path.
 
-Celery and kombu need 0.2 ms to make a message. Of a task that is called without options all are alike,
-but for the arguments and the ids. So the second one that Celery has made (the first one declares a
-queue) is the template of all that follow, if filling it in with its own arguments and ids gives it back
-byte for byte, and if nothing is there that could make another message of other arguments.
+Celery and kombu need 0.2 ms to make a message. The messages of a task that is called without options
+differ only in arguments and ids. So the second message that Celery makes (the first one declares a
+queue) is the template of all later ones, if filling in its own arguments and ids gives the same message
+byte for byte, and if nothing is installed that could change a message by its arguments.
 """
 
 from __future__ import annotations
@@ -12,24 +12,30 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import celery
 import kombu
-from celery import Celery, Task, signals
-from celery.app.amqp import AMQP
-from celery.app.routes import Router
+from celery import signals
 from celery.utils import uuid
 from celery.utils.saferepr import saferepr
-from kombu import Producer
 from kombu.serialization import dumps as serialize
 from kombu.utils.encoding import str_to_bytes
 from kombu.utils.json import dumps
 
 import tomskit
-from tomskit.celery.fast_redis.batches import Command
+from tomskit.celery._internals.celery_app import changes_of
+from tomskit.celery._internals.celery_messages import (
+    PUBLISH_PATH,
+    TASK_METHODS,
+    call_options_of,
+    messages_of,
+    routes_by_default,
+)
+from tomskit.celery._internals.redis_connections import Command
 
 if TYPE_CHECKING:
+    from celery import Task
     from celery.result import AsyncResult
 
     from tomskit.celery._app import AsyncApp
@@ -41,19 +47,10 @@ Wire = tuple[Sequence[object], Mapping[str, object]]
 """Arguments, as they are sent."""
 
 _TRIES: Final = 3
-"""How many messages of a task may turn out to be no templates, until no more are looked at."""
+"""How many messages of a task may be unfit as templates before it gets none."""
 
 _EMBEDDED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _SIGNALS: Final = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
-_CALLED_OF_TASK: Final[Sequence[str]] = ("delay", "apply_async", "shadow_name", "AsyncResult")
-_CALLED: Final = (
-    (Task, "apply_async"),
-    (Task, "shadow_name"),
-    (Celery, "send_task"),
-    (AMQP, "as_task_v2"),
-    (Producer, "publish"),
-)
-"""What is on Celery's way. Tracing libraries put something of their own in the place of some."""
 _PACKAGES: Final = tuple(
     str(Path(str(package.__file__)).parent) for package in (celery, kombu, tomskit)
 )
@@ -83,15 +80,15 @@ class Templates:
             and template.task is task
             and template.ignore_result == task.ignore_result
             and not _is_replaced(task)
-            and self._settings == _settings(self._app)
+            and self._settings == changes_of(self._app)
             and not _are_connected()
             and all(getattr(owner, name) is found for owner, name, found in template.made_by)
             and self._app.current_worker_task is None
         )
 
     def may_learn(self, task: Task[..., Any]) -> bool:
-        """Whether the next message that Celery makes of this task may be a template."""
-        settings = _settings(self._app)
+        """Whether the next message that Celery makes for this task may be a template."""
+        settings = changes_of(self._app)
         if self._settings != settings:
             self._settings = settings.copy()
             self._known.clear()
@@ -108,12 +105,15 @@ class Templates:
     def learn(
         self, task: Task[..., Any], wire: Wire, task_id: str, commands: Sequence[Command]
     ) -> None:
-        """Take what Celery has sent for a call as the template of the next calls, if it is one."""
+        """Take what Celery has sent for a call as the template of later calls, if it is fit."""
         if task.name in self._known or self._failures.get(task.name, 0) >= _TRIES:
-            return  # many were on their way
+            return  # several calls were being sent at once
         template = None
-        if len(commands) == 1 and commands[0][0] == "LPUSH" and _is_plain(task):
-            template = _template(task, wire, task_id, commands[0])
+        match commands:
+            case [("LPUSH", str(key), str(message))] if _is_plain(task):
+                template = _template(task, wire, task_id, key, message)
+            case _:
+                pass
         if template is None:
             self._failures[task.name] = self._failures.get(task.name, 0) + 1
         else:
@@ -123,19 +123,19 @@ class Templates:
         """Send a call of a task of which `has` says that there is a template.
 
         Raises:
-            kombu.exceptions.OperationalError: The broker is not there.
+            kombu.exceptions.OperationalError: The broker is away.
         """
         template = self._known[task.name]
         task_id = uuid()
         message = template.filled(wire, task_id, uuid())
         await self._producer.push(template.key, message.encode())
         result = task.AsyncResult(task_id)
-        cast("_Result", result).ignored = template.ignore_result
+        result.ignored = template.ignore_result
         return result
 
 
 class _Template:
-    """A message, as text to be filled in."""
+    """The text of a message, with gaps for arguments and ids."""
 
     def __init__(self, task: Task[..., Any], key: str, text: str) -> None:
         self.task = task
@@ -143,13 +143,13 @@ class _Template:
         self.ignore_result = task.ignore_result
         self.made_by = [
             (owner, name, getattr(owner, name))
-            for owner, name in (*_CALLED, *((type(task), name) for name in _CALLED_OF_TASK))
+            for owner, name in (*PUBLISH_PATH, *((type(task), name) for name in TASK_METHODS))
         ]
-        app = cast("_App", task.app)
+        conf, messages = task.app.conf, messages_of(task.app)
         self._text = text
-        self._serializer: str = task.serializer or app.conf.task_serializer
-        self._repr_sizes = app.amqp.argsrepr_maxsize, app.amqp.kwargsrepr_maxsize
-        self._repr_levels: int = app.conf.task_repr_maxlevels
+        self._serializer: str = task.serializer or conf.task_serializer
+        self._repr_sizes = messages.argsrepr_maxsize, messages.kwargsrepr_maxsize
+        self._repr_levels: int = conf.task_repr_maxlevels
 
     def filled(self, wire: Wire, task_id: str, tag: str) -> str:
         args, kwargs = wire
@@ -167,8 +167,9 @@ class _Template:
         return json.dumps(saferepr(value, size, maxlevels=self._repr_levels))
 
 
-def _template(task: Task[..., Any], wire: Wire, task_id: str, command: Command) -> _Template | None:
-    _, key, sent = cast("tuple[str, str, str]", command)
+def _template(
+    task: Task[..., Any], wire: Wire, task_id: str, key: str, sent: str
+) -> _Template | None:
     message = json.loads(sent)
     headers, properties = message["headers"], message["properties"]
     tag = properties["delivery_tag"]
@@ -185,76 +186,37 @@ def _template(task: Task[..., Any], wire: Wire, task_id: str, command: Command) 
     return template if template.filled(wire, task_id, tag) == sent else None
 
 
-def _settings(app: AsyncApp) -> dict[str, object]:
-    return cast("_Changed", app.conf).changes
-
-
 def _are_connected() -> bool:
-    """Whether somebody wants to see or to change messages."""
-    return any(signal.receivers for signal in cast("tuple[_Signal, ...]", _SIGNALS))
+    """Whether a receiver of a signal sees messages, and may change them."""
+    return any(signal.receivers for signal in _SIGNALS)
 
 
 def _are_possible(app: AsyncApp) -> bool:
-    """Whether messages of an app depend on nothing but the task."""
-    known = cast("_App", app)
-    amqp = known.amqp
+    """Whether messages of an app depend on the task only."""
+    messages = messages_of(app)
+    functions = (app.send_task, messages.create_task_message, messages.send_task_message)
     return (
-        known.conf.task_protocol == 2  # noqa: PLR2004 (a name rather than a number)
-        and not known.conf.task_send_sent_event
-        and type(amqp.router) is Router
-        and not cast("_Routes", amqp.router).routes
-        and all(map(_is_known, (app.send_task, amqp.create_task_message, amqp.send_task_message)))
-        and all(_is_known(getattr(owner, name)) for owner, name in _CALLED)
+        app.conf.task_protocol == 2  # noqa: PLR2004 (a name rather than a number)
+        and not app.conf.task_send_sent_event
+        and routes_by_default(app)
+        and all(map(_is_known, functions))
+        and all(_is_known(getattr(owner, name)) for owner, name in PUBLISH_PATH)
     )
 
 
 def _is_replaced(task: Task[..., Any]) -> bool:
     """Whether a method has been replaced on the task itself, as tests and tracing libraries do."""
-    return not vars(task).keys().isdisjoint(_CALLED_OF_TASK)
+    return not vars(task).keys().isdisjoint(TASK_METHODS)
 
 
 def _is_plain(task: Task[..., Any]) -> bool:
-    """Whether messages of a task depend on nothing but its arguments."""
-    options = cast("_Options", task)._get_exec_options()  # noqa: SLF001
-    return options.get("expires") is None and all(
-        _is_known(getattr(task, name)) for name in _CALLED_OF_TASK
+    """Whether messages of a task depend on its arguments only."""
+    return call_options_of(task).get("expires") is None and all(
+        _is_known(getattr(task, name)) for name in TASK_METHODS
     )
 
 
 def _is_known(function: object) -> bool:
-    """Whether a function is Celery's, kombu's or ours, not what somebody has put in its place."""
+    """Whether a function is Celery's, kombu's or ours, not one that has replaced it."""
     code = getattr(function, "__code__", None)
     return code is not None and code.co_filename.startswith(_PACKAGES)
-
-
-class _Result(Protocol):
-    ignored: bool
-
-
-class _Signal(Protocol):
-    receivers: Sequence[object] | None
-
-
-class _Changed(Protocol):
-    changes: dict[str, object]
-
-
-class _Options(Protocol):
-    def _get_exec_options(self) -> Mapping[str, object]: ...
-
-
-class _Routes(Protocol):
-    routes: Sequence[object]
-
-
-class _AMQP(Protocol):
-    argsrepr_maxsize: int
-    kwargsrepr_maxsize: int
-    router: object
-    create_task_message: object
-    send_task_message: object
-
-
-class _App(Protocol):
-    amqp: _AMQP
-    conf: Any

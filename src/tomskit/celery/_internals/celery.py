@@ -1,38 +1,77 @@
-"""The parts of Celery that celery-types does not describe, each named and typed once."""
+"""Celery: the current app and task, and the table of pools.
+
+`LocalStack.__ident_func__`
+    For: ``self.request``, ``self.retry()`` and ``celery.current_task`` inside coroutines. The stacks
+    behind them are keyed by what this function returns; ours returns a token of the execution.
+    When it is missing: an import of tomskit.celery raises AttributeError. Where Celery has it and
+    does not call it any more, a coroutine sees no request.
+
+`LocalStack._local`, its ``__storage__``
+    For: reading a stack that is empty in most threads without the cost of two exceptions.
+    When it is missing: AsyncRuntime.run raises AttributeError.
+
+`_state._task_stack`
+    For: the task that is running.
+    When it is missing: an import of tomskit.celery raises AttributeError.
+
+`_state._tls`, its ``current_app``, and `_state.default_app`
+    For: finding the app of this thread, or of this process, where Celery would make one up.
+    When it is missing: AsyncRuntime.run and AsyncTaskRunner.run raise AttributeError outside of
+    workers.
+
+`threads.get_ident`
+    For: the key of the stacks for code that runs in no coroutine: its greenlet or thread.
+    When it is missing: an import of tomskit.celery raises AttributeError.
+
+`threads.USE_FAST_LOCALS`
+    For: refusing this setting of the environment, with which the stacks have no such keys.
+    When it is missing: an import of tomskit.celery raises AttributeError.
+
+`result.assert_will_not_block`
+    For: refusing to wait for a result inside of a task.
+    When it is missing: an import of tomskit.celery raises AttributeError.
+
+`Celery.set_as_current`
+    For: making the app the default one of all threads, and knowing it from the app called "default"
+    that Celery makes for itself.
+    When it is missing: making an AsyncCelery raises AttributeError.
+
+`concurrency.ALIASES`
+    For: the name of the asyncio pool in ``worker_pool``.
+    When it is missing: making an AsyncCelery raises AttributeError.
+
+`celery.bin.worker.WORKERS_POOL`, its ``choices``
+    For: ``celery worker -P asyncio``.
+    When it is missing: the command line refuses ``-P asyncio``; ``worker_pool`` still works.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import celery
 from celery import Celery, _state, canvas, concurrency, result
-from celery.app.utils import Settings
 from celery.utils import threads
 
 if TYPE_CHECKING:
     from celery.app.task import Task
     from celery.local import Proxy
-    from celery.worker.consumer import Consumer
-    from kombu.asynchronous import Hub
 
 __all__ = (
     "HEADER",
     "USE_FAST_LOCALS",
     "ChainSignature",
-    "ConfigurationSource",
     "LocalStack",
-    "Pool",
-    "Worker",
     "assert_will_not_block",
     "current_app",
-    "import_configuration",
     "is_anybodys_app",
     "is_set_as_current",
     "known_apps",
     "native_ident",
     "register_pool",
+    "request_stack_of",
     "shared_task",
     "stack_of",
     "target_of",
@@ -50,7 +89,7 @@ HEADER: Final = "__header__"
 
 
 class _Local(Protocol):
-    __storage__: dict[object, dict[str, list[object]]]
+    __storage__: dict[object, dict[str, list[Any]]]
 
 
 class LocalStack(Protocol):
@@ -63,48 +102,6 @@ class LocalStack(Protocol):
     def pop(self) -> object: ...
 
 
-class Pool(Protocol):
-    """A class of worker pools."""
-
-    __module__: str
-    is_green: bool
-
-
-class _ConnectionInfo(Protocol):
-    requires_hub: type[Hub] | None
-
-
-class Worker(Protocol):
-    """``celery.worker.WorkController``, as boot steps see it."""
-
-    app: Celery
-    pool_cls: type[Pool]
-    consumer_cls: type[Consumer] | str
-    concurrency: int
-    hub: Hub | None
-    options: dict[str, object]
-    steps: list[object]
-    soft_time_limit: float | None
-    time_limit: float | None
-    use_eventloop: bool
-    wait_for_soft_shutdown: Callable[[], object]
-    _conninfo: _ConnectionInfo
-
-
-class ConfigurationSource(Protocol):
-    """An app, as far as it loads its configuration."""
-
-    _config_source: object
-
-    def _load_config(self) -> Settings: ...
-
-
-class _Loader(Protocol):
-    import_from_cwd: Callable[[str], object]
-
-    def _smart_import(self, path: str, imp: Callable[[str], object]) -> object: ...
-
-
 class _ThreadState(Protocol):
     current_app: Celery | None
 
@@ -115,17 +112,13 @@ class _State(Protocol):
     _tls: _ThreadState
 
 
-class _Threads(Protocol):
-    USE_FAST_LOCALS: str | None
-    get_ident: Callable[[], object]
+_untyped_celery: Any = celery
+_untyped_state: Any = _state
+_untyped_threads: Any = threads
+_untyped_result: Any = result
+_untyped_concurrency: Any = concurrency
 
-
-class _Result(Protocol):
-    assert_will_not_block: Callable[[], None]
-
-
-class _App(Protocol):
-    set_as_current: bool
+_celery_state: Final[_State] = _untyped_state
 
 
 class _SharedTask(Protocol):
@@ -136,18 +129,23 @@ class _SharedTask(Protocol):
     ) -> Callable[[Callable[..., object]], Proxy[T]]: ...
 
 
-_celery_state: Final = cast("_State", _state)
-_celery_threads: Final = cast("_Threads", threads)
-
-USE_FAST_LOCALS: Final = _celery_threads.USE_FAST_LOCALS
-native_ident: Final = _celery_threads.get_ident
-assert_will_not_block: Final = cast("_Result", result).assert_will_not_block
+USE_FAST_LOCALS: Final[str | None] = _untyped_threads.USE_FAST_LOCALS
+native_ident: Final[Callable[[], object]] = _untyped_threads.get_ident
+"""The greenlet, or the number of the thread, that calls it."""
+assert_will_not_block: Final[Callable[[], None]] = _untyped_result.assert_will_not_block
 """Raises in a task, where waiting for another one may be for ever."""
-task_stack: Final = _celery_state._task_stack
-shared_task: Final = cast("_SharedTask", celery.shared_task)
+task_stack: Final[LocalStack] = _celery_state._task_stack
+"""The running tasks, each of which was called by the one below it."""
+shared_task: Final[_SharedTask] = _untyped_celery.shared_task
 
 
-def top_of(stack: LocalStack) -> object:
+def request_stack_of(task: Any) -> LocalStack:
+    """The stack of the requests that a task is running for."""
+    stack: LocalStack = task.request_stack
+    return stack
+
+
+def top_of(stack: LocalStack) -> Any:
     """What is on top of the stack here, or None.
 
     The stack's own ``top`` finds out that it is empty by two exceptions (1.5 us).
@@ -156,7 +154,7 @@ def top_of(stack: LocalStack) -> object:
     return entries[-1] if entries else None
 
 
-def stack_of(stack: LocalStack) -> list[object]:
+def stack_of(stack: LocalStack) -> list[Any]:
     """What is on the stack here, the newest last."""
     entry = stack._local.__storage__.get(stack.__ident_func__())
     return entry["stack"] if entry else []
@@ -181,18 +179,14 @@ def is_anybodys_app(app: Celery) -> bool:
     return is_set_as_current(app) or app.main != "default"
 
 
-def is_set_as_current(app: Celery) -> bool:
+def is_set_as_current(app: Any) -> bool:
     """Whether the app made itself the current one."""
-    return cast("_App", app).set_as_current
+    return bool(app.set_as_current)
 
 
 def target_of(proxy: Proxy[T]) -> T:
     """The task that a proxy stands for."""
     return proxy._get_current_object()
-
-
-class _Pools(Protocol):
-    ALIASES: dict[str, str]
 
 
 class _Choice(Protocol):
@@ -204,18 +198,9 @@ def register_pool(name: str, path: str) -> None:
 
     Celery's command line has copied the names of the pools before it loads an app.
     """
-    cast("_Pools", concurrency).ALIASES[name] = path
+    aliases: dict[str, str] = _untyped_concurrency.ALIASES
+    aliases[name] = path
     command = sys.modules.get("celery.bin.worker")
-    choice = cast("_Choice | None", getattr(command, "WORKERS_POOL", None))
+    choice: _Choice | None = getattr(command, "WORKERS_POOL", None)
     if choice is not None and name not in choice.choices:
         choice.choices = (*choice.choices, name)
-
-
-def import_configuration(app: Celery, name: str) -> object:
-    """What Celery would import for this name of a configuration; the name where it cannot."""
-    loader = cast("_Loader", app.loader)
-    try:
-        return loader._smart_import(name, imp=loader.import_from_cwd)
-    except (ImportError, AttributeError):
-        # Celery will say so itself, unless it was told to be silent.
-        return name

@@ -1,101 +1,123 @@
-# ruff: noqa: N802 (they are kombu's)
-"""kombu's Redis transport as far as it is used here; kombu itself has no types for it."""
+"""kombu: connections, and the event loop of the worker.
+
+`Hub._create_poller` and `_close_poller`, and `Hub._poller`, which they set
+    For: waiting through an asyncio loop. Each reset of the hub makes a new poller.
+    When it is missing: a worker with the asyncio pool starts, and no coroutine in it runs.
+
+`_epoll._epoll` and `_kqueue._kqueue`, in kombu's pollers
+    For: the descriptor that tells the asyncio loop that something has happened for the worker.
+    When it is missing: a worker with the asyncio pool refuses to start: "needs a system with epoll or
+    kqueue".
+
+`Hub.readers`, by descriptor
+    For: a descriptor of our own, without which the hub sleeps when it has none, and all tasks with it.
+    When it is missing: a worker with the asyncio pool raises AttributeError when it starts.
+
+`Hub.on_tick`
+    For: telling Celery in each turn of the worker what has happened to tasks.
+    When it is missing: a worker with the asyncio pool raises AttributeError when it starts.
+
+`Hub.call_soon`, by way of `Hub._ready`
+    For: interrupting the wait when a coroutine calls it: the hub looks for such calls only before it
+    waits.
+    When it is missing: acknowledgements may come up to a second late.
+
+`Connection._info`, its argument ``resolve``
+    For: a connection of a class of ours with the same parameters, as ``clone()`` makes one.
+    When it is missing: sending from an event loop raises AttributeError.
+
+`Connection._reraise_as_library_errors`
+    For: the errors that Celery raises when it publishes.
+    When it is missing: publishing from an event loop while the broker is away raises AttributeError.
+
+`Connection.declared_entities`, a set of hashes
+    For: not copying a queue and its exchange for each message to see that they have been declared.
+    When it is missing: publishing from an event loop raises AttributeError. Where it holds other
+    things, publishing takes longer.
+
+`Connection.alt`
+    For: going on with the next of several brokers.
+    When it is missing: publishing from an event loop while the broker is away raises AttributeError.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    import redis
-    from kombu.message import Message
+__all__ = (
+    "Poller",
+    "add_filler",
+    "arguments_of",
+    "as_library_errors",
+    "call_in_each_turn",
+    "descriptor_of",
+    "has_alternatives",
+    "is_declared",
+    "poller_of",
+    "set_poller",
+)
 
-    class Pipeline(Protocol):
-        def execute_command(self, *command: object) -> object: ...
-        def execute(self) -> list[object]: ...
 
-    class Plain(Protocol):
-        def pipeline(self, *, transaction: bool) -> Pipeline: ...
+class Poller(Protocol):
+    """What kombu's hub uses of a poller."""
 
-    class Ranges(Protocol):
-        def zrange(self, name: str, start: float, end: float, *, byscore: bool) -> list[bytes]: ...
+    def register(self, fd: int, events: int) -> object: ...
+    def unregister(self, fd: int) -> object: ...
+    def poll(self, timeout: float | None) -> list[tuple[int, int]] | None: ...
+    def close(self) -> None: ...
 
-    class Raw(Protocol):
-        _raw: dict[str, Any]
 
-    class Cycle(Protocol):
-        def consume(self, n: int) -> list[str]: ...
-        def rotate(self, last_used: str) -> None: ...
+def poller_of(hub: Any) -> Poller:
+    """The poller of a hub that has one."""
+    poller: Poller = hub._poller
+    return poller
 
-    class Client(Protocol):
-        connection: Any
 
-    class QoS:
-        channel: Any
-        _delivered: dict[str, Message]
-        _dirty: set[str]
+def set_poller(hub: Any, poller: Poller) -> None:
+    """Let a hub wait by this poller."""
+    hub._poller = poller
 
-        def __init__(self, *args: object, **kwargs: object) -> None: ...
-        def can_consume(self) -> bool: ...
-        def can_consume_max_estimate(self) -> int | None: ...
-        def append(self, message: Message, delivery_tag: str) -> None: ...
-        def ack(self, delivery_tag: str) -> None: ...
-        def reject(self, delivery_tag: str, requeue: bool = False) -> None: ...
-        def restore_by_tag(self, tag: str) -> None: ...
-        def restore_unacked(self, client: object = None) -> None: ...
 
-    class Channel:
-        Message: Callable[..., Message]
-        qos: Any
-        client: Client
-        pool: redis.ConnectionPool
-        closed: bool
-        connection: Any
-        connection_errors: tuple[type[Exception], ...]
-        ack_emulation: bool
-        do_restore: bool
-        active_queues: list[str]
-        global_keyprefix: str
-        priority_steps: list[int]
-        unacked_key: str
-        unacked_index_key: str
-        brpop_timeout: float
-        health_check_interval: float | None
-        _queue_cycle: Cycle
-        _in_poll: object
+def descriptor_of(poller: Poller) -> int | None:
+    """The file descriptor that becomes readable when one of the poller's does."""
+    # Which of the two it is, is a matter of the system: Linux, or macOS and the BSDs.
+    for name in ("_epoll", "_kqueue"):
+        polling = getattr(poller, name, None)
+        if polling is not None:
+            descriptor: int = polling.fileno()
+            return descriptor
+    return None
 
-        def __init__(self, *args: object, **kwargs: object) -> None: ...
-        def close(self) -> None: ...
-        def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: object) -> object: ...
-        def conn_or_acquire(self, client: object = None) -> AbstractContextManager[redis.Redis]: ...
-        def _connparams(self, asynchronous: bool = False) -> dict[str, Any]: ...
-        def _create_client(self, asynchronous: bool = False) -> redis.Redis: ...
-        def _do_restore_message(
-            self,
-            payload: dict[str, Any],
-            exchange: object,
-            routing_key: object,
-            pipe: object,
-            leftmost: bool = False,
-        ) -> None: ...
-        def _get_pool(self, asynchronous: bool = False) -> object: ...
-        def _q_for_pri(self, queue: str, priority: int) -> str: ...
 
-    class Transport:
-        cycle: MultiChannelPoller
+def add_filler(hub: Any, descriptor: int, callback: Callable[[], None]) -> None:
+    """Let a hub know a descriptor, which the caller registers with the poller."""
+    hub.readers[descriptor] = (callback, ())
 
-        def __init__(self, *args: object, **kwargs: object) -> None: ...
 
-    class MultiChannelPoller:
-        _channels: set[Any]
-        _fd_to_chan: dict[int, tuple[Any, str]]
+def call_in_each_turn(hub: Any, callback: Callable[[], None]) -> None:
+    """Let a hub call this before it waits."""
+    hub.on_tick.add(callback)
 
-        def _client_registered(self, channel: object, client: object, cmd: str) -> bool: ...
-        def _register(self, channel: object, client: object, type: str) -> None: ...  # noqa: A002
-        def _register_BRPOP(self, channel: object) -> None: ...
-        def on_poll_start(self) -> None: ...
-        def on_readable(self, fileno: int) -> object: ...
 
-else:
-    Channel = MultiChannelPoller = QoS = Transport = object
+def arguments_of(connection: Any) -> dict[str, Any]:
+    """The arguments with which a connection like this one is made."""
+    return dict(connection._info(resolve=False))
+
+
+def as_library_errors(connection: Any) -> AbstractContextManager[None]:
+    """Raises kombu's OperationalError in the place of an error of the connection's driver."""
+    raising: AbstractContextManager[None] = connection._reraise_as_library_errors()
+    return raising
+
+
+def is_declared(connection: Any, entity: Hashable) -> bool:
+    """Whether a queue was declared on this connection, and need not be declared again."""
+    declared: set[int] = connection.declared_entities
+    return hash(entity) in declared
+
+
+def has_alternatives(connection: Any) -> bool:
+    """Whether there is more than one broker."""
+    return len(connection.alt) > 1

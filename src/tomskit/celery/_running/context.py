@@ -10,7 +10,7 @@ so ``self.request``, ``self.retry()`` and ``celery.current_task`` are right in a
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from celery import Celery
 
@@ -19,6 +19,7 @@ from tomskit.celery._internals.celery import (
     LocalStack,
     known_apps,
     native_ident,
+    request_stack_of,
     task_stack,
     top_of,
 )
@@ -64,18 +65,18 @@ def _ident() -> object:
 
 
 def keep_by_execution(stack: LocalStack) -> None:
-    """Let what a coroutine and its children see on this stack be their own task's."""
+    """Let a coroutine and its children see the entries of their own task on this stack."""
     if stack.__ident_func__ is not _ident:
         stack.__ident_func__ = _ident
 
 
 def begin_execution() -> None:
-    """Give this context stacks of its own, which what starts in it shares."""
+    """Give this context stacks of its own, shared with all that is started in it."""
     _execution.set(object())
 
 
 class TaskIdentity:
-    """The task and the request that are running where this is made, to be taken elsewhere."""
+    """The task and the request that run where this is made, to be assumed in another thread."""
 
     __slots__ = ("_request_stack", "request", "task")
 
@@ -89,21 +90,21 @@ class TaskIdentity:
     @classmethod
     def current(cls) -> TaskIdentity | None:
         """The running task, or None when none runs here."""
-        task = cast("Task[..., object] | None", top_of(task_stack))
+        task: Task[..., object] | None = top_of(task_stack)
         if task is None:
             return None
-        stack = cast("LocalStack", task.request_stack)
-        request = cast("Context | None", top_of(stack))
+        stack = request_stack_of(task)
+        request: Context | None = top_of(stack)
         if request is None:
             return None
         keep_by_execution(stack)
         return cls(task, request, stack)
 
     def assume(self) -> Token[object | None]:
-        """Be this task from here on, in whatever thread and context this is; see `leave`.
+        """Be this task from here on, in this thread and context; see `leave`.
 
-        A fresh token is used each time, so what a task leaves running in the background never
-        sees the request of the next one.
+        Each call uses a new token, so an asyncio task that is left running in the background never
+        sees the request of the next task.
         """
         token = _execution.set(object())
         task_stack.push(self.task)
@@ -111,7 +112,7 @@ class TaskIdentity:
         return token
 
     def leave(self, token: Token[object | None]) -> None:
-        """Be again what was before `assume`."""
+        """Undo `assume`."""
         self._request_stack.pop()
         task_stack.pop()
         _execution.reset(token)

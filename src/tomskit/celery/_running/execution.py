@@ -1,6 +1,6 @@
 """One coroutine that runs on an event loop while a thread waits for it.
 
-What the waiting thread is interrupted with reaches the coroutine at its await, time limits are
+An exception that interrupts the waiting thread is raised at the coroutine's await, time limits are
 timers on the loop, and the coroutine never outlives its task.
 """
 

@@ -1,9 +1,9 @@
 """Plain functions that wait: a greenlet in which synchronous code awaits, inside an asyncio task.
 
-Celery's tracer is synchronous. Here it runs in a greenlet that an `asyncio.Task` steps as if it were
-a coroutine: where the code in it waits for something, the greenlet switches back to the task with the
-future to wait for, and the task switches into it again when that is done. So everything that runs in
-it, the user's coroutine included, is one asyncio task with one context.
+Celery's tracer is synchronous. Here it runs in a greenlet that an `asyncio.Task` steps like a
+coroutine: where its code waits, the greenlet switches back to the task with the future to wait for, and
+the task switches into it again when that is done. So everything that runs in it, the user's coroutine
+included, is one asyncio task with one context.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class GreenletCoroutine(Coroutine[object, object, R]):
 
     Args:
         function: Called with `context_of` the task that steps this coroutine.
-        owner: What `owner_here` answers inside.
+        owner: What `owner_here` returns inside.
     """
 
     __slots__ = ("_greenlet",)
@@ -58,7 +58,7 @@ class GreenletCoroutine(Coroutine[object, object, R]):
 
     @override
     def close(self) -> None:
-        """Nothing to do: a greenlet is only left to its end."""
+        """Do nothing: a greenlet always runs to its end."""
 
     @override
     def __await__(self) -> Generator[object, object, R]:
@@ -74,13 +74,12 @@ class GreenletCoroutine(Coroutine[object, object, R]):
 class _Greenlet(greenlet):
     """The greenlet of a GreenletCoroutine.
 
-    It does not know that one: a cycle, and Python would keep what a task has left until it looks for
-    cycles.
+    It has no reference to that: such a cycle would keep the objects of a task alive until Python
+    searches for cycles.
 
     Attributes:
-        owner: What `owner_here` answers inside.
-        waiting: What waits and is switched back into, if it is one that libraries such as SQLAlchemy
-            have put on top of this.
+        owner: What `owner_here` returns inside.
+        waiting: The greenlet that waits, if a library such as SQLAlchemy has started one inside of this.
     """
 
     owner: object = None
@@ -149,7 +148,7 @@ def wait_to_the_end(future: asyncio.Future[R]) -> R:
         except asyncio.CancelledError as exc:
             cancellation = exc
     if cancellation is not None:
-        future.exception()  # it has been looked at
+        future.exception()  # or asyncio would log that nobody has retrieved it
         raise cancellation
     return future.result()
 

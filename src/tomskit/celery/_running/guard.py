@@ -19,7 +19,7 @@ CLEANUP_SECONDS: Final = 5.0
 
 
 class Guarded(Protocol):
-    """Runs a coroutine under a guard, and is told what the guard does."""
+    """Runs a coroutine under a guard, which calls these methods."""
 
     @property
     def name(self) -> str:
@@ -42,8 +42,8 @@ class Guarded(Protocol):
 class Guard:
     """Interrupts and ends the coroutine of one task, on its event loop.
 
-    It never keeps its owner, which keeps it: a cycle, and Python would keep what a task has left
-    until it looks for cycles. So each call names the owner.
+    It has no reference to its owner: such a cycle would keep the objects of a task alive until Python
+    searches for cycles. So each call names the owner.
 
     Attributes:
         pending: What the next cancellation is to be, at the await where it arrives.

@@ -11,22 +11,20 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, ClassVar, Final, Never, TypeVar
+from typing import Any, ClassVar, Never, TypeVar
 
 from celery.utils import uuid
 from kombu import Producer
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
+from tomskit.celery._internals.celery_messages import POSITION_OF_TASK_ID
 from tomskit.celery._running.greenlets import await_here, owner_here, wait_to_the_end
 from tomskit.resources import Resources
 
 __all__ = ("GreenletPlace", "Place", "here", "set_outer_place")
 
 R = TypeVar("R")
-
-_POSITION_OF_TASK_ID: Final = 5
-"""Among the arguments of Celery's ``send_task``."""
 
 
 class Place(ABC):
@@ -80,8 +78,8 @@ class Place(ABC):
             kwargs: Of `send_task`.
         """
         self.check()
-        if len(args) <= _POSITION_OF_TASK_ID:
-            # However often it is tried.
+        if len(args) <= POSITION_OF_TASK_ID:
+            # The same one in all tries.
             kwargs["task_id"] = kwargs.get("task_id") or uuid()
         own_producer = kwargs.get("producer") is not None
         retry = kwargs.get("retry", app.conf.task_publish_retry) is not False

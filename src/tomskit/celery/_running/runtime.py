@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Coroutine
-from typing import ClassVar, Final, Never, TypeVar
+from typing import Final, Never, TypeVar
 
 from celery import Celery
 from typing_extensions import override
@@ -25,15 +25,23 @@ R = TypeVar("R")
 logger: Final = logging.getLogger(__name__)
 
 
+class _Process:
+    """The event loop of this process, and a lock for changing it."""
+
+    def __init__(self) -> None:
+        self.event_loop: EventLoop | None = None
+        self.lock = threading.RLock()
+
+
+_process: Final = _Process()
+
+
 class AsyncRuntime:
     """Runs coroutines from code that is not one, on one event loop per process.
 
     A worker initialises it when a process starts and closes it when that process stops. Elsewhere
     it starts by itself at the first `run`, for the current app, and ends with the interpreter.
     """
-
-    _current: ClassVar[EventLoop | None] = None
-    _lock: ClassVar[threading.RLock] = threading.RLock()
 
     @classmethod
     def init(cls, celery_app: Celery, /) -> None:
@@ -42,14 +50,14 @@ class AsyncRuntime:
         Raises:
             ProviderError: A resource provider did not start.
         """
-        with AsyncRuntime._lock:
-            current = AsyncRuntime._current
+        with _process.lock:
+            current = _process.event_loop
             if current is not None and current.app is celery_app:
                 return
             cls.shutdown()
             started = _LoopThread(celery_app)
             started.start()
-            AsyncRuntime._current = started
+            _process.event_loop = started
 
     @classmethod
     def run(cls, coro: Coroutine[object, Never, R], /) -> R:
@@ -68,7 +76,7 @@ class AsyncRuntime:
             TimeLimitExceeded: The hard limit passed (solo and threads pools).
             concurrent.futures.CancelledError: `coro` was cancelled.
         """
-        current = AsyncRuntime._current
+        current = _process.event_loop
         if current is None:
             current = cls._start_for_current_app(coro)
         return current.run(coro)
@@ -76,17 +84,17 @@ class AsyncRuntime:
     @classmethod
     def shutdown(cls) -> None:
         """Cancel what still runs, close the resources and stop the loop."""
-        with AsyncRuntime._lock:
-            current, AsyncRuntime._current = AsyncRuntime._current, None
+        with _process.lock:
+            current, _process.event_loop = _process.event_loop, None
             if current is not None:
                 current.stop()
 
     @classmethod
     def adopt(cls, event_loop: EventLoop) -> None:
         """Run coroutines on this loop, which runs already, instead of one of its own."""
-        with AsyncRuntime._lock:
+        with _process.lock:
             cls.shutdown()
-            AsyncRuntime._current = event_loop
+            _process.event_loop = event_loop
 
     @classmethod
     def enforce_limits(cls, defaults: Limits | None) -> None:
@@ -100,7 +108,7 @@ class AsyncRuntime:
     @classmethod
     def app(cls) -> Celery | None:
         """The app that the runtime was initialised for, if it was."""
-        current = AsyncRuntime._current
+        current = _process.event_loop
         return None if current is None else current.app
 
     @classmethod
@@ -114,9 +122,9 @@ class AsyncRuntime:
                 "or call AsyncRuntime.init(app)."
             )
         try:
-            with AsyncRuntime._lock:
+            with _process.lock:
                 cls.init(app)
-                current = AsyncRuntime._current
+                current = _process.event_loop
         except BaseException:
             discard(coro)
             raise
@@ -180,10 +188,10 @@ def _forget_after_fork() -> None:
 
     The parent's loop is kept alive so that no destructor closes connections that the parent uses.
     """
-    AsyncRuntime._lock = threading.RLock()  # noqa: SLF001
-    if AsyncRuntime._current is not None:  # noqa: SLF001
-        _inherited.append(AsyncRuntime._current)  # noqa: SLF001
-        AsyncRuntime._current = None  # noqa: SLF001
+    _process.lock = threading.RLock()
+    if _process.event_loop is not None:
+        _inherited.append(_process.event_loop)
+        _process.event_loop = None
 
 
 if hasattr(os, "register_at_fork"):

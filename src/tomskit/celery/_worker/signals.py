@@ -1,4 +1,4 @@
-"""What happens when in the life of a worker: Celery's signals, made ours."""
+"""Celery's signals, and what happens on each in the processes of a worker."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import os
 import signal
 import time
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from billiard.process import current_process
 from celery import Celery, Task, signals
 from celery.platforms import EX_FAILURE
 
 from tomskit.celery._app import AsyncApp, Host
+from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery import current_app, register_pool
 from tomskit.celery._running.context import celery_context, task_id_context
 from tomskit.errors import ProviderError
 
 if TYPE_CHECKING:
-    from tomskit.celery._internals.celery import Worker
+    from tomskit.celery._internals.celery_worker import Worker
 
 __all__ = ("CHILD_FAILED", "host_of", "install")
 
@@ -30,18 +30,18 @@ _READY_VARIABLE: Final = "TOMSKIT_READY_WORKER"
 
 
 CHILD_FAILED: Final = signal.SIGURG
-"""What a process of the pool sends to the worker when it cannot start.
+"""The signal that a process of the pool sends to the worker when it cannot start.
 
-Celery gives it no meaning, and the system ignores it where nobody listens.
+Celery does not use it, and the system ignores it where there is no handler.
 """
 
 
 def install(app: AsyncApp) -> None:
     """Run coroutines in every worker of `app`."""
     register_pool("asyncio", "tomskit.celery.asyncio_pool:AsyncioPool")
-    # By name: the modules of Celery that it needs are the worker's, not every producer's.
+    # By name: only workers need the modules of Celery that it imports.
     app.steps["worker"].add("tomskit.celery._worker.steps:RuntimeStep")
-    # Signals are the process's, not the app's; connecting twice changes nothing.
+    # Signals belong to the process, not to the app; connecting twice changes nothing.
     signals.worker_init.connect(_prepare_worker)
     signals.worker_process_init.connect(_start_in_child)
     signals.worker_process_shutdown.connect(_stop_in_child)
@@ -56,31 +56,32 @@ def host_of(app: Celery) -> Host | None:
 
 
 def _prepare_worker(sender: Worker, **_: object) -> None:
-    if host_of(sender.app) is not None:
+    app = sender.app
+    if isinstance(app, AsyncApp):
         from tomskit.celery._worker.prepare import prepare
 
-        prepare(sender)
+        prepare(sender, app)
 
 
 def _start_in_child(**_: object) -> None:
-    host = host_of(current_app())
-    if host is None or current_process().name == "MainProcess":
+    app = current_app()
+    if not isinstance(app, AsyncApp) or not is_pool_process():
         return
-    celery_context.set(cast("AsyncApp", current_app()))
+    celery_context.set(app)
     try:
-        host.start()
+        app.runtime_host.start()
     except ProviderError as exc:
         logger.critical("%s. This worker process ends.", exc, exc_info=exc)
         if os.environ.get(_READY_VARIABLE) != str(os.getppid()):
             os.kill(os.getppid(), CHILD_FAILED)
-        # Else the pool replaces this process, and what is missing may come back meanwhile.
+        # Otherwise the pool replaces this process, and the resource may be back by then.
         time.sleep(1)
         raise SystemExit(EX_FAILURE) from exc
 
 
 def _stop_in_child(**_: object) -> None:
     host = host_of(current_app())
-    if host is not None and current_process().name != "MainProcess":
+    if host is not None and is_pool_process():
         host.stop()
 
 
@@ -90,7 +91,7 @@ def _note_ready(**_: object) -> None:
 
 
 class _Entered:
-    """What a task has set in its context, to be undone when it ends."""
+    """The tokens of what was set in the context of a task, to be reset when it ends."""
 
     __slots__ = ("app", "outer", "task_id")
 
@@ -109,9 +110,10 @@ _entered: Final[ContextVar[_Entered | None]] = ContextVar("tomskit_entered", def
 
 
 def _enter_task(task_id: str, task: Task[..., object], **_: object) -> None:
-    if host_of(task.app) is not None:
-        app = celery_context.set(cast("AsyncApp", task.app))
-        _entered.set(_Entered(app, task_id_context.set(task_id), _entered.get()))
+    app = task.app
+    if isinstance(app, AsyncApp):
+        token = celery_context.set(app)
+        _entered.set(_Entered(token, task_id_context.set(task_id), _entered.get()))
 
 
 def _leave_task(task: Task[..., object], **_: object) -> None:

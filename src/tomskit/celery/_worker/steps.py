@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from typing import Final, Protocol, cast
+from typing import Final
 
 from celery import Celery, bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
-from celery.worker import state
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
-from tomskit.celery._internals.celery import Worker
+from tomskit.celery._internals.celery_worker import Worker, stop_worker
 from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksError
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._running.steering import Limits
@@ -38,9 +37,9 @@ class RuntimeStep(bootsteps.StartStopStep):
     of their own for this, and a runtime in their parent would not survive the fork.
     """
 
-    def __init__(self, parent: object, **kwargs: object) -> None:
+    def __init__(self, parent: Worker, **kwargs: object) -> None:
         super().__init__(parent, **kwargs)
-        pool = cast("Worker", parent).pool_cls
+        pool = parent.pool_cls
         if pool.is_green:
             name = pool.__module__.rpartition(".")[2]
             raise RefusedPoolError(
@@ -52,28 +51,27 @@ class RuntimeStep(bootsteps.StartStopStep):
         self._in_process = not issubclass(pool, PreforkPool)
         self._signals: SignalHandlers | None = None
         if issubclass(pool, AsyncioPool):
-            _check_transport(cast("Worker", parent))
-        _check_annotations(cast("Worker", parent).app)
+            _check_transport(parent)
+        _check_annotations(parent.app)
 
     @override
-    def include(self, parent: object) -> bool:
+    def include(self, parent: Worker) -> bool:
         # Steps stop in reverse, so the first one closes after the pool, whatever the dependencies.
-        cast("Worker", parent).steps.insert(0, self)
+        parent.steps.insert(0, self)
         return True
 
     @override
-    def start(self, parent: object) -> None:
-        worker = cast("Worker", parent)
-        host = host_of(worker.app)
+    def start(self, parent: Worker) -> None:
+        host = host_of(parent.app)
         if not self._in_process:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(CHILD_FAILED, _stop_failed_worker)
         elif host is not None:
-            if isinstance(worker.hub, LoopHub):
-                self._run_in_worker_loop(worker.app, worker.hub)
+            if isinstance(parent.hub, LoopHub):
+                self._run_in_worker_loop(parent.app, parent.hub)
             host.start()
             # Celery leaves these to the pool, and only prefork enforces them.
-            AsyncRuntime.enforce_limits(Limits(worker.soft_time_limit, worker.time_limit))
+            AsyncRuntime.enforce_limits(Limits(parent.soft_time_limit, parent.time_limit))
 
     def _run_in_worker_loop(self, app: Celery, hub: LoopHub) -> None:
         if isinstance(app, AsyncApp) and not app.runtime_host.uses_async_runtime:
@@ -91,8 +89,8 @@ class RuntimeStep(bootsteps.StartStopStep):
             self._signals.install()
 
     @override
-    def stop(self, parent: object) -> None:
-        host = host_of(cast("Worker", parent).app)
+    def stop(self, parent: Worker) -> None:
+        host = host_of(parent.app)
         if self._in_process and host is not None:
             if self._signals is not None:
                 self._signals.remove()
@@ -100,7 +98,7 @@ class RuntimeStep(bootsteps.StartStopStep):
             AsyncRuntime.enforce_limits(None)
 
     @override
-    def terminate(self, parent: object) -> None:
+    def terminate(self, parent: Worker) -> None:
         self.stop(parent)
 
 
@@ -114,9 +112,9 @@ def _check_transport(worker: Worker) -> None:
 
 
 def _check_annotations(app: Celery) -> None:
-    """Refuse tasks that could not be called now, rather than when somebody calls them.
+    """Refuse tasks that cannot be called, before they are.
 
-    Under prefork, the processes get what is built here with the fork.
+    What is built here is inherited by the forked processes of prefork.
     """
     refused: list[str] = []
     for task in app.tasks.values():
@@ -129,10 +127,5 @@ def _check_annotations(app: Celery) -> None:
         raise RefusedTasksError("\n".join(refused))
 
 
-class _WorkerState(Protocol):
-    should_stop: int | None
-
-
 def _stop_failed_worker(*_: object) -> None:
-    # As Celery's own signal handlers do: the worker's loop looks at it in each turn.
-    cast("_WorkerState", state).should_stop = EX_FAILURE
+    stop_worker(EX_FAILURE)

@@ -2,19 +2,18 @@
 
 Chosen by ``CELERY_WORKER_POOL=asyncio``, ``worker_pool = "asyncio"`` or ``-P asyncio``.
 
-    pool      which tasks run, and what Celery is told of them
-    job       one task, from its start to its end
-    greenlets how Celery's synchronous code waits without blocking
-    hub       the worker's event loop, waiting through asyncio's
-    collector Python's search for cycles, made rare
-    consumer  connecting and reconnecting, in a thread
-    blocking  the result store and publishing, in threads
-    redis_channel  waiting for Redis in the loop, and settling what a lost connection leaves
+    pool           which tasks run, and which wait for a slot
+    job            one task, from its start to its end
+    report         what Celery is told of a task
+    hub            the worker's event loop, waiting through asyncio's
+    main_loop      AsyncRuntime.run in the worker's loop
+    consumer       connecting and reconnecting, in a thread
+    redis_channel  waiting for Redis in the loop, and messages of a lost connection
+    backend        the result backend, in threads
     redis_results  results in Redis, many at once
-    main_loop AsyncRuntime.run, here
-    signals   ending the worker
-    watchdog  who blocks the loop
-    setup     the worker, prepared for all this
+    signals        ending the worker
+    watchdog       naming the task that blocks the loop
+    collector      Python's search for reference cycles, made rare
 """
 
 from tomskit.celery.asyncio_pool.pool import AsyncioPool

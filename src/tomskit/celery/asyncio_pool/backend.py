@@ -7,54 +7,33 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from celery.backends.base import Backend
 from celery.utils.log import get_logger
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.retrying import Retrying
+from tomskit.celery._internals.celery_backend import (
+    BLOCKING,
+    STORING,
+    cleans_up,
+    is_redis_backend,
+)
 from tomskit.celery._running.greenlets import GreenletCoroutine
 from tomskit.celery._running.places import GreenletPlace, here
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.redis_results import RedisResults
+
+if TYPE_CHECKING:
+    from celery.backends.base import Backend
+else:
+    Backend = object
 
 __all__ = ("BackendCalls",)
 
 logger: Final = get_logger(__name__)
 
 _THREADS: Final = 8
-
-_STORING: Final = frozenset(
-    {"mark_as_done", "mark_as_failure", "mark_as_retry", "mark_as_revoked", "store_result"}
-)
-"""What stores the state of a task. The worker calls these too, and ignores what they return."""
-
-_BLOCKING: Final = _STORING | {
-    "add_to_chord",
-    "apply_chord",
-    "delete_group",
-    "forget",
-    "get",
-    "get_children",
-    "get_group_meta",
-    "get_many",
-    "get_result",
-    "get_state",
-    "get_task_meta",
-    "get_traceback",
-    "mark_as_started",
-    "mget",
-    "on_chord_part_return",
-    "process_cleanup",
-    "reload_group_result",
-    "reload_task_result",
-    "restore_group",
-    "save_group",
-    "set_chord_size",
-    "task_result_exists",
-}
-"""What makes a backend wait for its server."""
 
 
 class _Call(GreenletPlace):
@@ -78,12 +57,12 @@ class BackendCalls:
         self._detached: set[asyncio.Task[None]] = set()
 
     def wrap(self, backend: Backend) -> Backend:
-        """What Celery is to use in place of `backend`, in the worker's thread."""
+        """The backend that Celery is to use in place of `backend`, in the worker's thread."""
         if not self._hub.owns_this_thread():
             return backend
         if self._backend is None:
             self._backend = _PoolBackend(backend, self, self._app)
-        return cast("Backend", self._backend)
+        return self._backend
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> object:
         """Call a method of the result backend in a thread, for code that waits for it."""
@@ -95,7 +74,7 @@ class BackendCalls:
         return place.wait_to_the_end(loop.run_in_executor(self._threads, copy_context().run, call))
 
     def detach(self, call: Callable[[], object]) -> asyncio.Task[None]:
-        """Call something that waits, in a greenlet of its own, without waiting for it."""
+        """Call a function that waits in a greenlet of its own, and return at once."""
         task = self._hub.asyncio_loop.create_task(
             GreenletCoroutine(partial(_logging_errors, call), owner=_Call())
         )
@@ -115,7 +94,7 @@ class BackendCalls:
         # Each thread has a backend of its own: Celery's are not made to be shared.
         backend = self._app.backend
         method: Callable[..., object] = getattr(backend, name)
-        if name not in _STORING:
+        if name not in STORING:
             return method(*args, **kwargs)
         retrying = Retrying(
             "store a result",
@@ -134,7 +113,7 @@ def _logging_errors(call: Callable[[], object]) -> None:
         logger.exception("The result backend failed")
 
 
-class _PoolBackend:
+class _PoolBackend(Backend):
     """A result backend that blocks only its caller.
 
     Attributes:
@@ -145,11 +124,9 @@ class _PoolBackend:
     def __init__(self, backend: Backend, calls: BackendCalls, app: AsyncApp) -> None:
         self._celerys = backend
         self._calls = calls
-        self._blocking = _BLOCKING
-        if type(backend).process_cleanup is Backend.process_cleanup:
-            self._blocking -= {"process_cleanup"}  # it does nothing
+        self._blocking = BLOCKING if cleans_up(backend) else BLOCKING - {"process_cleanup"}
         self.in_loop: RedisResults | None = None
-        if app.config.CELERY_REDIS_FAST_PATH is not False and RedisResults.fits(backend):
+        if app.config.CELERY_REDIS_FAST_PATH is not False and is_redis_backend(backend):
             self.in_loop = RedisResults(
                 backend,
                 chord_part=partial(calls.call, "on_chord_part_return"),
@@ -158,7 +135,7 @@ class _PoolBackend:
 
     def __getattr__(self, name: str) -> object:
         if name in self._blocking and here() is not None:
-            call = self._store if name in _STORING else self._calls.call
+            call = self._store if name in STORING else self._calls.call
             return partial(call, name)
         value: object = getattr(self._celerys, name)
         return value
@@ -176,8 +153,7 @@ class _PoolBackend:
                 method: Callable[..., object] = getattr(self.in_loop, name)
                 return method(*args, **kwargs)
             except self.in_loop.connection_errors as exc:
-                # In a thread it is tried again until it works.
-                logger.debug("Redis was lost while a result was stored: %r", exc)
+                logger.debug("Cannot store a result in the loop; retrying in a thread: %r", exc)
         return self._calls.call(name, *args, **kwargs)
 
     def _store_later(self, *args: Any, **kwargs: Any) -> asyncio.Task[None]:
@@ -186,5 +162,5 @@ class _PoolBackend:
     if not TYPE_CHECKING:
 
         @property
-        def __class__(self):  # noqa: ANN204 (what it answers depends)
+        def __class__(self):  # noqa: ANN204 (the class of the other backend)
             return type(self._celerys)

@@ -1,7 +1,7 @@
 """Collector: Python's search for reference cycles, made rare while a worker runs tasks.
 
-It looks at every object that lives, and with thousands of tasks these are many: with Python's own
-settings it took a fifth of a worker's time, in pauses of 100 ms (measured with 12,000 empty tasks,
+A collection visits every living object, and thousands of tasks have many: with Python's own settings
+collections took a fifth of a worker's time, in pauses of 100 ms (measured with 12,000 empty tasks,
 1000 at once). A task of this pool leaves no cycles, so there is little to find.
 """
 
@@ -13,20 +13,20 @@ from typing import Final
 __all__ = ("Collector",)
 
 _THRESHOLD: Final = 20_000
-"""How many more objects there are to be before it looks. With 12,000 tasks it looked 21 times at the
-youngest instead of 1810 times, and 1 time at all instead of 15; the peak of memory was the same."""
+"""Allocations between collections. With 12,000 tasks there were 21 collections of the youngest objects
+in place of 1810, and 1 of all objects in place of 15; the peak of memory was the same."""
 
 
 class Collector:
-    """Python's collector, as a worker wants it from `relax` to `restore`."""
+    """Makes collections rare from `relax` to `restore`."""
 
     def __init__(self) -> None:
         self._thresholds: tuple[int, int, int] | None = None
 
     def relax(self) -> None:
-        """Let it look more rarely, and never at what is there by now, which is modules mostly.
+        """Collect more rarely, and never the objects that exist now, which are mostly modules.
 
-        A collector that was turned off, or set to look more rarely yet, is left so.
+        A collector that was turned off, or set to be rarer still, is left so.
         """
         self._thresholds = first, second, third = gc.get_threshold()
         gc.collect()

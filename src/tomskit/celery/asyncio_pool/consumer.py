@@ -1,50 +1,40 @@
-"""LoopConsumer: the worker's consumer, connecting in a thread and consuming in the loop's."""
+"""LoopConsumer: the worker's consumer, connecting in a thread of its own."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import vine
-from celery.worker import loops
-from celery.worker.state import active_requests
 from typing_extensions import override
 
+from tomskit.celery._internals.celery_worker import (
+    Consumer,
+    run_consumer_loop,
+    tags_of_running_tasks,
+)
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.redis_channel import Outstanding
 from tomskit.celery.fast_redis.channel import FastChannel
 
 if TYPE_CHECKING:
     import kombu
-    from celery.worker.consumer import Consumer as _Consumer
-else:
-    _Consumer = object
+    from celery.worker import consumer as celery_consumer
 
 __all__ = ("LoopConsumer", "consumer_class")
 
 R = TypeVar("R")
 
 
-class _Message(Protocol):
-    delivery_tag: str
+class LoopConsumer(Consumer):
+    """Put in front of a class of consumers, keeps them from blocking the event loop.
 
-
-class _Request(Protocol):
-    message: _Message
-
-
-_running_requests: Final = cast("Iterable[_Request]", active_requests)
-
-
-class LoopConsumer(_Consumer):
-    """Put in front of a class of consumers, keeps them from holding up the event loop.
-
-    Celery connects, and connects again, in blocking calls with pauses between. All that is done in a
-    thread here, while the worker waits and coroutines run. Only the consuming itself, for which
-    Celery calls `loop`, is done in the worker's own thread.
+    Celery connects, and reconnects, in blocking calls with pauses between. Here a thread does that,
+    while the worker waits and coroutines run. Only consuming, for which Celery calls `loop`, is done in
+    the worker's own thread.
     """
 
     hub: LoopHub
@@ -70,29 +60,27 @@ class LoopConsumer(_Consumer):
 
     @override
     def create_task_handler(
-        self, promise: type[vine.promise] = vine.promise
-    ) -> Callable[..., None]:
+        self, promise: Callable[..., object] = vine.promise
+    ) -> Callable[..., object]:
         channel: object = None if self.task_consumer is None else self.task_consumer.channel
         if isinstance(channel, FastChannel):
-            return super().create_task_handler(promise=cast("type[vine.promise]", _Settling))
+            return super().create_task_handler(promise=_Settling)
         return super().create_task_handler(promise=promise)
 
     def loop(self, *args: object) -> None:
         """Consume until the connection is lost or the worker is to stop."""
         while self._outstanding and self.task_consumer is not None:
-            # It is kept until that has worked: the connection may be lost again.
-            running = {request.message.delivery_tag for request in _running_requests}
-            self._outstanding[0].settle(self.task_consumer.channel, running)
+            # It is dropped only afterwards: the connection may be lost again.
+            self._outstanding[0].settle(self.task_consumer.channel, tags_of_running_tasks())
             del self._outstanding[0]
-        loop = cast("Callable[..., None]", loops.asynloop)
-        self._consumer_thread.call_back(lambda: loop(*args))
+        self._consumer_thread.call_back(lambda: run_consumer_loop(*args))
 
 
 class _Settling:
-    """Acknowledges or rejects a message, in place of the promise to do so in the next turn.
+    """Acknowledges or rejects a message at once, in place of the promise to do so in the next turn.
 
-    Such a channel only notes what Redis is told at the end of the turn. With promises, two for each
-    message and a third one for the turn, a task that waits has a kilobyte more.
+    With a FastChannel that takes no time: it tells Redis at the end of the turn. Promises, two for each
+    message and a third one for the turn, would cost a waiting task a kilobyte.
     """
 
     __slots__ = ("_settle", "_then")
@@ -156,6 +144,6 @@ def _run_into(future: Future[R], function: Callable[[], R]) -> None:
         future.set_exception(exc)
 
 
-def consumer_class(base: type[_Consumer]) -> type[_Consumer]:
+def consumer_class(base: type[celery_consumer.Consumer]) -> type[celery_consumer.Consumer]:
     """`base`, connecting in a thread."""
     return type(base.__name__, (LoopConsumer, base), {"__module__": base.__module__})

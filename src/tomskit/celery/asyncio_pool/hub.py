@@ -1,8 +1,7 @@
 """LoopHub: the worker's own event loop, kombu's, waiting through an asyncio loop.
 
-The worker and all coroutines share one thread. Where the worker has nothing to do it lets the asyncio
-loop run, until there is something for the worker again: so neither needs locks, and no task is handed
-from thread to thread.
+The worker and all coroutines share one thread. While the worker has nothing to do, the asyncio loop
+runs: so neither needs locks, and no task moves from thread to thread.
 """
 
 from __future__ import annotations
@@ -14,14 +13,24 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from typing import Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from kombu.asynchronous import Hub
 from kombu.utils.eventio import READ
 from typing_extensions import override
 
+from tomskit.celery._internals.kombu import (
+    Poller,
+    add_filler,
+    descriptor_of,
+    poller_of,
+    set_poller,
+)
 from tomskit.celery._internals.refusals import RefusedPoolError
 from tomskit.celery._running.places import Place
+
+if TYPE_CHECKING:
+    from kombu.asynchronous.timer import Timer
 
 __all__ = ("LoopHub",)
 
@@ -38,10 +47,10 @@ class LoopHub(Hub):
     descriptor. So other threads may register descriptors in it, as those that reconnect do.
 
     Attributes:
-        asyncio_loop: That of this thread. It runs only while the worker waits.
+        asyncio_loop: The loop of this thread. It runs only while the worker waits.
     """
 
-    def __init__(self, timer: object = None) -> None:
+    def __init__(self, timer: Timer | None = None) -> None:
         self.asyncio_loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._thread = threading.get_ident()
         self._poller_fd: int | None = None
@@ -50,9 +59,9 @@ class LoopHub(Hub):
         self._turning = False
         self._watching = False
         self._signals: deque[Callable[[], None]] = deque()
-        # kombu's loop sleeps, and with it everything, when it has no descriptor to poll.
+        # kombu's loop sleeps, and all tasks with it, when it has no descriptor to poll.
         self._filler, self._filler_end = os.pipe()
-        super().__init__(timer)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        super().__init__(timer)
 
     def owns_this_thread(self) -> bool:
         """Whether this is the thread of the worker and of its asyncio loop."""
@@ -61,7 +70,7 @@ class LoopHub(Hub):
     def turn(self, timeout: float) -> None:
         """Let the asyncio loop run until something happens for the worker, `timeout` s at most.
 
-        What is ready in the loop runs in any case.
+        Callbacks that are ready run in any case.
         """
         loop = self.asyncio_loop
         self._watch_poller()
@@ -85,7 +94,7 @@ class LoopHub(Hub):
         return future.result()
 
     def wait_for_thread(self, future: concurrent.futures.Future[R]) -> None:
-        """As `wait`, for something that a thread does; raises nothing of it."""
+        """As `wait`, for what a thread does; never raises its error."""
         loop = self.asyncio_loop
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
         while not future.done():
@@ -156,7 +165,7 @@ class LoopHub(Hub):
         if self._turning:
             self.asyncio_loop.stop()
         else:
-            # The worker waits for something else, and looks at this in its next turn.
+            # The worker waits for something else, and polls in its next turn.
             self._unwatch_poller()
 
     def _run(self) -> None:
@@ -175,11 +184,10 @@ class LoopHub(Hub):
     @override
     def _create_poller(self) -> None:
         super()._create_poller()
-        mine = cast("_Hub", self)
-        poller = _LoopPoller(self, mine._poller)
+        poller = _LoopPoller(self, poller_of(self))
         self._poller_fd = poller.fileno()
-        mine._poller = poller
-        mine.readers[self._filler] = (_do_nothing, ())
+        set_poller(self, poller)
+        add_filler(self, self._filler, _do_nothing)
         poller.register(self._filler, READ)
 
     @override
@@ -192,7 +200,7 @@ class LoopHub(Hub):
     def call_soon(self, callback: Callable[..., object], *args: object) -> object:
         scheduled: object = super().call_soon(callback, *args)
         if self._running and self.owns_this_thread():
-            # From a coroutine: kombu's hub looks for such calls before it waits, not while it does.
+            # From a coroutine: kombu's hub makes such calls before it waits, not while it does.
             self.asyncio_loop.stop()
         return scheduled
 
@@ -223,31 +231,13 @@ class _BetweenTurns(Place):
 
 
 def _do_nothing() -> None:
-    """The filler never becomes readable."""
-
-
-class _Poller(Protocol):
-    """What kombu's hub uses of a poller."""
-
-    def register(self, fd: int, events: int) -> object: ...
-    def unregister(self, fd: int) -> object: ...
-    def poll(self, timeout: float | None) -> list[tuple[int, int]] | None: ...
-    def close(self) -> None: ...
-
-
-class _Descriptor(Protocol):
-    def fileno(self) -> int: ...
-
-
-class _Hub(Protocol):
-    _poller: _Poller
-    readers: dict[int, tuple[Callable[..., object], tuple[object, ...]]]
+    """Never called: the filler never becomes readable."""
 
 
 class _LoopPoller:
     """kombu's poller, waited for in the asyncio loop."""
 
-    def __init__(self, hub: LoopHub, poller: _Poller) -> None:
+    def __init__(self, hub: LoopHub, poller: Poller) -> None:
         self._hub = hub
         self._poller = poller
         self.register = poller.register
@@ -255,12 +245,10 @@ class _LoopPoller:
         self.close = poller.close
 
     def fileno(self) -> int:
-        # Which of the two it is, is a matter of the system: Linux, or macOS and the BSDs.
-        for name in ("_epoll", "_kqueue"):
-            descriptor: _Descriptor | None = getattr(self._poller, name, None)
-            if descriptor is not None:
-                return descriptor.fileno()
-        raise RefusedPoolError("The asyncio pool needs a system with epoll or kqueue.")
+        descriptor = descriptor_of(self._poller)
+        if descriptor is None:
+            raise RefusedPoolError("The asyncio pool needs a system with epoll or kqueue.")
+        return descriptor
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]] | None:
         if not self._hub.owns_this_thread():

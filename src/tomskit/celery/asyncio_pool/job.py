@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextvars import Context, ContextVar
-from typing import Final, Never, Protocol, TypeVar, cast
+from typing import Final, Never, Protocol, TypeVar
 
-from billiard.einfo import ExceptionInfo
 from celery.exceptions import SoftTimeLimitExceeded, Terminated
 from celery.utils.log import get_logger
 from typing_extensions import override
 
+from tomskit.celery._internals.billiard import drop_traceback
 from tomskit.celery._running.context import begin_execution
 from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.guard import Guard
@@ -33,15 +33,15 @@ _TRACER_ARGS: Final = 6
 
 
 class Job(ABC):
-    """A task in the pool. There are thousands of them, so each has little of its own.
+    """A task in the pool. There are thousands of them, so each keeps as little as possible.
 
     Attributes:
-        report: What Celery is told.
+        report: Tells Celery what happens to the task.
 
     Args:
-        tracer: Celery's, which runs the task.
+        tracer: Celery's function that runs the task.
         args: Its arguments, the first of which are the task's name and id.
-        report: What Celery is told.
+        report: Tells Celery what happens to the task.
     """
 
     __slots__ = ("__weakref__", "_args", "_tracer", "report")
@@ -88,18 +88,6 @@ def job_of(context: Context) -> CoroutineJob | None:
     return context.get(_current)
 
 
-def _drop_traceback(outcome: object) -> None:
-    """Take the traceback from the exception of a failed task; its text has been stored.
-
-    Through it the frames of Celery's tracer hold the exception, and that holds them: a cycle of 4500
-    objects, most of them billiard's.
-    """
-    if isinstance(outcome, tuple):
-        for part in cast("tuple[object, ...]", outcome):
-            if isinstance(part, ExceptionInfo) and part.exception is not None:
-                part.exception.__traceback__ = None
-
-
 class CoroutineJob(Job, GreenletPlace):
     """A task in the event loop: the tracer and the coroutine in a greenlet of their own."""
 
@@ -130,7 +118,7 @@ class CoroutineJob(Job, GreenletPlace):
         # How many coroutines run within each other. The tracer around them is never interrupted.
         self._depth = 0
         self._steered: _Abandonable | None = None
-        # Reports how a task was ended: by a hard limit, or terminated.
+        # Reports why a task was ended: a hard limit, or a termination.
         self._ending: Callable[[], None] | None = None
 
     @override
@@ -148,8 +136,8 @@ class CoroutineJob(Job, GreenletPlace):
         try:
             self._check_ended()
             if len(self._args) == _TRACER_ARGS:
-                # As many as Celery gives. Python stays in the same C frame then, and a task that
-                # waits has 700 bytes less of the C stack.
+                # Written out, the call stays in the same C frame of Python, and a waiting task has
+                # 700 bytes less of the C stack.
                 name, task_id, request, body, kind, encoding = self._args
                 outcome = self._tracer(name, task_id, request, body, kind, encoding)
             else:
@@ -161,10 +149,10 @@ class CoroutineJob(Job, GreenletPlace):
             self.report.failed(exc)
         else:
             self.report.returned(outcome)
-            _drop_traceback(outcome)
+            drop_traceback(outcome)
         self._guard.stop()
-        # Its context knows this job: such a cycle, and a thousand tasks a second would wait for
-        # Python to look for cycles. That took a fifth of the worker's time.
+        # The context of the asyncio task has this job. Without this cycle Python need not search for
+        # any, which took a fifth of a worker's time.
         self._task = None
 
     @override
@@ -188,7 +176,7 @@ class CoroutineJob(Job, GreenletPlace):
     def _await(self, steered: Steered[R], resources: Resources) -> R:
         self._check_ended()
         if (pending := self._guard.take_pending()) is not None:
-            # It could not be interrupted before it started.
+            # The interruption came before the coroutine started.
             raise pending
         return await_here(resources.scoped(steered))
 
@@ -220,14 +208,14 @@ class CoroutineJob(Job, GreenletPlace):
 
     @override
     def terminate(self, signal: int | None = None) -> None:
-        # Celery's reconnecting runs in a thread, and may end tasks.
+        # Celery reconnects in a thread, which may end tasks.
         self._loop.call_soon_threadsafe(
             self._end_with, lambda: self.report.failed(Terminated(signal))
         )
 
     def _end_with(self, ending: Callable[[], None]) -> None:
         if self._task is None or self.report.is_over or self._ending is not None:
-            # Of one that waits for a slot: Celery terminates it again when it has got it.
+            # A job that waits for a slot: Celery terminates it again when it gets one.
             return
         self._ending = ending
         self._guard.end(self)
@@ -250,7 +238,7 @@ class CoroutineJob(Job, GreenletPlace):
         self._end_with(lambda: self.report.hard_limit(seconds))
 
     def on_abandoned(self) -> None:
-        """Report the end; what the coroutine does from now on does not count."""
+        """Report the end; what the coroutine still does is ignored."""
         if self._steered is not None:
             self._steered.give_up()
         self.cancel()

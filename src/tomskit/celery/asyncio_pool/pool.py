@@ -9,14 +9,21 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import signals
-from celery.concurrency.base import BasePool
 from celery.utils.log import get_logger
 from kombu.asynchronous import get_event_loop
 from typing_extensions import override
 
+from tomskit.celery._internals.celery import request_stack_of
+from tomskit.celery._internals.celery_worker import (
+    TaskPool,
+    quit_requested,
+    request_of,
+    sets_limits,
+)
+from tomskit.celery._internals.kombu import call_in_each_turn
 from tomskit.celery._internals.refusals import RefusedPoolError
 from tomskit.celery._running.context import keep_by_execution
 from tomskit.celery._running.places import set_outer_place
@@ -26,29 +33,24 @@ from tomskit.celery.asyncio_pool.backend import BackendCalls
 from tomskit.celery.asyncio_pool.collector import Collector
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob
-from tomskit.celery.asyncio_pool.report import Report, Revocable
-from tomskit.celery.asyncio_pool.signals import quit_requested
+from tomskit.celery.asyncio_pool.report import Report
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from tomskit.celery._app import AsyncApp
-    from tomskit.celery._internals.celery import LocalStack
 
 __all__ = ("AsyncioPool",)
 
 logger: Final = get_logger(__name__)
 
 _FIRST_PID: Final = 1 << 22
-"""Jobs are numbered from here, where Linux has no process ids any more."""
-
+"""Jobs are numbered from here: Linux has no process ids as high as this."""
 
 _NO_LIMITS: Final = Limits(None, None)
 
-_Request = Mapping[str, Sequence[float | None] | None]
 
-
-class _Lane:
-    """The tasks of one kind: those that run, as many as `limit`, and those that wait."""
+class _Slots:
+    """Slots for tasks of one kind: those that run, as many as `limit`, and those that wait."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -64,11 +66,11 @@ class _Lane:
         return job
 
 
-class AsyncioPool(BasePool):
+class AsyncioPool(TaskPool):
     """Runs tasks in the event loop that the worker itself waits in.
 
     Async tasks run in the loop, `limit` at once; plain ones in threads, of which there are fewer.
-    Slots are taken and given back in the worker's turn only, and Celery is told everything there.
+    Slots are taken and given back, and Celery's callbacks called, in the worker's turns only.
     """
 
     signal_safe = False
@@ -77,7 +79,6 @@ class AsyncioPool(BasePool):
 
     limit: int
     app: AsyncApp
-    options: Mapping[str, object]
 
     def __init__(self, limit: int | None = None, **options: Any) -> None:
         super().__init__(limit, **options)
@@ -89,17 +90,18 @@ class AsyncioPool(BasePool):
             )
         self._hub = hub
         self._pids = itertools.count(_FIRST_PID)
-        self._async = _Lane(self.limit)
+        self._async = _Slots(self.limit)
         threads = self.app.config.CELERY_WORKER_SYNC_CONCURRENCY
-        self._plain = _Lane(threads)
+        self._plain = _Slots(threads)
         self._threads = ThreadPoolExecutor(threads, "tomskit-task")
-        self._news: deque[Callable[[], object]] = deque()
+        self._limits = Limits(options.get("soft_timeout"), options.get("timeout"))
+        self._calls: deque[Callable[[], object]] = deque()
         self._backend = BackendCalls(self.app, hub)
         self._context = copy_context()
         self._watchdog = Watchdog(hub, self.app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION)
         self._collector = Collector()
         # Made once, and not for each task.
-        self._told = self._tell
+        self._call_in_turn = self._call_in_next_turn
         self._free_async = partial(self._free, self._async)
         self._free_plain = partial(self._free, self._plain)
         self._closed = False
@@ -110,24 +112,24 @@ class AsyncioPool(BasePool):
     def on_start(self) -> None:
         self._context = copy_context()
         for task in self.app.tasks.values():
-            keep_by_execution(cast("LocalStack", task.request_stack))
+            keep_by_execution(request_stack_of(task))
         self.app.async_client.given_up.clear()
         self.app.pool_backend = self._backend.wrap
         set_outer_place(self._hub.place)
-        cast("set[Callable[[], None]]", self._hub.on_tick).add(self._settle)
+        call_in_each_turn(self._hub, self._make_calls)
         self._watchdog.start()
         self._collector.relax()
         signals.worker_process_init.send(sender=None)
 
     @override
     def on_stop(self) -> None:
-        """Let running tasks end; they are cancelled once a cold shutdown is asked for."""
+        """Let running tasks end; a cold shutdown cancels them."""
         self._drain()
         self._close()
 
     @override
     def on_terminate(self) -> None:
-        """Cancel what runs and let it clean up."""
+        """Cancel running tasks and let them clean up."""
         self.app.async_client.given_up.set()
         self._terminate_all()
         self._drain()
@@ -135,7 +137,7 @@ class AsyncioPool(BasePool):
 
     @override
     def flush(self) -> None:
-        """Forget what has not started: its messages are not acknowledged and come again."""
+        """Forget tasks that have not started; their messages are delivered again."""
         self._async.waiting.clear()
         self._plain.waiting.clear()
 
@@ -149,7 +151,7 @@ class AsyncioPool(BasePool):
                 self.app.async_client.given_up.set()
                 self._terminate_all()
             turns = self._turn(turns)
-        # What the last ones have left to do: their messages are acknowledged here.
+        # Acknowledges the messages of the last ones.
         self._turn(turns)
 
     def _turn(self, turns: Generator[None]) -> Generator[None]:
@@ -158,7 +160,7 @@ class AsyncioPool(BasePool):
         except StopIteration:
             return self._hub.create_loop()
         except Exception as exc:  # noqa: BLE001 (the broker is gone; the tasks are not)
-            logger.warning("The broker was lost while tasks ended: %r", exc)
+            logger.warning("Lost the broker while waiting for tasks to end: %r", exc)
             self._hub.reset()
             return self._hub.create_loop()
         return turns
@@ -199,12 +201,12 @@ class AsyncioPool(BasePool):
         """Run a task as soon as there is a slot for it."""
         name = str(args[0])
         in_loop = self._runs_in_loop(name)
-        lane = self._async if in_loop else self._plain
+        slots = self._async if in_loop else self._plain
         report = Report(
             next(self._pids),
-            self._told,
+            self._call_in_turn,
             self._free_async if in_loop else self._free_plain,
-            request=cast("Revocable | None", getattr(accept_callback, "__self__", None)),
+            request=request_of(accept_callback),
             accepted=accept_callback,
             returned=callback,
             failed=error_callback,
@@ -221,20 +223,19 @@ class AsyncioPool(BasePool):
             )
         else:
             job = PlainJob(tracer, args, report, executor=self._threads)
-        lane.waiting.append(job)
-        self._start_waiting(lane)
+        slots.waiting.append(job)
+        self._start_waiting(slots)
         return job
 
     def _limits_of(
         self, name: str, request: object, soft: float | None, hard: float | None
     ) -> Limits:
-        if isinstance(request, dict) and not any(cast("_Request", request).get("timelimit") or ()):
-            # Celery has looked at the task when the worker began; `celery control time_limit` may
-            # have changed it since.
+        if not sets_limits(request):
+            # Celery has read those of the task when the worker started; `celery control time_limit`
+            # may have changed them since.
             task = self.app.tasks[name]
             soft, hard = task.soft_time_limit, task.time_limit
-        soft = soft or cast("float | None", self.options.get("soft_timeout"))
-        hard = hard or cast("float | None", self.options.get("timeout"))
+        soft, hard = soft or self._limits.soft, hard or self._limits.hard
         return Limits(soft, hard) if soft or hard else _NO_LIMITS
 
     def _runs_in_loop(self, name: str) -> bool:
@@ -242,15 +243,15 @@ class AsyncioPool(BasePool):
             isinstance(self.app.tasks[name], AsyncTask) and self.app.runtime_host.uses_async_runtime
         )
 
-    def _free(self, lane: _Lane, pid: int) -> None:
-        lane.running.pop(pid, None)
-        self._start_waiting(lane)
+    def _free(self, slots: _Slots, pid: int) -> None:
+        slots.running.pop(pid, None)
+        self._start_waiting(slots)
 
-    def _start_waiting(self, lane: _Lane) -> None:
-        while (job := lane.next()) is not None:
+    def _start_waiting(self, slots: _Slots) -> None:
+        while (job := slots.next()) is not None:
             if job.report.is_revoked():
-                # Since it waits: revoked, or too late by now. Celery has announced that.
-                del lane.running[job.pid]
+                # It was revoked while it waited, or has expired. Celery has announced that.
+                del slots.running[job.pid]
             else:
                 job.start(self._context.copy())
 
@@ -260,21 +261,21 @@ class AsyncioPool(BasePool):
         if job is not None:
             job.terminate(signal)
 
-    # -- what happened
+    # -- Celery's callbacks
 
-    def _tell(self, news: Callable[[], object]) -> None:
-        self._news.append(news)
+    def _call_in_next_turn(self, callback: Callable[[], object]) -> None:
+        self._calls.append(callback)
         if self._hub.owns_this_thread():
             self._hub.wake()
         else:
             self._hub.asyncio_loop.call_soon_threadsafe(self._hub.wake)
 
-    def _settle(self) -> None:
-        """In the worker's turn: tell Celery what has happened."""
-        while self._news:
-            news = self._news.popleft()
+    def _make_calls(self) -> None:
+        """Call what is to be called in this turn."""
+        while self._calls:
+            callback = self._calls.popleft()
             try:
-                news()
+                callback()
             except Exception:
                 logger.exception("Celery failed to handle the end of a task")
 
@@ -298,10 +299,10 @@ class AsyncioPool(BasePool):
         self.limit -= n
         self._async.limit = self.limit
 
+    @override
     def _get_info(self) -> dict[str, object]:
-        base = cast("Callable[[], dict[str, object]]", super()._get_info)  # type: ignore[misc]
         return {
-            **base(),
+            **super()._get_info(),
             "processes": [os.getpid()],
             "running": len(self._async.running),
             "waiting": len(self._async.waiting),

@@ -5,58 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from celery import states
-from celery.app.task import Context
-from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.exceptions import BackendStoreError
 from redis.exceptions import NoPermissionError, ResponseError
 from typing_extensions import override
 
+from tomskit.celery._internals.celery_backend import RedisBackend, copy_attributes
+from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
-from tomskit.celery.fast_redis.batches import Batches, Command
+from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.scripts import STORE
+
+if TYPE_CHECKING:
+    from celery.app.task import Context
 
 __all__ = ("RedisResults",)
 
 
-if TYPE_CHECKING:
+class RedisResults(RedisBackend):
+    """Celery's Redis backend, for code in greenlets: it reads and writes in the event loop.
 
-    class _Backend(RedisBackend):
-        """With what the stubs do not know."""
-
-        connection_errors: tuple[type[Exception], ...]
-        expires: int | None
-        failure_expires: int | None
-        _MAX_STR_VALUE_SIZE: int
-
-        def _get_result_meta(
-            self, result: object, state: str, traceback: str | None, request: Context | None
-        ) -> dict[str, object]: ...
-
-        def _store_result(
-            self,
-            task_id: str,
-            result: object,
-            state: str,
-            traceback: str | None = None,
-            request: Context | None = None,
-        ) -> object: ...
-
-else:
-    _Backend = RedisBackend
-
-
-class RedisResults(_Backend):
-    """Celery's Redis backend, for code in greenlets: it reads and writes through the loop.
-
-    Keys, formats, expiry and publishing are Celery's. What the tasks of a turn of the loop read and
-    write goes in one write.
+    Keys, formats, expiry and publishing are Celery's. The commands of all tasks in a turn of the loop
+    go in one write.
 
     Args:
         backend: Celery's own.
-        chord_part: What counts the finished tasks of a chord.
+        chord_part: Counts the finished tasks of a chord.
         store_later: Calls ``store_result`` of a backend that does not wait in the loop.
     """
 
@@ -67,19 +43,13 @@ class RedisResults(_Backend):
         chord_part: Callable[..., object],
         store_later: Callable[..., asyncio.Task[None]],
     ) -> None:
-        # It is the same backend in all respects but how it talks to Redis.
-        self.__dict__.update(vars(backend))
+        copy_attributes(backend, self)
         self._chord_part = chord_part
         self._batches = Batches(backend.client.connection_pool)
         self._may_script = True
         self._store_later = store_later
-        # What is under way of the states STARTED: the first attempt, or what makes it good.
+        # STARTED writes in flight, by task id: the first attempt, or the retries in a thread.
         self._started: dict[str, asyncio.Future[list[object]] | asyncio.Task[None]] = {}
-
-    @staticmethod
-    def fits(backend: object) -> TypeGuard[RedisBackend]:
-        """Whether this can take the place of `backend`."""
-        return type(backend) in {RedisBackend, SentinelBackend}
 
     @override
     def store_result(
@@ -91,7 +61,7 @@ class RedisResults(_Backend):
         request: Context | None = None,
         **_: object,
     ) -> object:
-        # Whether it is tried again is not decided here: see `_Results`.
+        # Retrying is left to the caller.
         encoded: object = self.encode_result(result, state)
         self._overtake_started(task_id)
         command = None
@@ -107,7 +77,7 @@ class RedisResults(_Backend):
         return encoded
 
     def _command(self, task_id: str, state: str, meta: dict[str, object]) -> Command | None:
-        """Does at once what Celery does in three commands, two of which wait for the first one."""
+        """One command for Celery's three, of which two need the answer to the first."""
         key, value = self.get_key_for_task(task_id), self.encode({**meta, "task_id": task_id})
         if len(value) > self._MAX_STR_VALUE_SIZE:
             return None
@@ -144,12 +114,12 @@ class RedisResults(_Backend):
             del self._started[task_id]
 
     def _overtake_started(self, task_id: str) -> None:
-        """Before another state of the task is stored."""
+        """Wait for the STARTED write of a task, or drop it, before a later state is stored."""
         started = self._started.pop(task_id, None)
         if isinstance(started, asyncio.Task):
             await_here(asyncio.wait([started]))
         elif started is not None:
-            # Of a task that is short it has not been sent yet, and nobody could have seen it.
+            # A short task: it has not been sent yet, so nobody has seen it.
             started.cancel()
 
     @override
@@ -167,7 +137,7 @@ class RedisResults(_Backend):
 
     @override
     def on_chord_part_return(self, *args: object, **kwargs: object) -> None:
-        # Several blocking commands, and the chord's body is sent between them.
+        # It blocks several times, and publishes the chord's body in between.
         self._chord_part(*args, **kwargs)
 
     async def close(self) -> None:

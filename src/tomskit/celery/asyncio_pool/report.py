@@ -1,48 +1,42 @@
-"""Report: what Celery is told of a task in the pool."""
+"""Report: tells Celery what happens to a task in the pool."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from billiard.einfo import ExceptionInfo
 from celery.exceptions import WorkerLostError
 
-__all__ = ("Report", "Revocable")
+from tomskit.celery._internals.celery_worker import Revocable
 
-
-class Revocable(Protocol):
-    """``celery.worker.request.Request``, as far as it is needed here."""
-
-    def revoked(self) -> bool:
-        """Whether it was revoked or has expired. If so, it acknowledges and announces that."""
-        ...
+__all__ = ("Report",)
 
 
 class Report:
-    """What Celery wants to be told of a task, told in the worker's turn and in order.
+    """Calls Celery's callbacks for a task, in the worker's turns and in order.
 
     Attributes:
-        pid: The number that Celery knows the task by.
+        pid: The number by which Celery knows the task.
 
     Args:
         pid: This number.
-        tell: Has a function called in the worker's next turn.
-        ended: Called with the number after Celery was told of the end.
-        request: What Celery knows of the task.
-        accepted: Called with the job's number and the monotonic time of its start.
+        call_in_turn: Has a function called in the worker's next turn.
+        ended: Called with the number after Celery's callback for the end.
+        request: Celery's request for the task.
+        accepted: Called with the number and the monotonic time of the start.
         returned: Called with what the tracer has returned.
-        failed: Called with the error when it has not returned.
+        failed: Called with the error if it has raised.
         timed_out: Called with whether it was the soft limit, and its seconds.
     """
 
     __slots__ = (
+        "_call_in_turn",
         "_ended",
         "_failed",
         "_request",
         "_returned",
-        "_tell",
         "_timed_out",
         "accepted",
         "is_over",
@@ -52,7 +46,7 @@ class Report:
     def __init__(
         self,
         pid: int,
-        tell: Callable[[Callable[[], object]], None],
+        call_in_turn: Callable[[Callable[[], object]], None],
         ended: Callable[[int], None],
         *,
         request: Revocable | None,
@@ -64,7 +58,7 @@ class Report:
         self.pid: Final = pid
         self.accepted: Callable[[int, float], object] = accepted
         self.is_over: bool = False
-        self._tell = tell
+        self._call_in_turn = call_in_turn
         self._ended = ended
         self._request = request
         self._returned = returned
@@ -72,14 +66,14 @@ class Report:
         self._timed_out = timed_out
 
     def is_revoked(self) -> bool:
-        """Whether the task is not to be run any more; then Celery has stored and told that."""
+        """Whether the task is not to run any more; Celery has stored and announced that."""
         return self._request is not None and self._request.revoked()
 
     def soft_limit(self, seconds: float) -> None:
         """The soft time limit has passed, and the task goes on."""
         if not self.is_over:
             timed_out = self._timed_out
-            self._tell(lambda: timed_out(True, seconds))
+            self._call_in_turn(lambda: timed_out(True, seconds))
 
     def hard_limit(self, seconds: float) -> None:
         """The hard time limit has ended the task."""
@@ -97,21 +91,21 @@ class Report:
         info = _info_of(error)
         self._end(lambda: failed(info))
 
-    def _end(self, told: Callable[[], object]) -> None:
-        # What is heard of an abandoned task later is no news.
+    def _end(self, callback: Callable[[], object]) -> None:
+        # An abandoned task may end again, later.
         if not self.is_over:
             self.is_over = True
-            self._tell(told)
-            self._tell(partial(self._ended, self.pid))
+            self._call_in_turn(callback)
+            self._call_in_turn(partial(self._ended, self.pid))
 
 
 def _info_of(error: BaseException) -> ExceptionInfo:
     if not isinstance(error, Exception):
-        # Under prefork such a thing ends the process. Here there are others in it.
+        # Under prefork it would end the process. Here other tasks run in it.
         lost = WorkerLostError(f"The task raised {error!r}")
         lost.__cause__ = error
         error = lost
     try:
         raise error  # noqa: TRY301 (Celery wants a traceback)
-    except Exception:  # noqa: BLE001 (it is any)
+    except Exception:  # noqa: BLE001 (the type of `error`)
         return ExceptionInfo()

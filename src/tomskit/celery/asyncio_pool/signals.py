@@ -6,37 +6,16 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Final, Protocol, cast
+from typing import Final
 
-from celery.worker import state as worker_state
-
+from tomskit.celery._internals.celery_worker import stop_requested
 from tomskit.celery.asyncio_pool.hub import LoopHub
 
-__all__ = ("SignalHandlers", "quit_requested", "stop_requested")
+__all__ = ("SignalHandlers",)
 
 _Handler = Callable[[int, FrameType | None], object]
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-
-
-class _StopRequests(Protocol):
-    """Celery's flags: an exit code, 0 among them, or True, asks for it."""
-
-    should_stop: int | None
-    should_terminate: int | None
-
-
-_requests: Final = cast("_StopRequests", worker_state)
-
-
-def stop_requested() -> bool:
-    """Whether the worker is to stop, warm."""
-    return _requests.should_stop is not None and _requests.should_stop is not False
-
-
-def quit_requested() -> bool:
-    """Whether the worker is to stop and to cancel what runs."""
-    return _requests.should_terminate is not None and _requests.should_terminate is not False
 
 
 class SignalHandlers:
@@ -63,7 +42,7 @@ class SignalHandlers:
         for number in self._deferred:
             current = signal.getsignal(number)
             if isinstance(current, _Deferred):
-                signal.signal(number, cast("Callable[..., object]", current.handler))
+                signal.signal(number, current.handler)
         self._deferred.clear()
 
     def _defer(self, number: int) -> None:
@@ -71,10 +50,10 @@ class SignalHandlers:
 
     def _handle(self, number: int) -> None:
         if number == signal.SIGTERM and stop_requested():
-            # Celery ignores it. Who sends it again wants the worker to end now.
+            # Celery ignores a second SIGTERM; here it ends the worker at once.
             number = signal.SIGQUIT
-        # Not the one that was there when the signal came: one that was handled meanwhile may have
-        # put another in its place, as Celery's do for the next time.
+        # Not the handler that was installed when the signal arrived: Celery's handlers replace each
+        # other, and another signal may have been handled meanwhile.
         deferred = self._deferred.get(number)
         if deferred is None:
             return

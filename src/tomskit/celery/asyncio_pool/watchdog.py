@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from contextvars import Context
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -12,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 from celery.utils.log import get_logger
 from greenlet import getcurrent
 
+from tomskit.celery._internals.python import context_of_callback, frame_of_thread
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob, job_of
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
+
 __all__ = ("Watchdog",)
 
 logger: Final = get_logger(__name__)
@@ -27,11 +27,11 @@ _STDLIB: Final = str(Path(threading.__file__).parent)
 
 
 class Watchdog:
-    """Watches from a thread whether the event loop goes on.
+    """Watches from a thread whether the event loop runs.
 
     Args:
         hub: The worker's loop.
-        seconds: How long a task may block the loop before it is named; 0 or less is for ever.
+        seconds: How long a task may block the loop before the log names it; 0 or less is for ever.
     """
 
     def __init__(self, hub: LoopHub, seconds: float) -> None:
@@ -45,7 +45,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="tomskit-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch the thread that calls this, which is the loop's."""
+        """Begin to watch the calling thread, which is the loop's."""
         if self._seconds > 0:
             self._watched = threading.get_ident()
             self._main = getcurrent()
@@ -53,7 +53,7 @@ class Watchdog:
             self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._stopped.set()
         if self._timer is not None:
             self._timer.cancel()
@@ -64,31 +64,30 @@ class Watchdog:
         self._timer = self._hub.asyncio_loop.call_later(self._seconds / _QUARTERS, self._beat)
 
     def _watch(self) -> None:
-        seen, since, told = 0, 0, False
+        seen, since, reported = 0, 0, False
         while not self._stopped.wait(self._seconds / _QUARTERS):
             if self._beats != seen:
-                seen, since, told = self._beats, 0, False
+                seen, since, reported = self._beats, 0, False
                 continue
             since += 1
             # So many quarters without a beat: the loop has not run for that long.
-            if since > _QUARTERS and not told:
-                told = True
-                self._tell(self._stack())
+            if since > _QUARTERS and not reported:
+                reported = True
+                self._report(self._stack())
 
     def _stack(self) -> list[FrameType]:
-        """What the loop's thread is at, the innermost first."""
+        """The frames of the loop's thread, the innermost first."""
         frames: list[FrameType] = []
-        # In a greenlet the stack begins with the greenlet. Who has switched to it, such as asyncio
-        # with its callback, is on the main one's.
-        here = sys._current_frames().get(self._watched)  # noqa: SLF001 (documented)
-        for innermost in (here, self._main.gr_frame):
+        # The stack of a greenlet begins with the greenlet. The code that has switched to it, such as
+        # asyncio with its callback, is on the stack of the main one.
+        for innermost in (frame_of_thread(self._watched), self._main.gr_frame):
             frame = innermost
             while frame is not None:
                 frames.append(frame)
                 frame = frame.f_back
         return frames
 
-    def _tell(self, frames: list[FrameType]) -> None:
+    def _report(self, frames: list[FrameType]) -> None:
         job = next((job for frame in frames if (job := _job_of(frame)) is not None), None)
         where = next((frame for frame in frames if _is_users(frame)), None)
         what = "The worker itself" if job is None else job.name
@@ -110,12 +109,8 @@ def _job_of(frame: FrameType) -> CoroutineJob | None:
         # The first call in a greenlet.
         job: object = frame.f_locals.get("self")
         return job if isinstance(job, CoroutineJob) else None
-    # asyncio's own callbacks hold the context that they run in, that of a task and its children.
-    if frame.f_code.co_name == "_run" and frame.f_code.co_filename.endswith("asyncio/events.py"):
-        context: object = getattr(frame.f_locals.get("self"), "_context", None)
-        if isinstance(context, Context):
-            return job_of(context)
-    return None
+    context = context_of_callback(frame)
+    return None if context is None else job_of(context)
 
 
 def _is_users(frame: FrameType) -> bool:

@@ -1,10 +1,18 @@
-"""The fast path to Redis: kombu's queues and Celery's results, many commands at once.
+"""The fast path to Redis: kombu's queues and Celery's results, many commands in one write.
 
-Chosen and left by ``CELERY_REDIS_FAST_PATH``. Keys and formats are kombu's and Celery's own.
+Chosen by ``CELERY_REDIS_FAST_PATH``. Keys and formats are kombu's and Celery's own.
 
-    connection   which classes of kombu's a worker's connection is made of
-    channel      kombu's channel and its acknowledgements, without waiting for Redis
-    conversation what a channel and Redis say to each other
-    poller       when they do
-    scripts      what Redis does in one step
+For a worker:
+
+    parts         the connection of a worker, made of these classes and kombu's
+    channel       kombu's channel and its acknowledgements, without waiting for Redis
+    conversation  the commands of a channel, and their answers
+    poller        when they are sent and read
+    scripts       what Redis does in one step
+
+For an event loop:
+
+    batches       the commands of one turn of the loop, in one write
+    loop_pool     connections for an event loop, made after those of a pool without one
+    loop_redis    redis-py's client, for plain functions in greenlets of the loop
 """

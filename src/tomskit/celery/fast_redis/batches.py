@@ -1,56 +1,32 @@
-"""Batches: the commands that an event loop's code gives in a turn, in one write."""
+"""Batches: the commands of all code that runs in one turn of an event loop, in one write."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol
 
+import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tomskit.celery._internals.redis_connections import (
+    Command,
+    LoopConnection,
+    LoopPool,
+    is_array,
+    parameters_of,
+    server_has_closed,
+)
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
-__all__ = ("Batches", "Command", "Connection", "Pool")
-
-Command = tuple[object, ...]
+__all__ = ("Batches", "Command")
 
 _AT_ONCE: Final = 500
-"""How many callers' commands go in one write. More are no faster and make a copy of it all: 10 MB for
-3000 results.
+"""How many callers' commands go in one write. More are no faster, and the write is a copy of them
+all: 10 MB for 3000 results.
 """
-
-
-class _Reader(Protocol):
-    def at_eof(self) -> bool: ...
-
-
-class Pool(Protocol):
-    """redis.asyncio's."""
-
-    async def get_connection(self) -> Connection: ...  # noqa: D102
-    async def release(self, connection: Connection) -> None: ...  # noqa: D102
-
-
-class Connection(Protocol):
-    """redis.asyncio's."""
-
-    _reader: _Reader | None
-
-    @property
-    def is_connected(self) -> bool: ...  # noqa: D102
-    async def disconnect(self, nowait: bool = False) -> None: ...  # noqa: D102
-    async def send_command(self, *command: object) -> None: ...  # noqa: D102
-    async def send_packed_command(self, command: object) -> None: ...  # noqa: D102
-    def pack_commands(self, commands: Sequence[Command]) -> object: ...  # noqa: D102
-    async def read_response(  # noqa: D102
-        self, *, disconnect_on_error: bool = True, push_request: bool = False
-    ) -> object: ...
-
-
-class _SyncPool(Protocol):
-    connection_kwargs: dict[str, Any]
 
 
 class _Entry(Protocol):
@@ -61,7 +37,7 @@ class _Entry(Protocol):
 
 
 class _Commands:
-    """What is executed for one caller."""
+    """The commands of one caller."""
 
     __slots__ = ("_commands", "_transaction", "future")
 
@@ -86,13 +62,14 @@ class _Commands:
             return
         if self._transaction:
             result = answers[-1]
-            if not isinstance(result, list):
+            if not is_array(result):
                 # EXEC has refused, for a reason that one of the commands was told.
                 error = next((one for one in answers if isinstance(one, Exception)), None)
                 self.future.set_exception(error or ResponseError(f"EXEC answered {result!r}"))
                 return
-            answers = cast("list[object]", result)
-        self.future.set_result(answers)
+            self.future.set_result(result)
+        else:
+            self.future.set_result(answers)
 
     def failed(self, exc: Exception) -> None:
         if not self.future.done():
@@ -103,7 +80,7 @@ class _Commands:
 
 
 class _Push:
-    """What any number of callers put into a list, one after the other, as one command."""
+    """One LPUSH for the values of any number of callers, in their order."""
 
     __slots__ = ("_futures", "_values", "key")
 
@@ -139,21 +116,19 @@ class _Push:
 
 
 class Batches:
-    """Sends what is asked for in a turn of the loop in one write, and reads the answers in one go.
+    """Sends the commands of a turn of the loop in one write, and reads the answers in one go.
 
-    Commands are executed in the order in which they were asked for. One batch is under way at a
-    time; what is asked for meanwhile makes the next one.
+    Redis executes commands in the order in which they were given. One batch is sent at a time; what is
+    given before its answers are there makes the next one.
 
     Args:
-        pool: redis-py's, of connections to the server. It is not used itself.
+        pool: redis-py's pool of connections to the server. No connection of it is used.
     """
 
-    def __init__(self, pool: object) -> None:
-        self.pool: Pool = cast("Pool", loop_pool(pool))
-        self._timeout: Final[float | None] = cast("_SyncPool", pool).connection_kwargs.get(
-            "socket_timeout"
-        )
-        self._connection: Connection | None = None
+    def __init__(self, pool: redis.ConnectionPool) -> None:
+        self.pool: LoopPool = loop_pool(pool)
+        self._timeout: Final[float | None] = parameters_of(pool).get("socket_timeout")
+        self._connection: LoopConnection | None = None
         self._waiting: list[_Entry] = []
         self._sending: asyncio.Task[None] | None = None
 
@@ -161,13 +136,16 @@ class Batches:
         """Execute commands, and return their answers, errors among them.
 
         Raises:
-            redis.exceptions.ConnectionError: It is not known which of them were executed.
-            redis.exceptions.TimeoutError: As well.
+            redis.exceptions.ConnectionError: Any of them may have been executed, or not.
+            redis.exceptions.TimeoutError: As above.
         """
         return await self.begin(*commands, transaction=transaction)
 
     def begin(self, *commands: Command, transaction: bool = False) -> asyncio.Future[list[object]]:
-        """Have commands executed, as `run`. What is cancelled before it is sent is not sent."""
+        """Execute commands, as `run`, and return a future of the answers.
+
+        If it is cancelled before they are sent, they are not sent.
+        """
         future: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
         self._add(_Commands(commands, future, transaction=transaction))
         return future
@@ -176,7 +154,7 @@ class Batches:
         """Put a value at the head of a list, as LPUSH does.
 
         Raises:
-            redis.exceptions.RedisError: As of `run`, and what Redis has answered.
+            redis.exceptions.RedisError: As `run`, or Redis has answered with an error.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         last = self._waiting[-1] if self._waiting else None
@@ -236,19 +214,17 @@ class Batches:
                 raise RedisConnectionError(str(exc)) from exc
             raise
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> LoopConnection:
         connection = self._connection
         if connection is None:
             connection = self._connection = await self.pool.get_connection()
-        elif connection.is_connected and (
-            connection._reader is None or connection._reader.at_eof()  # noqa: SLF001
-        ):
-            # The server has closed it meanwhile. It is opened again by the next command.
+        elif server_has_closed(connection):
+            # The next command opens it again.
             await connection.disconnect(nowait=True)
         return connection
 
 
-async def _answer(connection: Connection) -> object:
+async def _answer(connection: LoopConnection) -> object:
     try:
         return await connection.read_response()
     except ResponseError as exc:

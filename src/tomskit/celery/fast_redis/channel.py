@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.utils.log import get_logger
-from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from typing_extensions import override
 
-from tomskit.celery._internals import kombu as kombu_types
-from tomskit.celery.fast_redis.conversation import (
-    Command,
-    Conversation,
-    ConversingChannel,
-    raise_error,
+from tomskit.celery._internals.kombu_redis import (
+    Client,
+    Message,
+    QoS,
+    acknowledge_in_memory,
+    deliverer_of,
+    record_in_memory,
+    restore_message,
 )
+from tomskit.celery._internals.redis_connections import Command
+from tomskit.celery.fast_redis.conversation import Conversation, ConversingChannel, raise_error
 from tomskit.celery.fast_redis.scripts import RESTORE
-
-if TYPE_CHECKING:
-    from kombu.message import Message
 
 __all__ = ("FastChannel", "FastQoS")
 
@@ -32,8 +32,8 @@ class FastChannel(ConversingChannel):
     """A channel that takes as many messages at once as it may, and acknowledges many at once.
 
     Attributes:
-        conversation: With Redis, about the messages of this channel.
-        recording: Whether a message that is delivered now is still to be recorded.
+        conversation: Exchanges the messages of this channel with Redis.
+        recording: Whether a delivered message is still to be recorded in Redis.
     """
 
     if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class FastChannel(ConversingChannel):
 
     @property
     def converses(self) -> bool:
-        """Whether messages are fetched by the conversation, and not as kombu does it."""
+        """Whether the conversation fetches messages, and not kombu's BRPOP."""
         return (
             self.conversation.is_possible
             and self.ack_emulation
@@ -67,25 +67,24 @@ class FastChannel(ConversingChannel):
     def deliver_recorded(self, found: list[tuple[str, object]]) -> None:
         """Deliver messages, each with the queue that it was in."""
         rest = deque(found)
+        deliver = deliverer_of(self)
         self.recording = False
         try:
             while rest:
                 queue, raw = rest.popleft()
                 payload = _payload(raw)
                 if payload is None:
-                    logger.critical(
-                        "Deleted from %s, for it is no message of kombu's: %r", queue, raw
-                    )
+                    logger.critical("Dropped from %s, not a message of kombu: %r", queue, raw)
                     continue
                 self.delivered += 1
                 self._queue_cycle.rotate(queue)
-                self.connection._deliver(payload, queue)  # noqa: SLF001
+                deliver(payload, queue)
         finally:
-            # Had one of them raised, the others go back with what is unacknowledged.
+            # If one of them has raised, the others are given back with what is unacknowledged.
             for _, raw in rest:
                 if (payload := _payload(raw)) is not None:
                     message = self.Message(payload, channel=self)
-                    self.qos.append(message, cast("str", message.delivery_tag))
+                    self.qos.append(message, message.delivery_tag)
             self.recording = True
 
     @override
@@ -97,7 +96,7 @@ class FastChannel(ConversingChannel):
     @override
     def close(self) -> None:
         try:
-            # Without acknowledgements kombu has a QoS of its own in place of ours.
+            # Without acknowledgements kombu uses a QoS of its own and not ours.
             if self.ack_emulation and not self.closed:
                 self.qos.finish()
         finally:
@@ -107,37 +106,50 @@ class FastChannel(ConversingChannel):
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         parameters = super()._connparams(asynchronous)
         if asynchronous:
-            # In the older protocol Redis would tell of changes on another connection.
+            # In the older protocol Redis would announce changes on another connection.
             parameters["protocol"] = 3
         return parameters
 
+    @override
+    def _flush_brpop_reauth(self) -> None:
+        if self.conversation.expects_answers:
+            # The answer to AUTH would be read as that of another command.
+            self.conversation.reauthenticates = True
+        else:
+            super()._flush_brpop_reauth()
 
-def _payload(raw: object) -> dict[str, Any] | None:
+    @override
+    def reauthenticate(self) -> None:
+        self._flush_brpop_reauth()
+
+
+def _payload(raw: Any) -> dict[str, Any] | None:
     try:
-        payload = loads(bytes_to_str(cast("bytes", raw)))
+        payload: dict[str, Any] = loads(bytes_to_str(raw))
         return payload if isinstance(payload["properties"]["delivery_tag"], str) else None
     except (KeyError, TypeError, ValueError):
         return None
 
 
-class FastQoS(kombu_types.QoS):
+class FastQoS(QoS):
     """Acknowledges, rejects and restores the messages of a turn of the worker in one go.
 
     Attributes:
-        by_turn: Whether it may wait for the end of the turn: the worker's thread runs no tasks.
+        by_turn: Whether it may wait for the end of the turn, as where no task runs in the worker's
+            thread.
         at_once: How many messages are fetched together, at most.
-        untold: The tags of messages that were acknowledged, of which Redis may not know.
+        unconfirmed: The tags of messages that were acknowledged, which Redis may not have read.
     """
 
     by_turn: ClassVar[bool] = False
     at_once: ClassVar[int] = 100
-    """More make a turn longer, and bring little: what one call costs is shared by then."""
+    """More make a turn longer and save little: the cost of one call is shared by then."""
 
     if TYPE_CHECKING:
         channel: FastChannel
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        self.untold: set[str] = set()
+        self.unconfirmed: set[str] = set()
         self._acknowledged: list[str] = []
         self._restoring: list[Command] = []
         super().__init__(*args, **kwargs)
@@ -147,7 +159,7 @@ class FastQoS(kombu_types.QoS):
         if self.channel.recording:
             super().append(message, delivery_tag)
         else:
-            virtual.QoS.append(cast("virtual.QoS", self), message, delivery_tag)
+            record_in_memory(self, message, delivery_tag)
 
     @override
     def ack(self, delivery_tag: str) -> None:
@@ -155,7 +167,7 @@ class FastQoS(kombu_types.QoS):
             super().ack(delivery_tag)
             return
         self._acknowledged.append(delivery_tag)
-        virtual.QoS.ack(cast("virtual.QoS", self), delivery_tag)
+        acknowledge_in_memory(self, delivery_tag)
 
     @override
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -165,83 +177,79 @@ class FastQoS(kombu_types.QoS):
         if requeue:
             command = self._restore_command(self._delivered[delivery_tag], leftmost=True)
             self._restoring.extend([command] if command else [])
-            # Redis does not tell of what the same connection has changed.
+            # Redis does not announce what the same connection has changed.
             self.channel.conversation.wake()
         else:
             self._acknowledged.append(delivery_tag)
-        virtual.QoS.ack(cast("virtual.QoS", self), delivery_tag)
+        acknowledge_in_memory(self, delivery_tag)
 
     def _waits_for_turn(self) -> bool:
         channel = self.channel
         return self.by_turn and not channel.closed and channel.conversation.is_in_turn()
 
     def take_commands(self) -> list[Command]:
-        """What Redis is to be told."""
+        """Take the commands that Redis has not been given yet."""
         commands, self._restoring = self._restoring, []
         if self._acknowledged:
             tags, self._acknowledged = self._acknowledged, []
-            self.untold.update(tags)
+            self.unconfirmed.update(tags)
             records, times = self.channel.unacked_keys
-            # In this order: a time without a message is removed when it is met, the other way round
-            # a message would stay for ever.
+            # In this order: kombu removes a time without a message when it meets one. A message
+            # without a time would stay for ever.
             commands += [("HDEL", records, *tags), ("ZREM", times, *tags)]
         return commands
 
-    def on_told(self, answer: object) -> None:
+    def on_answer(self, answer: object) -> None:
         """The last command of `take_commands` was answered."""
         raise_error(answer)
-        self.untold.clear()
+        self.unconfirmed.clear()
 
-    def take_untold(self) -> set[str]:
-        """The tags of what was acknowledged, and Redis may not have heard."""
-        tags = self.untold.union(self._acknowledged)
-        self.untold.clear()
+    def take_unconfirmed(self) -> set[str]:
+        """Take the tags of messages that were acknowledged, which Redis may not have read."""
+        tags = self.unconfirmed.union(self._acknowledged)
+        self.unconfirmed.clear()
         self._acknowledged.clear()
         return tags
 
     def finish(self) -> None:
-        """Tell Redis all there is, and wait until it has heard."""
+        """Send all commands, and wait for their answers."""
         self.channel.conversation.finish()
         commands = self.take_commands()
         if commands:
-            self._tell(commands)
-            self.untold.clear()
+            self._execute(commands)
+            self.unconfirmed.clear()
 
     @override
-    def restore_unacked(self, client: object = None) -> None:
-        # The last one first, so that they are taken in their order again.
+    def restore_unacked(self, client: Client | None = None) -> None:
+        # The last one first, so that they are delivered in their order again.
         commands = [
             command
             for message in reversed(self._delivered.values())
             if (command := self._restore_command(message)) is not None
         ]
         if commands:
-            self._tell(commands, client)
+            self._execute(commands, client)
         self._delivered.clear()
 
-    def _tell(self, commands: list[Command], client: object = None) -> None:
+    def _execute(self, commands: list[Command], client: Client | None = None) -> None:
         with self.channel.conn_or_acquire(client) as redis:
-            pipeline = cast("kombu_types.Plain", redis).pipeline(transaction=False)
+            pipeline = redis.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
             pipeline.execute()
 
     def _restore_command(self, message: Message, *, leftmost: bool = False) -> Command | None:
-        info = cast("dict[str, object]", message.delivery_info)
         pushes = _Pushes(self.channel.global_keyprefix)
-        raw = cast("kombu_types.Raw", message)._raw  # noqa: SLF001
-        self.channel._do_restore_message(  # noqa: SLF001
-            raw, info["exchange"], info["routing_key"], pushes, leftmost
-        )
+        restore_message(self.channel, message, pushes, leftmost=leftmost)
         if not pushes.made:
-            # Where it belongs is not known any more: it stays where it is, as unacknowledged.
+            # It is not known any more where it belongs: it stays unacknowledged.
             return None
         keys, tag = self.channel.unacked_keys, message.delivery_tag
         return ("EVAL", RESTORE, len(keys), *keys, tag, *pushes.made)
 
 
 class _Pushes:
-    """In place of a pipeline: remembers what kombu would push."""
+    """Stands in for a pipeline, and collects what kombu would push."""
 
     def __init__(self, prefix: str) -> None:
         self.made: list[str] = []

@@ -1,9 +1,9 @@
-"""Conversation: what a channel and Redis say to each other, without the worker waiting for answers.
+"""Conversation: the commands of a channel and their answers, without the worker waiting for these.
 
-kombu waits with BRPOP for a message, which Redis forgets in that moment: it is recorded as
-unacknowledged by a second command, and a worker that is killed between the two has lost it. Here one
-script takes messages and records them. And where there are none Redis is told to say when that
-changes (CLIENT TRACKING, https://redis.io/commands/client-tracking/), which takes nothing.
+kombu waits with BRPOP for a message, which Redis forgets in that moment: a second command records it
+as unacknowledged, and a worker that is killed between the two has lost it. Here one script takes
+messages and records them. Where there are none, Redis announces when that changes, and takes nothing
+by itself (CLIENT TRACKING, https://redis.io/commands/client-tracking/).
 """
 
 from __future__ import annotations
@@ -14,50 +14,32 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from celery.utils.log import get_logger
-from kombu.utils.scheduling import round_robin_cycle
 from redis.exceptions import NoScriptError, ResponseError
 
-from tomskit.celery._internals import kombu as kombu_types
+from tomskit.celery._internals.kombu_redis import Channel, lists_of, next_queues, takes_in_turn
+from tomskit.celery._internals.redis_connections import (
+    Command,
+    Connection,
+    on_invalidation,
+    socket_of,
+)
 from tomskit.celery.fast_redis.scripts import FETCH
 
 if TYPE_CHECKING:
     from socket import socket
 
-__all__ = ("Command", "Conversation", "ConversingChannel", "raise_error")
-
-Command = tuple[object, ...]
+__all__ = ("Conversation", "ConversingChannel", "raise_error")
 
 logger: Final = get_logger(__name__)
-
-_ROUND_ROBIN: Final = cast("object", round_robin_cycle)
 
 _FETCH_SHA: Final = hashlib.sha1(FETCH.encode(), usedforsecurity=False).hexdigest()
 
 
-class _Parser(Protocol):
-    def set_invalidation_push_handler(self, handler: Callable[[object], object]) -> None: ...
-
-
-class _Connection(Protocol):
-    """redis-py's."""
-
-    _sock: socket | None
-    _parser: _Parser
-    protocol: object
-
-    def send_command(self, *command: object) -> None: ...
-    def pack_commands(self, commands: Sequence[Command]) -> object: ...
-    def send_packed_command(self, command: object) -> None: ...
-    def read_response(self, *, push_request: bool = False) -> object: ...
-    def can_read(self, timeout: float = 0) -> bool: ...
-    def disconnect(self) -> None: ...
-
-
 class TurnQoS(Protocol):
-    """What acknowledges the messages of a channel, as its conversation uses it.
+    """Acknowledges the messages of a channel, as its conversation uses it.
 
     Attributes:
         at_once: How many messages are fetched together, at most.
@@ -72,15 +54,15 @@ class TurnQoS(Protocol):
         """The commands that Redis has not been given yet."""
         ...
 
-    def on_told(self, answer: object) -> None:
+    def on_answer(self, answer: object) -> None:
         """The last command of `take_commands` was answered."""
 
 
-class ConversingChannel(kombu_types.Channel):
+class ConversingChannel(Channel):
     """A channel whose messages a conversation fetches.
 
     Attributes:
-        delivered: How many messages have come by it.
+        delivered: How many messages have been delivered by it.
     """
 
     delivered: int
@@ -88,6 +70,10 @@ class ConversingChannel(kombu_types.Channel):
     @property
     def unacked_keys(self) -> tuple[str, str]:
         """Where messages are recorded: by tag, and the times by tag."""
+        raise NotImplementedError
+
+    def reauthenticate(self) -> None:
+        """Send a new token of a credential provider, if there is one; no answer is expected."""
         raise NotImplementedError
 
     def deliver_recorded(self, found: list[tuple[str, object]]) -> None:
@@ -100,34 +86,36 @@ class Conversation:
 
     Attributes:
         is_possible: Whether Redis can say when a list changes.
-        taken_at: The recorded times of what was asked for and has not come.
+        taken_at: The times under which Redis has recorded messages that have not arrived.
+        reauthenticates: Whether kombu is to send a new token when no answer is expected any more.
     """
 
     def __init__(self, channel: ConversingChannel) -> None:
         self.is_possible: bool = True
         self.taken_at: list[float] = []
+        self.reauthenticates: bool = False
         self._channel = channel
         self._sock: socket | None = None
-        self._expected: deque[Callable[[object], None]] = deque()
+        self._expected: deque[Callable[[Any], None]] = deque()
         self._lists: list[str] = []
         self._order: list[str] = []
         self._asked = 0
         self._asked_at = 0.0
-        self._said_at = 0.0
-        self._something_new = True
+        self._sent_at = 0.0
+        self._may_have_messages = True
         self._knows_script = False
         self._thread: int | None = None
 
-    # -- what is said
+    # -- commands
 
     def wake(self) -> None:
         """Look for messages in the next turn."""
-        self._something_new = True
+        self._may_have_messages = True
 
     def begin(self) -> None:
-        """Tell Redis what is wanted of it, where the connection is a new one."""
+        """Ask Redis to announce changes, where the connection is a new one."""
         connection = self._connection
-        if connection._sock is self._sock:  # noqa: SLF001
+        if socket_of(connection) is self._sock:
             return
         self._expected.clear()
         try:
@@ -136,22 +124,22 @@ class Conversation:
         except ResponseError as exc:
             self.is_possible = False
             logger.warning(
-                "Messages are fetched as plain Celery does it: a worker that is killed may lose one. "
+                "Falling back to BRPOP: a worker that is killed may lose a message. "
                 "The Redis fast path needs Redis 6 and its command CLIENT TRACKING: %s",
                 exc,
             )
             return
-        connection._parser.set_invalidation_push_handler(self._on_change)  # noqa: SLF001
-        self._sock = connection._sock  # noqa: SLF001
+        on_invalidation(connection, self._on_change)
+        self._sock = socket_of(connection)
         self._knows_script = False
-        self._something_new = True
+        self._may_have_messages = True
 
     def is_in_turn(self) -> bool:
         """Whether this is the thread that takes turns."""
         return self._thread == threading.get_ident()
 
     def turn(self) -> None:
-        """In each turn of the worker: say what there is to say."""
+        """Send what there is to send; called in each turn of the worker."""
         self._thread = threading.get_ident()
         if self._expected:
             self._check_health()
@@ -160,7 +148,7 @@ class Conversation:
         commands = qos.take_commands()
         if commands:
             self._expected.extend([raise_error] * (len(commands) - 1))
-            self._expected.append(qos.on_told)
+            self._expected.append(qos.on_answer)
         fetch = self._fetch_command()
         if fetch is not None:
             commands.append(fetch)
@@ -170,25 +158,22 @@ class Conversation:
 
     def _fetch_command(self) -> Command | None:
         channel = self._channel
-        if not self._something_new and time.monotonic() - self._asked_at < channel.brpop_timeout:
+        if (
+            not self._may_have_messages
+            and time.monotonic() - self._asked_at < channel.brpop_timeout
+        ):
             return None
         count = self._credit()
-        queues = channel.active_queues
-        if count <= 0 or not queues:
+        if count <= 0 or not channel.active_queues:
             return None
-        cycle = channel._queue_cycle  # noqa: SLF001
-        self._order = cycle.consume(len(queues))
-        self._lists = [
-            channel.global_keyprefix + channel._q_for_pri(queue, priority)  # noqa: SLF001
-            for priority in channel.priority_steps
-            for queue in self._order
-        ]
-        in_turn = len(self._order) if cast("object", type(cycle)) is _ROUND_ROBIN else 1
-        # Which messages they were is found by it, should the answer be lost; so it is to be this
-        # worker's alone.
+        self._order = next_queues(channel)
+        self._lists = lists_of(channel, self._order)
+        in_turn = len(self._order) if takes_in_turn(channel) else 1
+        # If the answer is lost, this time tells which messages were taken. No other worker may have
+        # taken any at the same one.
         now = time.time() + random.random() * 1e-4  # noqa: S311
         self.taken_at = [now]
-        self._asked, self._asked_at, self._something_new = count, time.monotonic(), False
+        self._asked, self._asked_at, self._may_have_messages = count, time.monotonic(), False
         keys = [*channel.unacked_keys, *self._lists]
         script = ("EVALSHA", _FETCH_SHA) if self._knows_script else ("EVAL", FETCH)
         return (*script, len(keys), *keys, repr(now), count, in_turn)
@@ -196,30 +181,31 @@ class Conversation:
     def _credit(self) -> int:
         qos: TurnQoS = self._channel.qos
         if "can_consume" in vars(qos):
-            # Where prefetching is disabled, Celery has put a rule of its own in this place.
+            # Where prefetching is disabled, Celery replaces the method by a rule of its own.
             return int(qos.can_consume())
         credit = qos.can_consume_max_estimate()
         return qos.at_once if credit is None else min(credit, qos.at_once)
 
     def _send(self, commands: Sequence[Command]) -> None:
-        connection, self._said_at = self._connection, time.monotonic()
+        connection, self._sent_at = self._connection, time.monotonic()
         connection.send_packed_command(connection.pack_commands(commands))
 
     def _check_health(self) -> None:
-        # A broker that went away without a word never answers, and nothing else would notice.
+        # A broker that disappears without closing the connection never answers, and nothing else
+        # would notice.
         channel = self._channel
-        overdue = time.monotonic() - self._said_at - channel.brpop_timeout
+        overdue = time.monotonic() - self._sent_at - channel.brpop_timeout
         if channel.health_check_interval and overdue > channel.health_check_interval:
             if self._connection.can_read(0):
                 return
-            logger.warning("Redis has not answered for %.0f seconds: connecting again", overdue)
+            logger.warning("Redis has not answered for %.0f seconds; reconnecting", overdue)
             self._connection.disconnect()
             raise ConnectionResetError("Redis did not answer")
 
-    # -- what is heard
+    # -- answers
 
     def read(self) -> int:
-        """Take what has come; messages are delivered.
+        """Read the answers that have arrived, and deliver messages.
 
         Returns:
             How many.
@@ -240,47 +226,55 @@ class Conversation:
         except self._channel.connection_errors:
             connection.disconnect()
             raise
+        if self.reauthenticates and not self._expected:
+            self.reauthenticates = False
+            self._channel.reauthenticate()
         return self._channel.delivered - before
+
+    @property
+    def expects_answers(self) -> bool:
+        """Whether the next thing that Redis sends answers a command of the conversation."""
+        return bool(self._expected)
 
     def finish(self) -> None:
         """Wait for the answers that are outstanding, where they can still come."""
         while self._expected:
-            if self._connection._sock is not self._sock:  # noqa: SLF001
+            if socket_of(self._connection) is not self._sock:
                 self._expected.clear()
                 return
             self.read()
 
     def _on_change(self, _: object) -> None:
-        self._something_new = True
+        self._may_have_messages = True
 
-    def _on_fetched(self, answer: object) -> None:
+    def _on_fetched(self, answer: Any) -> None:
         if isinstance(answer, NoScriptError):
-            # The server was started anew, or somebody has emptied its memory of scripts.
-            self._knows_script, self._something_new = False, True
+            # The server was restarted, or SCRIPT FLUSH was called.
+            self._knows_script, self._may_have_messages = False, True
             return
         raise_error(answer)
         self._knows_script = True
         self.taken_at = []
-        found = cast("list[object]", answer)
+        found: list[Any] = answer
         if len(found) < 2 * self._asked:
-            # That they are empty is read by a command that Redis tells of changes after.
+            # Redis announces changes of keys that a command has read; the script's do not count.
             self._expected.append(self._on_looked)
             self._send([("EXISTS", *self._lists)])
         else:
-            self._something_new = True
+            self._may_have_messages = True
         if found:
-            places = cast("list[int]", found[::2])
+            places: list[int] = found[::2]
             queues = [self._order[place % len(self._order)] for place in places]
             self._channel.deliver_recorded(list(zip(queues, found[1::2], strict=True)))
 
     def _on_looked(self, answer: object) -> None:
         raise_error(answer)
         if answer:
-            self._something_new = True
+            self._may_have_messages = True
 
     @property
-    def _connection(self) -> _Connection:
-        return cast("_Connection", self._channel.client.connection)
+    def _connection(self) -> Connection:
+        return self._channel.client.connection
 
 
 def raise_error(answer: object) -> None:

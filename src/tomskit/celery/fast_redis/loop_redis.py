@@ -1,39 +1,36 @@
-"""LoopRedis: redis-py's client for plain functions in greenlets, which waits in the event loop."""
+"""LoopRedis: a client of redis-py for plain functions in greenlets, which waits in the event loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any
 
 import redis
-import redis.client
 from kombu.transport.redis import GlobalKeyPrefixMixin
 from typing_extensions import override
 
+from tomskit.celery._internals.redis_connections import Pipeline, is_transaction, parse
 from tomskit.celery._running.greenlets import await_here
 from tomskit.celery.fast_redis.batches import Batches
 
 __all__ = ("LoopRedis", "loop_redis")
 
 
-def loop_redis(pool: object, batches: Batches, *, prefix: str = "") -> LoopRedis:
+def loop_redis(pool: redis.ConnectionPool, batches: Batches, *, prefix: str = "") -> LoopRedis:
     """A client whose commands go with the others of the loop's turn.
 
     Args:
-        pool: redis-py's, which is not used, but asked for its parameters.
+        pool: redis-py's. No connection of it is used, only its parameters.
         batches: What sends the commands.
         prefix: Of all keys, as kombu's ``global_keyprefix``.
     """
-    client = (_PrefixedRedis if prefix else LoopRedis)(
-        connection_pool=cast("redis.ConnectionPool", pool)
-    )
+    client = (_PrefixedRedis if prefix else LoopRedis)(connection_pool=pool)
     client.batches = batches
     client.global_keyprefix = prefix
     return client
 
 
 class LoopRedis(redis.Redis):
-    """Used where `tomskit.celery._running.greenlets.here` is not None; made by `loop_redis`."""
+    """Used in greenlets that `tomskit.celery._running.greenlets` runs; made by `loop_redis`."""
 
     batches: Batches
     global_keyprefix: str
@@ -43,11 +40,11 @@ class LoopRedis(redis.Redis):
         [answer] = await_here(self.batches.run(args))
         if isinstance(answer, Exception):
             raise answer
-        return _parsed(self, answer, args, options)
+        return parse(self, answer, args, options)
 
     @override
     def ping(self, **_: object) -> bool:
-        # kombu asks whether the server is there. The first command tells as well.
+        # kombu asks whether the server is there. The first command finds that out as well.
         return True
 
     @override
@@ -59,23 +56,13 @@ class LoopRedis(redis.Redis):
         return pipeline
 
 
-if TYPE_CHECKING:
-
-    class _Pipeline(redis.client.Pipeline):
-        command_stack: list[tuple[tuple[object, ...], dict[str, Any]]]
-        explicit_transaction: bool
-
-else:
-    _Pipeline = redis.client.Pipeline
-
-
-class _LoopPipeline(_Pipeline):
+class _LoopPipeline(Pipeline):
     batches: Batches
 
     @override
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         stack = self.command_stack
-        in_transaction = bool(cast("_Transactional", self).transaction) or self.explicit_transaction
+        in_transaction = is_transaction(self)
         self.reset()
         if not stack:
             return []
@@ -84,7 +71,7 @@ class _LoopPipeline(_Pipeline):
         parsed: list[Any] = []
         for answer, (args, options) in zip(answers, stack, strict=True):
             if not isinstance(answer, Exception):
-                parsed.append(_parsed(self, answer, args, options))
+                parsed.append(parse(self, answer, args, options))
             elif raise_on_error:
                 raise answer
             else:
@@ -105,21 +92,3 @@ class _PrefixedRedis(GlobalKeyPrefixMixin, LoopRedis):
 
 class _PrefixedPipeline(GlobalKeyPrefixMixin, _LoopPipeline):
     global_keyprefix: str
-
-
-class _Parses(Protocol):
-    response_callbacks: Mapping[object, Callable[..., object]]
-
-
-class _Transactional(Protocol):
-    transaction: bool
-
-
-def _parsed(
-    client: object, answer: object, args: tuple[object, ...], options: dict[str, Any]
-) -> object:
-    callback = cast("_Parses", client).response_callbacks.get(args[0])
-    if callback is None:
-        return answer
-    options.pop("keys", None)  # redis-py's cache has no part in this
-    return callback(answer, **options)

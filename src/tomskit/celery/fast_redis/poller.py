@@ -1,31 +1,25 @@
-"""FastPoller: when channels say and hear something."""
+"""FastPoller: when channels write to Redis and read its answers."""
 
 from __future__ import annotations
 
 from queue import Empty
-from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from tomskit.celery._internals import kombu as kombu_types
+from tomskit.celery._internals.kombu_redis import MultiChannelPoller
 from tomskit.celery.fast_redis.channel import FastChannel
-
-if TYPE_CHECKING:
-    BasePoller = kombu_types.MultiChannelPoller
-else:
-    from kombu.transport.redis import MultiChannelPoller as BasePoller
 
 __all__ = ("FastPoller",)
 
 
-class FastPoller(BasePoller):
-    """kombu's poller, whose channels do not have to wait with BRPOP."""
+class FastPoller(MultiChannelPoller):
+    """kombu's poller, for channels that need not wait with BRPOP."""
 
     @override
     def on_poll_start(self) -> None:
         super().on_poll_start()
         for channel in self._channels:
-            # Also without a queue: tasks end, and are acknowledged, after the last was cancelled.
+            # Also without a queue: tasks are acknowledged after the last queue was cancelled.
             if isinstance(channel, FastChannel) and channel.converses and self._is_open(channel):
                 channel.conversation.turn()
 

@@ -5,11 +5,11 @@ from typing import Final
 __all__ = ("FETCH", "RESTORE", "STORE")
 
 FETCH: Final = """
--- Takes messages from lists and records them as kombu does, so that no message is ever nowhere.
+-- Takes messages from lists and records them as kombu does, both in one step.
 -- KEYS: messages by tag, times by tag, the lists.
--- ARGV: the time, how many at most, how many lists are taken from in turn.
--- Answers the number of a list and the message, again and again.
-redis.call('HLEN', KEYS[1]) -- they fail before anything was taken, or not at all
+-- ARGV: the time, how many at most, from how many lists in turn.
+-- Answers pairs: the number of a list, and a message.
+redis.call('HLEN', KEYS[1]) -- a key of the wrong type fails here, before anything is taken
 redis.call('ZCARD', KEYS[2])
 local left, width, out, times, records = tonumber(ARGV[2]), tonumber(ARGV[3]), {}, {}, {}
 for first = 3, #KEYS, width do
@@ -48,9 +48,9 @@ return out
 """
 
 RESTORE: Final = """
--- Gives a message back, if it is still out.
+-- Gives a message back, if it is still recorded as unacknowledged.
 -- KEYS: messages by tag, times by tag. ARGV: the tag, then LPUSH or RPUSH, a list and the message,
--- for each list that it goes to.
+-- for each list that it belongs to.
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
 for place = 2, #ARGV, 3 do redis.call(ARGV[place], ARGV[place + 1], ARGV[place + 2]) end
@@ -58,9 +58,9 @@ return 1
 """
 
 STORE: Final = """
--- Stores the state of a task and tells who listens, but leaves a result that there is.
+-- Stores the state of a task and publishes it, unless the task has succeeded.
 -- KEYS: the task's. ARGV: the state, and the seconds that it is kept, 0 for ever.
--- Answers 0, and does nothing, where it cannot read what there is.
+-- Answers 0, and does nothing, where it cannot read the stored state.
 local keep = tonumber(ARGV[2]) > 0 and {'EX', ARGV[2]} or {}
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', unpack(keep)) then
     local there = redis.call('GET', KEYS[1])

@@ -1,16 +1,15 @@
-"""Which classes of kombu's the connections of a worker are made of."""
+"""Connections of kombu whose channels, acknowledgements and sockets are classes of ours."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Literal
 
 from kombu import Connection
 from kombu.transport import redis as kombu_redis
 
-from tomskit.celery._internals import kombu as kombu_types
+from tomskit.celery._internals.kombu_redis import Transport
 from tomskit.celery.fast_redis.channel import FastChannel, FastQoS
 from tomskit.celery.fast_redis.poller import FastPoller
 
@@ -23,7 +22,7 @@ class Parts:
 
     Attributes:
         channel: In front of its channels.
-        qos: In front of what acknowledges.
+        qos: In front of the classes that acknowledge.
         connection: In front of redis-py's connections.
         fast: Whether the poller is ours.
     """
@@ -37,12 +36,17 @@ class Parts:
 @cache
 def connection_class(parts: Parts) -> type[Connection]:
     """Kombu's Connection, of transports that have these parts where they are Redis's."""
+    made: dict[type[object], type[object]] = {}
 
-    def get_transport_cls(self: Connection) -> type:
-        transport = cast("Hashable", Connection.get_transport_cls(self))
-        return _transport_class(transport, parts)
+    def get_transport_cls(self: Connection) -> type[object]:
+        transport: type[object] = Connection.get_transport_cls(self)
+        if not issubclass(transport, kombu_redis.Transport):
+            return transport
+        if transport not in made:
+            made[transport] = _transport_class(transport, parts)
+        return made[transport]
 
-    # The name is in log lines.
+    # Log lines show its name.
     members = {"get_transport_cls": get_transport_cls, "__module__": Connection.__module__}
     return type(Connection.__name__, (Connection,), members)
 
@@ -51,7 +55,7 @@ def fast_parts(*, tasks_run: Literal["elsewhere", "in threads", "in the turn"]) 
     """The fast path.
 
     Args:
-        tasks_run: Where, as seen from the worker's turn, in which it also talks to Redis.
+        tasks_run: Where; the worker talks to Redis in the same turns of its loop.
     """
     return Parts(channel=(FastChannel,), qos=(_QOS[tasks_run],), fast=True)
 
@@ -69,41 +73,31 @@ class _OneByOne(FastQoS):
 _QOS: Final = {"elsewhere": _ByTurn, "in threads": FastQoS, "in the turn": _OneByOne}
 
 
-class _FastTransport(kombu_types.Transport):
+class _FastTransport(Transport):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = FastPoller()
 
 
-@cache
-def _transport_class(known: Hashable, parts: Parts) -> type:
-    transport = cast("type[object]", known)
-    if not issubclass(transport, kombu_redis.Transport):
-        return transport
+def _transport_class(transport: type[kombu_redis.Transport], parts: Parts) -> type:
     members = {
-        "Channel": _channel_class(cast("_Classes", transport).Channel, parts),
+        "Channel": _channel_class(transport.Channel, parts),
         "__module__": transport.__module__,
     }
     bases = (_FastTransport, transport) if parts.fast else (transport,)
     return type(transport.__name__, bases, members)
 
 
-def _channel_class(channel: type, parts: Parts) -> type:
-    classes = cast("_Classes", channel)
+def _channel_class(channel: type[kombu_redis.Channel], parts: Parts) -> type:
     members = {
-        "QoS": _in_front(parts.qos, classes.QoS),
-        "connection_class": _in_front(parts.connection, classes.connection_class),
-        "connection_class_ssl": _in_front(parts.connection, classes.connection_class_ssl),
+        "QoS": _in_front(parts.qos, channel.QoS),
+        "connection_class": _in_front(parts.connection, channel.connection_class),
+        "connection_class_ssl": _in_front(parts.connection, channel.connection_class_ssl),
     }
     return type(channel.__name__, (*parts.channel, channel), members)
 
 
-def _in_front(parts: tuple[type, ...], base: type) -> type:
-    return type(base.__name__, (*parts, base), {"__module__": base.__module__}) if parts else base
-
-
-class _Classes(Protocol):
-    Channel: type
-    QoS: type
-    connection_class: type
-    connection_class_ssl: type
+def _in_front(parts: tuple[type, ...], base: type | None) -> type | None:
+    if not parts or base is None:
+        return base
+    return type(base.__name__, (*parts, base), {"__module__": base.__module__})

@@ -1,0 +1,68 @@
+"""Celery: results, and where they are kept once they have been read.
+
+`AsyncResult._cache`
+    For: knowing that the outcome of a task has been read.
+    When it is missing: awaiting a result raises AttributeError.
+
+`AsyncResult._set_cache`
+    For: converting what a task has returned to the type that its function returns. Every reader of a
+    result comes by this method.
+    When it is missing: ``get()`` and ``await`` return values as JSON has them.
+
+`AsyncResult._maybe_set_cache`
+    For: keeping an outcome that Redis has announced.
+    When it is missing: awaiting a result raises AttributeError.
+
+`AsyncResult._maybe_reraise_parent_error`
+    For: raising, while a result is awaited, what an earlier task of its chain has raised.
+    When it is missing: awaiting the result of a chain that does not wait in Redis raises
+    AttributeError.
+
+`AsyncResult.__copy__` and `__reduce_args__`
+    For: copies that know the name of their task.
+    When it is missing: a copied or pickled result returns values as JSON has them.
+
+`GroupResult.iter_native`
+    For: converting the results of a group, which backends may hand out as they have read them.
+    When it is missing: ``get()`` of a group returns values as JSON has them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from celery import result
+
+__all__ = ("AsyncResult", "keep_outcome", "kept_outcome", "raise_error_of_parents")
+
+R_co = TypeVar("R_co", covariant=True)
+
+if TYPE_CHECKING:
+
+    class AsyncResult(result.AsyncResult[R_co]):
+        """``celery.result.AsyncResult``.
+
+        Attributes:
+            _cache: What the result backend has of the task, once it has ended and that was read.
+        """
+
+        _cache: dict[str, object] | None
+
+else:
+    AsyncResult = result.AsyncResult
+
+
+def keep_outcome(of: Any, meta: dict[str, Any]) -> None:
+    """Keep in a result what the result backend has of its task, if the task has ended."""
+    of._maybe_set_cache(meta)
+
+
+def kept_outcome(of: Any, meta: dict[str, Any]) -> dict[str, Any]:
+    """Keep an outcome in a result that has none, and return what is kept."""
+    kept: dict[str, Any] = of._cache or of._set_cache(meta)
+    return kept
+
+
+def raise_error_of_parents(of: Any) -> None:
+    """Raise what an earlier task of the chain has raised, if one has failed."""
+    of._maybe_reraise_parent_error()

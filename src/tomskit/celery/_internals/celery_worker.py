@@ -1,0 +1,205 @@
+"""Celery: the worker, its pool and its consumer.
+
+`WorkController`: `pool_cls`, `consumer_cls`, `concurrency`, `options`, `steps` and `use_eventloop`
+    For: preparing a worker for its pool before its parts are made, and refusing pools and transports
+    that cannot run coroutines.
+    When it is missing: the worker raises AttributeError when it starts.
+
+`WorkController._conninfo`, its ``requires_hub``
+    For: an event loop of the worker that polls through asyncio's: Celery makes it of this class.
+    When it is missing: a worker with the asyncio pool refuses to start.
+
+`WorkController.wait_for_soft_shutdown`
+    For: letting tasks run in the time that a soft shutdown gives them; Celery's sleeps.
+    When it is missing: a worker with the asyncio pool raises AttributeError when it starts.
+
+`state.should_stop` and `state.should_terminate`
+    For: ending a worker whose processes cannot start, and a second SIGTERM that ends it at once.
+    When it is missing: a worker with the asyncio pool raises AttributeError when it ends.
+
+`state.active_requests`, the ``message.delivery_tag`` of each
+    For: knowing which messages still have a running task after the connection was lost.
+    When it is missing: the worker cannot connect again: AttributeError in the log.
+
+`BasePool._get_info`
+    For: the figures of the pool in ``celery inspect stats``.
+    When it is missing: ``inspect stats`` answers without them.
+
+`BasePool.on_apply`, its arguments, and the hooks `on_start`, `on_stop` and `on_terminate`
+    For: running tasks. Celery passes the callbacks by name.
+    When it is missing: no task runs; the log has a TypeError for each.
+
+`Request.on_accepted`, a bound method that is passed as ``accept_callback``
+    For: the request of a task that waits for a slot: whether it was revoked meanwhile.
+    When it is missing: a task that is revoked while it waits for a slot runs nevertheless.
+
+`Request._apply_result`, a weak reference to what `on_apply` returns, with a method ``terminate``
+    For: ``revoke(terminate=True)`` and cold shutdowns.
+    When it is missing: such a task is not ended.
+
+The arguments of the tracer, `fast_trace_task`: six, the first of which are name, id and request
+    For: the name of a task, and its limits, which a call may set in the request's ``timelimit``.
+    When it is missing: no task runs; the log has an IndexError or a KeyError for each.
+
+`Consumer.loop`, which Celery sets to `loops.asynloop`
+    For: connecting in a thread, and consuming in the worker's own.
+    When it is missing: while the broker is away, no coroutine runs. Where `asynloop` is missing, the
+    worker cannot consume: AttributeError in the log.
+
+`Consumer.on_connection_error_after_connected`
+    For: giving back unacknowledged messages of a lost connection on the next one.
+    When it is missing: Redis delivers them after the visibility timeout.
+
+`Consumer.create_task_handler`, its argument ``promise``
+    For: acknowledging without three promises for each message.
+    When it is missing: the worker cannot consume: TypeError in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from celery.concurrency.base import BasePool
+from celery.worker import loops, state
+from kombu.utils.imports import symbol_by_name
+
+if TYPE_CHECKING:
+    import kombu
+    from celery import Celery
+    from celery.worker import consumer as celery_consumer
+    from kombu.asynchronous import Hub
+    from typing_extensions import override
+
+__all__ = (
+    "Consumer",
+    "Revocable",
+    "TaskPool",
+    "Worker",
+    "WorkerPool",
+    "consumer_class_of",
+    "make_hub_of",
+    "quit_requested",
+    "request_of",
+    "run_consumer_loop",
+    "sets_limits",
+    "stop_requested",
+    "stop_worker",
+    "tags_of_running_tasks",
+)
+
+
+class WorkerPool(Protocol):
+    """A class of worker pools."""
+
+    __module__: str
+    is_green: bool
+
+
+class _ConnectionInfo(Protocol):
+    requires_hub: type[Hub] | None
+
+
+class Worker(Protocol):
+    """``celery.worker.WorkController``, as boot steps see it."""
+
+    app: Celery
+    pool_cls: type[WorkerPool]
+    consumer_cls: type[celery_consumer.Consumer] | str
+    concurrency: int
+    hub: Hub | None
+    options: dict[str, object]
+    steps: list[object]
+    soft_time_limit: float | None
+    time_limit: float | None
+    use_eventloop: bool
+    wait_for_soft_shutdown: Callable[[], object]
+    _conninfo: _ConnectionInfo
+
+
+class Revocable(Protocol):
+    """``celery.worker.request.Request``, as far as a pool needs it."""
+
+    def revoked(self) -> bool:
+        """Whether it was revoked or has expired. If so, it acknowledges and announces that."""
+        ...
+
+
+class _Flags(Protocol):
+    """Celery's flags: an exit code, 0 among them, or True, asks for it."""
+
+    should_stop: int | None
+    should_terminate: int | None
+
+
+_untyped_state: Any = state
+_flags: Final[_Flags] = _untyped_state
+
+if TYPE_CHECKING:
+
+    class Consumer(celery_consumer.Consumer):
+        """``celery.worker.consumer.Consumer``; at run time any class that the worker is to use."""
+
+        task_consumer: kombu.Consumer | None
+
+        @override
+        def create_task_handler(
+            self, promise: Callable[..., object] = ...
+        ) -> Callable[..., object]: ...
+
+    class TaskPool(BasePool):
+        """``celery.concurrency.base.BasePool``."""
+
+        def _get_info(self) -> dict[str, object]: ...
+
+else:
+    Consumer = object
+    TaskPool = BasePool
+
+
+def make_hub_of(hub_class: type[Hub], worker: Worker) -> None:
+    """Let a worker make its event loop of this class."""
+    worker._conninfo.requires_hub = hub_class
+
+
+def consumer_class_of(worker: Worker) -> type[celery_consumer.Consumer]:
+    """The class of the worker's consumer, which may be given by its name."""
+    by_name: Any = symbol_by_name
+    found: type[celery_consumer.Consumer] = by_name(worker.consumer_cls)
+    return found
+
+
+def request_of(accept_callback: object) -> Revocable | None:
+    """The request of a task, by the callback that Celery gives to the pool."""
+    request: Revocable | None = getattr(accept_callback, "__self__", None)
+    return request
+
+
+def sets_limits(request: Any) -> bool:
+    """Whether a call has set time limits, by the request that Celery gives to the tracer."""
+    return any(request.get("timelimit") or ())
+
+
+def tags_of_running_tasks() -> set[str]:
+    """The delivery tags of the messages whose tasks run."""
+    return {request.message.delivery_tag for request in state.active_requests}
+
+
+def run_consumer_loop(*args: Any) -> None:
+    """Consume until the connection is lost or the worker is to stop; as Celery calls it."""
+    loops.asynloop(*args)
+
+
+def stop_worker(exit_code: int) -> None:
+    """Let the worker stop, warm. Its loop looks at this in each turn."""
+    _flags.should_stop = exit_code
+
+
+def stop_requested() -> bool:
+    """Whether the worker is to stop, warm."""
+    return _flags.should_stop is not None and _flags.should_stop is not False
+
+
+def quit_requested() -> bool:
+    """Whether the worker is to stop and to cancel what runs."""
+    return _flags.should_terminate is not None and _flags.should_terminate is not False

@@ -1,0 +1,123 @@
+"""What tomskit relies on in Celery beyond its public names: configuration, and what it overrides."""
+
+import sys
+from types import ModuleType
+
+import pytest
+from celery import Celery
+from celery.app.utils import Settings
+from celery.backends.base import Backend
+from celery.loaders.base import BaseLoader
+from typing_extensions import override
+
+from tests.support.contracts import assert_accepts, assert_has, assert_signature, untyped
+from tomskit.celery._internals.celery_app import (
+    App,
+    changes_of,
+    import_configuration,
+    set_accepted,
+    set_setting,
+)
+
+
+class RecordingApp(App):
+    """An app that records which of the methods Celery calls that AsyncCelery overrides."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self.calls: list[str] = []
+        super().__init__(*args, **{"set_as_current": False, **kwargs})
+
+    @override
+    def _load_config(self) -> Settings:
+        self.calls.append("_load_config")
+        return super()._load_config()
+
+    @override
+    def _get_backend(self) -> Backend:
+        self.calls.append("_get_backend")
+        return super()._get_backend()
+
+
+@pytest.mark.parametrize(
+    ("name", "signature"),
+    [
+        ("_load_config", "(self)"),
+        ("_get_backend", "(self)"),
+        ("__reduce_keys__", "(self)"),
+        ("config_from_object", "(self, obj, silent=False, force=False, namespace=None)"),
+        ("producer_or_acquire", "(self, producer=None)"),
+    ],
+)
+def test_the_methods_that_asynccelery_overrides(name: str, signature: str) -> None:
+    assert_signature(Celery, name, signature)
+
+
+def test_the_configuration_is_loaded_by_load_config_when_it_is_needed() -> None:
+    """``Celery._load_config``."""
+    app = RecordingApp("app")
+    assert app.calls == []
+    assert app.conf.task_always_eager is False
+    assert app.calls == ["_load_config"]
+
+
+def test_every_backend_comes_from_get_backend() -> None:
+    """``Celery._get_backend``."""
+    app = RecordingApp("app", backend="cache+memory://")
+    assert app.backend is app.backend
+    assert app.calls.count("_get_backend") == 1
+
+
+def test_the_source_of_the_configuration_can_be_replaced_before_it_is_loaded() -> None:
+    """``Celery._config_source``."""
+
+    class Named(RecordingApp):
+        @override
+        def _load_config(self) -> Settings:
+            assert self._config_source == "some.name"
+            self._config_source = {"task_always_eager": True}
+            return super()._load_config()
+
+    app = Named("app")
+    app.config_from_object("some.name")
+    assert app.conf.task_always_eager is True
+
+
+def test_an_app_is_unpickled_with_its_reduce_keys() -> None:
+    """``Celery.__reduce_keys__``."""
+
+    class Reduced(RecordingApp):
+        @override
+        def __reduce_keys__(self) -> dict[str, object]:
+            return super().__reduce_keys__() | {"main": "another"}
+
+    make, args = untyped(Reduced("app")).__reduce__()
+    assert make(*args).main == "another"
+
+
+def test_the_loader_imports_what_a_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``BaseLoader._smart_import`` and ``import_from_cwd``."""
+    assert_accepts(BaseLoader, "_smart_import", None, "path", imp=None)
+    assert_has(BaseLoader, "import_from_cwd")
+    module = ModuleType("settings_of_a_test")
+    monkeypatch.setitem(sys.modules, "settings_of_a_test", module)
+    app = Celery("app", set_as_current=False)
+    assert import_configuration(app, "settings_of_a_test") is module
+    assert import_configuration(app, "no_such_module") == "no_such_module"
+
+
+def test_changed_settings_are_among_the_changes() -> None:
+    """``Settings.changes``."""
+    app = Celery("app", set_as_current=False)
+    assert_has(app.conf, "changes")
+    before = changes_of(app).copy()
+    app.conf.update(task_always_eager=True)
+    assert changes_of(app) != before
+    assert changes_of(app)["task_always_eager"] is True
+
+
+def test_settings_can_be_set_while_the_app_is_configured() -> None:
+    app = Celery("app", set_as_current=False)
+    set_setting(app.conf, "task_serializer", "pickle")
+    set_accepted(app.conf, "pickle")
+    assert app.conf.task_serializer == "pickle"
+    assert app.conf.accept_content == ["pickle", "json"]

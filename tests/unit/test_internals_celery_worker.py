@@ -1,0 +1,312 @@
+"""What tomskit relies on in Celery beyond its public names: the worker, its pool, its consumer."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+from weakref import ref
+
+import pytest
+from celery import Celery, _state
+from celery.app import trace
+from celery.concurrency.base import BasePool
+from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.worker import WorkController, components, loops, state
+from celery.worker import request as celery_request
+from celery.worker.consumer import Consumer
+from celery.worker.request import Request
+from kombu.asynchronous import Hub, set_event_loop
+from kombu.message import Message
+from typing_extensions import override
+
+from tests.support.contracts import assert_accepts, assert_has, assert_signature, untyped
+from tomskit.celery._internals import celery_worker
+from tomskit.celery._internals.celery_worker import (
+    Worker,
+    consumer_class_of,
+    make_hub_of,
+    quit_requested,
+    request_of,
+    sets_limits,
+    stop_requested,
+    stop_worker,
+    tags_of_running_tasks,
+)
+
+flags = untyped(state)
+
+
+class RecordingPool(BasePool):
+    """A pool that records with what tasks are to be run."""
+
+    @override
+    def on_apply(self, *args: Any, **kwargs: Any) -> Any:
+        self.applied = args, kwargs
+        self.job = Job()
+        return self.job
+
+
+class Job:
+    """A job of the pool that records how it was terminated."""
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+
+    def terminate(self, signal: int) -> None:
+        self.signals.append(signal)
+
+
+@pytest.fixture
+def app() -> Any:
+    app: Any = Celery("app", broker="memory://", set_as_current=False)
+    app.task(_work, name="work")
+    app.finalize()
+    return app
+
+
+@pytest.fixture
+def worker(app: Any) -> Iterator[Any]:
+    yield app.WorkController(pool="solo", hostname="test@localhost")
+    set_event_loop(None)
+    # A worker with this pool refuses to wait for results.
+    untyped(_state)._set_task_join_will_block(False)
+
+
+@pytest.fixture
+def message(app: Any) -> Message:
+    made = app.amqp.as_task_v2("id", "work", [1], {}, time_limit=7)
+    return Message(
+        body=json.dumps(made.body),
+        headers=made.headers,
+        properties=made.properties,
+        delivery_info={},
+        delivery_tag="tag",
+        content_type="application/json",
+        content_encoding="utf-8",
+    )
+
+
+@pytest.fixture
+def pool(app: Any) -> RecordingPool:
+    return RecordingPool(1, app=app)
+
+
+@pytest.fixture(params=["Request", "create_request_cls"])
+def make_request(
+    request: pytest.FixtureRequest, app: Any, pool: RecordingPool
+) -> Callable[..., Any]:
+    """Both ways in which Celery makes the request of a task."""
+    if request.param == "Request":
+        return Request
+    task = app.tasks["work"]
+    make_class = untyped(celery_request).create_request_cls
+    made: Callable[..., Any] = make_class(Request, task, pool, "test@localhost", None, app=app)
+    return made
+
+
+def test_a_worker_has_what_boot_steps_use(worker: Any) -> None:
+    """``pool_cls``, ``consumer_cls``, ``concurrency``, ``options``, ``steps``, ``use_eventloop``."""
+    assert_has(worker, *inspect.get_annotations(Worker))
+    assert worker.pool_cls.__module__ == "celery.concurrency.solo"
+    assert_has(worker.pool_cls, "is_green")
+    assert isinstance(worker.options, dict)
+    assert isinstance(worker.steps, list)
+
+
+def test_the_hub_is_made_of_the_class_that_the_connection_requires(worker: Any) -> None:
+    """``WorkController._conninfo``, its ``requires_hub``."""
+
+    class OwnHub(Hub): ...
+
+    assert_has(worker, "_conninfo")
+    make_hub_of(OwnHub, worker)
+    set_event_loop(None)
+    untyped(components).Hub(worker).create(worker)
+    assert type(worker.hub) is OwnHub, "_conninfo.requires_hub is not looked at any more"
+    worker.hub.close()
+
+
+def test_the_consumer_is_made_of_the_class_of_the_worker(worker: Any) -> None:
+    """``WorkController.consumer_cls``, a class or its name."""
+    assert consumer_class_of(worker) is Consumer
+    worker.consumer_cls = "celery.worker.consumer:Consumer"
+    assert consumer_class_of(worker) is Consumer
+    assert "consumer_cls" in untyped(components).Consumer.create.__code__.co_names
+
+
+def test_a_worker_has_a_method_that_waits_for_a_soft_shutdown(worker: Any) -> None:
+    """``WorkController.wait_for_soft_shutdown``."""
+    assert_signature(WorkController, "wait_for_soft_shutdown", "(self)")
+
+
+def test_a_worker_looks_at_two_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``state.should_stop`` and ``state.should_terminate``."""
+    assert_has(state, "should_stop", "should_terminate")
+    monkeypatch.setattr(state, "should_stop", None)
+    monkeypatch.setattr(state, "should_terminate", None)
+    state.maybe_shutdown()
+    assert not stop_requested()
+    assert not quit_requested()
+    stop_worker(0)
+    assert stop_requested()
+    with pytest.raises(WorkerShutdown):
+        state.maybe_shutdown()
+    flags.should_terminate = 0
+    assert quit_requested()
+    with pytest.raises(WorkerTerminate):
+        state.maybe_shutdown()
+
+
+def test_running_tasks_have_the_tags_of_their_messages(
+    app: Any, message: Message, make_request: Callable[..., Any]
+) -> None:
+    """``state.active_requests``, the ``message.delivery_tag`` of each."""
+    assert_has(state, "active_requests")
+    request = make_request(message, app=app, task=app.tasks["work"])
+    state.task_accepted(request)
+    try:
+        assert tags_of_running_tasks() == {"tag"}
+    finally:
+        state.task_ready(request)
+    assert tags_of_running_tasks() == set()
+
+
+def test_a_pool_is_asked_for_its_info() -> None:
+    """``BasePool._get_info``."""
+    assert_signature(BasePool, "_get_info", "(self)")
+    assert untyped(celery_worker.TaskPool) is BasePool
+
+    class Pool(celery_worker.TaskPool):
+        @override
+        def _get_info(self) -> dict[str, object]:
+            return {**super()._get_info(), "ours": 1}
+
+    assert Pool(7).info == {
+        "implementation": f"{__name__}:Pool",
+        "max-concurrency": 7,
+        "ours": 1,
+    }
+
+
+def test_a_pool_has_the_hooks_that_we_override() -> None:
+    """``BasePool.on_start``, ``on_stop``, ``on_terminate`` and others."""
+    for name in ("on_start", "on_stop", "on_terminate", "flush"):
+        assert_signature(BasePool, name, "(self)")
+    assert_signature(BasePool, "terminate_job", "(self, pid, signal=None)")
+    for method, hook in (("start", "on_start"), ("stop", "on_stop"), ("terminate", "on_terminate")):
+        assert hook in getattr(BasePool, method).__code__.co_names
+
+
+def test_the_worker_gives_its_time_limits_to_the_pool() -> None:
+    names = untyped(components).Pool.create.__code__.co_names
+    assert {"time_limit", "soft_time_limit"} <= set(names)
+    assert {"'timeout'", "'soft_timeout'"} <= set(
+        re.findall(r"'\w+'", str(untyped(components).Pool.create.__code__.co_consts))
+    )
+
+
+def test_a_request_gives_its_callbacks_to_the_pool_by_name(
+    app: Any, message: Message, pool: RecordingPool, make_request: Callable[..., Any]
+) -> None:
+    """``BasePool.on_apply``, ``Request.on_accepted``, ``_apply_result``, and ``fast_trace_task``."""
+    request = make_request(message, app=app, task=app.tasks["work"])
+    request.execute_using_pool(pool)
+    [target, args, kwargs], options = pool.applied
+    assert target in {trace.fast_trace_task, trace.trace_task_ret}
+    assert not kwargs
+    assert {
+        "accept_callback",
+        "callback",
+        "error_callback",
+        "timeout_callback",
+        "soft_timeout",
+        "timeout",
+    } <= options.keys()
+    found: Any = request_of(options["accept_callback"])
+    assert found is request, "on_accepted is no bound method"
+    assert len(args) == 6
+    assert args[:2] == ("work", "id")
+    assert sets_limits(args[2]), "the request has no timelimit any more"
+    assert_has(request, "_apply_result")
+    reference = untyped(request)._apply_result
+    assert type(reference) is ref
+    assert reference() is pool.job
+
+
+def test_a_call_without_limits_sets_none(app: Any) -> None:
+    """``timelimit`` is there in every request, a pair of two."""
+    made = app.amqp.as_task_v2("id", "work")
+    assert list(made.headers["timelimit"]) == [None, None]
+    assert not sets_limits(made.headers)
+
+
+def test_terminating_a_request_terminates_the_job(
+    app: Any, message: Message, pool: RecordingPool, make_request: Callable[..., Any]
+) -> None:
+    """``Request._apply_result``, with a method ``terminate``."""
+    request = make_request(message, app=app, task=app.tasks["work"])
+    request.execute_using_pool(pool)
+    request.terminate(pool, 15)
+    assert pool.job.signals == [15]
+
+
+def test_a_request_says_whether_it_is_revoked(
+    app: Any, message: Message, make_request: Callable[..., Any]
+) -> None:
+    request = make_request(message, app=app, task=app.tasks["work"])
+    assert_accepts(request, "revoked")
+    assert request.revoked() is False
+
+
+def test_a_consumer_with_a_hub_consumes_by_asynloop() -> None:
+    """``Consumer.loop``, which Celery sets to ``loops.asynloop``."""
+    assert_signature(
+        loops,
+        "asynloop",
+        "(obj, connection, consumer, blueprint, hub, qos, heartbeat, clock, hbrate=2.0)",
+    )
+    assert {"asynloop", "loop"} <= set(untyped(Consumer).__init__.__code__.co_names)
+
+
+def test_a_consumer_has_the_methods_that_we_override() -> None:
+    """``on_connection_error_after_connected`` and ``start``."""
+    assert_signature(Consumer, "on_connection_error_after_connected", "(self, exc)")
+    assert_signature(Consumer, "start", "(self)")
+    assert "on_connection_error_after_connected" in Consumer.start.__code__.co_names
+
+
+def test_messages_are_settled_by_promises_of_the_class_that_is_given() -> None:
+    """``Consumer.create_task_handler``, its argument ``promise``."""
+    made: list[Any] = []
+
+    class Settling:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            made.append((args, kwargs))
+
+    received: list[Any] = []
+
+    def receive(*args: Any) -> None:
+        received.append(args)
+
+    class Unconnected(untyped(Consumer)):  # type: ignore[misc]
+        strategies: ClassVar[Any] = {"work": receive}
+        on_unknown_message = on_unknown_task = on_invalid_task = None
+        on_task_message = ()
+        call_soon_ack = "call_soon_ack"
+        _maximum_prefetch_restored = True
+
+        def __init__(self) -> None: ...
+
+    assert_accepts(Consumer, "create_task_handler", None, promise=Settling)
+    handler = Unconnected().create_task_handler(promise=Settling)
+    message = Message(headers={"task": "work"}, delivery_tag="tag")
+    handler(message)
+    settled = [args[1] for args, _ in made]
+    assert settled == [(message.ack_log_error,), (message.reject_log_error,)]
+    [(_, _, acknowledge, reject, _)] = received
+    assert isinstance(acknowledge, Settling)
+    assert isinstance(reject, Settling)
+
+
+def _work() -> None: ...

@@ -1,0 +1,205 @@
+"""What tomskit relies on in kombu beyond its public names: connections, and the worker's hub."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from kombu import Connection, Exchange, Producer, Queue
+from kombu.asynchronous import Hub, get_event_loop, set_event_loop
+from kombu.exceptions import OperationalError
+from kombu.utils.eventio import READ, poll
+from typing_extensions import override
+
+from tests.support.contracts import assert_accepts, assert_has, assert_signature, untyped
+from tomskit.celery._internals.kombu import (
+    Poller,
+    add_filler,
+    arguments_of,
+    as_library_errors,
+    call_in_each_turn,
+    descriptor_of,
+    has_alternatives,
+    is_declared,
+    poller_of,
+    set_poller,
+)
+
+
+class RecordingHub(Hub):
+    """A hub that records when its poller is made and closed."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        super().__init__()
+
+    @override
+    def _create_poller(self) -> None:
+        super()._create_poller()
+        self.calls.append("create")
+
+    @override
+    def _close_poller(self) -> None:
+        self.calls.append("close")
+        super()._close_poller()
+
+
+class RecordingPoller:
+    """A poller that records how it is called."""
+
+    def __init__(self, poller: Poller) -> None:
+        self.polled: list[float | None] = []
+        self._poller = poller
+        self.register = poller.register
+        self.unregister = poller.unregister
+        self.close = poller.close
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]] | None:
+        self.polled.append(timeout)
+        return self._poller.poll(0)
+
+
+@pytest.fixture
+def hub() -> Iterator[RecordingHub]:
+    made = RecordingHub()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_a_hub_makes_its_poller_when_it_is_made_and_reset(hub: RecordingHub) -> None:
+    """``Hub._create_poller`` and ``Hub._close_poller``."""
+    assert_signature(Hub, "_create_poller", "(self)")
+    assert_signature(Hub, "_close_poller", "(self)")
+    assert hub.calls == ["create"]
+    hub.reset()
+    assert hub.calls == ["create", "close", "create"]
+
+
+def test_a_hub_waits_by_its_poller(hub: RecordingHub, pipe: tuple[int, int]) -> None:
+    """``Hub._poller`` and ``Hub.readers``."""
+    assert_has(hub, "_poller", "readers")
+    poller = RecordingPoller(poller_of(hub))
+    set_poller(hub, poller)
+    add_filler(hub, pipe[0], lambda: None)
+    poller.register(pipe[0], READ)
+    next(hub.create_loop())
+    assert len(poller.polled) == 1, "the hub does not poll by _poller, or not for readers"
+
+
+def test_a_hub_calls_the_callback_of_a_reader(hub: RecordingHub, pipe: tuple[int, int]) -> None:
+    """``Hub.readers``: a callback and its arguments, by descriptor."""
+    called: list[str] = []
+    add_filler(hub, pipe[0], lambda: called.append("read"))
+    poller_of(hub).register(pipe[0], READ)
+    os.write(pipe[1], b"x")
+    turns = hub.create_loop()
+    next(turns)
+    assert called == ["read"]
+
+
+def test_a_hub_without_readers_sleeps(hub: RecordingHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why there is a filler among the ``readers``."""
+    slept: list[float] = []
+    next(hub.create_loop(sleep=slept.append))
+    assert len(slept) == 1
+
+
+def test_a_poller_has_the_descriptor_of_the_system(pipe: tuple[int, int]) -> None:
+    """``_epoll._epoll`` or ``_kqueue._kqueue``."""
+    poller: Any = poll()
+    descriptor = descriptor_of(poller)
+    assert descriptor is not None, f"{type(poller)} has neither _epoll nor _kqueue any more"
+    os.fstat(descriptor)
+    poller.close()
+
+
+def test_a_poller_without_such_a_descriptor_has_none() -> None:
+    class Other:
+        pass
+
+    assert descriptor_of(untyped(Other())) is None
+
+
+def test_a_hub_calls_in_each_turn_what_is_to_be_called(hub: RecordingHub) -> None:
+    """``Hub.on_tick``."""
+    assert_has(hub, "on_tick")
+    called: list[str] = []
+    call_in_each_turn(hub, lambda: called.append("turn"))
+    turns = hub.create_loop(sleep=lambda _: None)
+    next(turns)
+    next(turns)
+    assert called == ["turn", "turn"]
+
+
+def test_a_hub_calls_soon_before_it_waits(hub: RecordingHub) -> None:
+    """``Hub.call_soon`` and ``Hub._ready``."""
+    assert_has(hub, "_ready")
+    called: list[str] = []
+    call_in_each_turn(hub, lambda: called.append("turn"))
+    assert_accepts(hub, "call_soon", print, 1, 2)
+    hub.call_soon(called.append, "soon")
+    assert len(untyped(hub)._ready) == 1
+    next(hub.create_loop(sleep=lambda _: None))
+    assert called == ["soon", "turn"]
+
+
+def test_a_hub_takes_a_timer() -> None:
+    assert_accepts(Hub, "__init__", None, None)
+
+
+def test_the_hub_of_the_process_is_the_event_loop() -> None:
+    hub = Hub()
+    set_event_loop(hub)
+    assert get_event_loop() is hub
+    hub.close()
+    assert get_event_loop() is None
+
+
+def test_a_connection_is_made_again_of_its_arguments() -> None:
+    """``Connection._info``, its argument ``resolve``."""
+    assert_accepts(Connection, "_info", None, resolve=False)
+    url = "redis://user:secret@host:1/2"
+    known = Connection(url, transport_options={"global_keyprefix": "x"}, connect_timeout=7)
+    made = Connection(**arguments_of(known))
+    assert made.as_uri(include_password=True) == url
+    assert made.transport_options == {"global_keyprefix": "x"}
+    assert made.connect_timeout == 7
+
+
+def test_errors_of_the_driver_become_the_librarys() -> None:
+    """``Connection._reraise_as_library_errors``."""
+    connection = Connection("redis://localhost:1")
+    assert_accepts(connection, "_reraise_as_library_errors")
+    with pytest.raises(OperationalError), as_library_errors(connection):
+        raise redis.ConnectionError
+    with pytest.raises(ZeroDivisionError), as_library_errors(connection):
+        raise ZeroDivisionError
+
+
+def test_a_declared_queue_is_known_by_its_hash() -> None:
+    """``Connection.declared_entities``."""
+    connection = Connection("memory://")
+    assert_has(connection, "declared_entities")
+    channel: Any = connection.default_channel
+    queue: Any = Queue("queue", Exchange("queue"), routing_key="queue")
+    producer = Producer(channel)
+    assert queue.can_cache_declaration is True
+    assert not is_declared(connection, queue)
+    producer.maybe_declare(queue)
+    assert is_declared(connection, queue)
+
+
+def test_a_connection_knows_its_alternatives() -> None:
+    """``Connection.alt``."""
+    assert_has(Connection("redis://one"), "alt")
+    assert not has_alternatives(Connection("redis://one"))
+    assert has_alternatives(Connection("redis://one;redis://two"))

@@ -1,0 +1,51 @@
+"""What tomskit relies on in Python beyond its documentation: frames, and asyncio's callbacks."""
+
+import asyncio
+import sys
+import threading
+from contextvars import Context, ContextVar, copy_context
+from types import FrameType
+
+from tests.support.contracts import assert_has
+from tomskit.celery._internals.python import context_of_callback, frame_of_thread
+
+variable: ContextVar[str] = ContextVar("variable")
+
+
+def test_the_frame_of_a_thread_is_the_innermost_one() -> None:
+    """``sys._current_frames``."""
+    assert_has(sys, "_current_frames")
+    frame = frame_of_thread(threading.get_ident())
+    while (
+        frame is not None
+        and frame.f_code.co_name != "test_the_frame_of_a_thread_is_the_innermost_one"
+    ):
+        frame = frame.f_back
+    assert frame is not None
+    assert frame_of_thread(0) is None
+
+
+def test_a_callback_runs_in_the_context_of_its_handle() -> None:
+    """``asyncio.Handle._run``, its ``self``, and ``asyncio.Handle._context``."""
+    assert_has(asyncio.Handle, "_run")
+    found: list[Context | None] = []
+
+    def callback() -> None:
+        frame: FrameType | None = sys._getframe().f_back
+        assert frame is not None
+        found.append(context_of_callback(frame))
+
+    async def call() -> Context:
+        context = copy_context()
+        context.run(variable.set, "this one")
+        asyncio.get_running_loop().call_soon(callback, context=context)
+        await asyncio.sleep(0)
+        return context
+
+    context = asyncio.run(call())
+    [seen] = found
+    assert seen is context, "asyncio runs callbacks in another way than Handle._run"
+
+
+def test_any_other_frame_has_no_context() -> None:
+    assert context_of_callback(sys._getframe()) is None
