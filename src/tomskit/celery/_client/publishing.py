@@ -162,7 +162,7 @@ class LoopProducer(Producer):
         """
         try:
             await self._batches.push(key, message)
-        except Exception as exc:  # noqa: BLE001 (`failed` raises what is not to be retried)
+        except Exception as exc:  # noqa: BLE001 (`failed` raises it where it is not to be retried)
             conf = self._app.conf
             retry, policy = conf.task_publish_retry, conf.task_publish_retry_policy
             retrying = self._retrying(pauses_of(**policy) if retry else iter(()))

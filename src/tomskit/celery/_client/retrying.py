@@ -15,7 +15,7 @@ __all__ = ("Retrying", "pauses_of")
 R = TypeVar("R")
 
 _PATIENT_PAUSE: Final = 0.5
-"""Seconds between two tries of what is retried until the server returns."""
+"""Seconds between two tries of an operation that is retried until the server returns."""
 
 _REMINDER_SECONDS: Final = 60.0
 """How often the log says that the server is still away."""
@@ -24,7 +24,7 @@ _REMINDER_SECONDS: Final = 60.0
 class Retrying:
     """Decides after each failure of an operation whether and when to try it again.
 
-    The log has a line when the first try has failed, one a minute while it goes on, and one when the
+    The log has a line when the first try has failed, one a minute during the retries, and one when the
     operation has succeeded.
 
     Args:

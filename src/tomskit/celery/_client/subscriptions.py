@@ -89,7 +89,7 @@ class Subscriptions:
             self._changed.set()
 
     async def close(self) -> None:
-        """Close the connections; those who still wait get a CancelledError."""
+        """Close the connections; waiters that are left get a CancelledError."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

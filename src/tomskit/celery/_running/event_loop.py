@@ -92,7 +92,7 @@ class EventLoop(ABC):
         for execution in executions:
             execution.cancel()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
-        # Each is cancelled once: a second time would cut short what it does to clean up.
+        # Each is cancelled once: a second cancellation would interrupt its cleanup.
         for task in rest - {execution.task for execution in executions}:
             task.cancel()
         if rest:

@@ -33,7 +33,7 @@ class Place(ABC):
     __slots__ = ()
 
     patient: ClassVar[bool] = True
-    """Whether publishing retries until the broker returns, where the call does not say how often."""
+    """Whether publishing retries until the broker returns, unless the call limits the retries."""
 
     waits_for_stores: ClassVar[bool] = True
     """Whether storing a task's state is waited for. The worker itself does not wait: a store that is

@@ -50,7 +50,7 @@ class AsyncTaskRunner(Generic[P, R]):
         """Call the function, run its coroutine to the end and release everything it used.
 
         Raises:
-            NotInitializedError: A database or redis is wanted, and there is no app to say which.
+            NotInitializedError: It is to use a database or redis, and there is no app that configures them.
             EventLoopError: An event loop runs in this thread already: ``await`` there.
         """
         try:

@@ -87,7 +87,7 @@ class Steered(Awaitable[R]):
         return self.__next__()
 
     def throw(self, exc: BaseException, *_: object) -> object:
-        """Raise `exc` at the await, or what is pending in place of a cancellation."""
+        """Raise `exc` at the await, or, in place of a cancellation, the pending exception."""
         interruption = self._interruption
         if interruption.given_up:
             raise exc

@@ -44,9 +44,9 @@ class TaskLogRecord(logging.LogRecord):
 
 
 def install_task_id() -> None:
-    """Make every log record of every logger carry ``task_id``, whoever configures logging.
+    """Make every log record of every logger carry ``task_id``, however logging is configured.
 
-    A factory that was installed before goes on making the records.
+    A factory that was installed before still makes the records.
     """
     previous = logging.getLogRecordFactory()
     if not isinstance(previous, _RecordFactory):

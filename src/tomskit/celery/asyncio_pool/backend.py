@@ -45,8 +45,8 @@ class _Call(GreenletPlace):
 class BackendCalls:
     """Makes the calls of the result backend so that only the calling task waits.
 
-    They are made in threads of their own: a store that is away blocks those who wait for it, and
-    nobody else. States in Redis need no thread while Redis is there.
+    They are made in threads of their own: a store that is away blocks only the tasks that use it.
+    States in Redis need no thread while Redis answers.
     """
 
     def __init__(self, app: AsyncApp, hub: LoopHub) -> None:

@@ -79,7 +79,7 @@ class LoopConsumer(Consumer):
 class _Settling:
     """Acknowledges or rejects a message at once, in place of the promise to do so in the next turn.
 
-    With a FastChannel that takes no time: it tells Redis at the end of the turn. Promises, two for each
+    A FastChannel only notes it, and sends a command at the end of the turn. Promises, two for each
     message and a third one for the turn, would cost a waiting task a kilobyte.
     """
 

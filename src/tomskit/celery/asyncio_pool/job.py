@@ -1,4 +1,4 @@
-"""Job: a task in the pool, from its start to what Celery is told of its end."""
+"""Job: a task in the pool, from its start to the report of its outcome."""
 
 from __future__ import annotations
 

@@ -271,7 +271,7 @@ class AsyncioPool(TaskPool):
             self._hub.asyncio_loop.call_soon_threadsafe(self._hub.wake)
 
     def _make_calls(self) -> None:
-        """Call what is to be called in this turn."""
+        """Make the calls that are due in this turn."""
         while self._calls:
             callback = self._calls.popleft()
             try:

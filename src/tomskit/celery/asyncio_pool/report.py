@@ -70,7 +70,7 @@ class Report:
         return self._request is not None and self._request.revoked()
 
     def soft_limit(self, seconds: float) -> None:
-        """The soft time limit has passed, and the task goes on."""
+        """The soft time limit has passed; the task still runs."""
         if not self.is_over:
             timed_out = self._timed_out
             self._call_in_turn(lambda: timed_out(True, seconds))

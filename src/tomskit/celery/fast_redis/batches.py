@@ -63,7 +63,7 @@ class _Commands:
         if self._transaction:
             result = answers[-1]
             if not is_array(result):
-                # EXEC has refused, for a reason that one of the commands was told.
+                # EXEC has refused; the answer to one of the commands says why.
                 error = next((one for one in answers if isinstance(one, Exception)), None)
                 self.future.set_exception(error or ResponseError(f"EXEC answered {result!r}"))
                 return

@@ -80,7 +80,7 @@ class FastChannel(ConversingChannel):
                 self._queue_cycle.rotate(queue)
                 deliver(payload, queue)
         finally:
-            # If one of them has raised, the others are given back with what is unacknowledged.
+            # If one of them has raised, the others are given back with all that is unacknowledged.
             for _, raw in rest:
                 if (payload := _payload(raw)) is not None:
                     message = self.Message(payload, channel=self)

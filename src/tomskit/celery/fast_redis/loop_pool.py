@@ -35,7 +35,7 @@ _CONNECT_SECONDS: Final = 5.0
 def loop_pool(pool: redis.ConnectionPool) -> LoopPool:
     """A pool of redis.asyncio whose connections go where those of a pool of redis-py go.
 
-    They wait for answers without limit: ``socket_timeout`` is left to whoever reads.
+    They wait for answers without limit: the code that reads enforces ``socket_timeout``.
     """
     known = class_of_connections(pool)
     kind = next(mine for theirs, mine in _CLASSES if issubclass(known, theirs))
@@ -68,5 +68,5 @@ def _parameters(pool: redis.ConnectionPool, kind: type) -> dict[str, Any]:
     if parameters.get("socket_connect_timeout") is None:
         # redis-py would take the other one, which is None now.
         parameters["socket_connect_timeout"] = parameters.get("socket_timeout") or _CONNECT_SECONDS
-    # redis-py has a default, and looks at the clock for each answer.
+    # With its default redis-py would start a timer for each answer.
     return {**parameters, "socket_timeout": None}
