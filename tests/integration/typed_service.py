@@ -13,7 +13,7 @@ from celery import current_task
 from celery.backends.redis import RedisBackend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
-import tests.support.echoes  # noqa: F401 (its tasks)
+import tests.support.echoes  # noqa: F401 (its tasks)  # pyright: ignore[reportUnusedImport]
 from tests.support import values
 from tests.support.values import ORDER, Colour, Line, Order, Person, Response, described
 from tomskit.celery import AsyncCelery, BoundTask, CeleryConfig, TaskRequest, async_shared_task

@@ -9,7 +9,7 @@ from celery import Celery
 from celery.utils.functional import arity_greater
 
 from tomskit.celery import AsyncCelery, BoundTask, async_shared_task
-from tomskit.celery._internals.celery import HEADER
+from tomskit.celery._internals.celery_tasks import HEADER
 from tomskit.errors import ConfigurationError, NotACoroutineFunctionError
 
 

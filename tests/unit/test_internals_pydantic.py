@@ -1,164 +1,27 @@
-"""What is relied on of pydantic-core: each name is there, and means what is said of it."""
+"""What tomskit relies on in pydantic beyond what its types allow."""
 
-from __future__ import annotations
+from pydantic import Field, ValidationError
+from pydantic_core import InitErrorDetails
 
-import inspect
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from types import GenericAlias
-from typing import Annotated, Any, Final, Literal, get_args
-
-import pytest
-from pydantic import BaseModel, ConfigDict, Field, Secret, SecretStr
-from pydantic.dataclasses import dataclass
-from pydantic_core import ArgsKwargs, SchemaValidator, ValidationError, core_schema
-
-import tomskit
-from tomskit.celery._internals import pydantic as internals
-from tomskit.celery._values.schemas import schema_of, walk
+from tomskit import TomsKitBaseSettings
+from tomskit._internals.pydantic import custom_error
 
 
-class Cat(BaseModel):
-    kind: Literal["cat"] = "cat"
+def test_an_error_may_have_any_type_and_message() -> None:
+    """``PydanticCustomError``."""
+    kind, message = "some_type", "{braces} and 100 % stay as they are"
+    details = InitErrorDetails(type=custom_error(kind, message), loc=("NAME",), input=None)
+    error = ValidationError.from_exception_data("Settings", [details])
+    assert [(one["type"], one["msg"]) for one in error.errors()] == [(kind, message)]
 
 
-class Dog(BaseModel):
-    kind: Literal["dog"] = "dog"
+def test_fields_come_from_the_last_base_class_to_the_first() -> None:
+    class First(TomsKitBaseSettings):
+        FIRST: str = Field(default="")
 
+    class Second(TomsKitBaseSettings):
+        SECOND: str = Field(default="")
 
-class Tree(BaseModel):
-    children: list[Tree] = []
+    class Both(Second, First): ...
 
-
-NODE_TYPES: Final[Mapping[str, object]] = {
-    internals.ANY: Any,
-    "union": int | str,
-    "tagged-union": Annotated[Cat | Dog, Field(discriminator="kind")],
-    internals.JSON_OR_PYTHON: Sequence[int],
-    internals.LAX_OR_STRICT: Path,
-    internals.DEFINITION_REF: Tree,
-    internals.MODEL: Cat,
-    internals.LITERAL: Literal["a"],
-    internals.CALLABLE: Callable[[int], int],
-    internals.GENERATOR: Iterable[int],
-    internals.IS_SUBCLASS: type[int],
-}
-
-
-def nodes_of(annotation: object) -> list[internals.Node]:
-    in_tuple = GenericAlias(tuple, (annotation,))
-    return [*walk(*schema_of("task", in_tuple, "its result", any_class=False))]
-
-
-@pytest.mark.parametrize("node_type", NODE_TYPES)
-def test_an_annotation_has_a_node_of_its_type(node_type: str) -> None:
-    nodes = nodes_of(NODE_TYPES[node_type])
-
-    assert node_type in {node[internals.TYPE] for node in nodes}
-
-
-def test_every_type_that_is_relied_on_is_tried_here() -> None:
-    names = {value for value in vars(internals).values() if isinstance(value, str)}
-    types = names & {*get_args(core_schema.CoreSchemaType)}
-
-    assert types | internals.UNIONS <= NODE_TYPES.keys()
-
-
-def test_types_of_which_equal_values_are_the_same_exist() -> None:
-    assert {*get_args(core_schema.CoreSchemaType)} >= internals.ONE_TYPE_EACH
-
-
-@pytest.mark.parametrize(
-    ("annotation", "key"),
-    [
-        (Tree, internals.SCHEMA_REF),
-        (Mapping[str, int], internals.STRICT),
-        (Literal["a"], internals.EXPECTED),
-        (SecretStr, internals.CLS),
-        (Secret[int], internals.FUNCTION),
-        (Path, internals.LAX_SCHEMA),
-        (Path, internals.STRICT_SCHEMA),
-    ],
-)
-def test_a_node_has_the_key(annotation: object, key: str) -> None:
-    assert any(key in node for node in nodes_of(annotation)[1:])
-
-
-def schema_classes() -> Iterator[type]:
-    for name, value in vars(core_schema).items():
-        if name.endswith("Schema") and isinstance(value, type):
-            yield value
-
-
-def test_keys_that_hold_no_schemas_exist() -> None:
-    keys = {key for kind in schema_classes() for key in kind.__annotations__}
-
-    assert keys >= internals.KEYS_WITHOUT_SCHEMAS
-
-
-def errors_of(*args: object, **kwargs: object) -> set[str]:
-    """The types of what pydantic-core finds in a call of a function with three parameters."""
-
-    def function(a: int, /, b: int, *, c: int) -> None: ...
-
-    schema, _ = schema_of("task", function, "its parameters", any_class=False)
-    validator = SchemaValidator(internals.arguments_of(schema))
-    with pytest.raises(ValidationError) as caught:
-        validator.validate_python(ArgsKwargs(args, kwargs))
-    return {error["type"] for error in caught.value.errors()}
-
-
-def test_errors_of_calls_have_the_types() -> None:
-    assert errors_of() == internals.MISSING_ARGUMENT
-    assert errors_of(1, 2, 3, c=1, d=1) == internals.UNEXPECTED_ARGUMENT
-    assert errors_of(1, 2, b=2, c=1) == {internals.REPEATED_ARGUMENT}
-
-
-@pytest.mark.parametrize("name", internals.MODEL_ATTRIBUTES)
-def test_a_model_has_the_attribute(name: str) -> None:
-    assert hasattr(Cat(), name)
-
-
-def test_no_other_attributes_of_pydantic_are_used() -> None:
-    source = Path(tomskit.__file__).parent
-    used = {
-        name
-        for file in source.rglob("*.py")
-        for name in re.findall(r"__pydantic_\w+__", file.read_text())
-    }
-
-    assert used == {*internals.MODEL_ATTRIBUTES, "__pydantic_config__"}
-
-
-def test_a_dataclass_tells_what_it_does_with_other_fields() -> None:
-    @dataclass(config=ConfigDict(extra="allow"))
-    class Open:
-        x: int
-
-    @dataclass
-    class Closed:
-        x: int
-
-    assert internals.dataclass_extra(Open) == "allow"
-    assert internals.dataclass_extra(Closed) is None
-    assert internals.dataclass_extra(int) is None
-
-
-def test_the_parameters_of_a_function_have_their_schemas() -> None:
-    def function(a: int, *more: str, c: bytes, **others: float) -> None: ...
-
-    schema, _ = schema_of("task", function, "its parameters", any_class=False)
-    arguments = internals.arguments_of(schema)
-    parts = [
-        internals.schema_of_parameter(arguments, parameter)
-        for parameter in inspect.signature(function).parameters.values()
-    ]
-
-    types = [{node[internals.TYPE] for node in walk(part, {})} for part in parts]
-    assert types == [{"int"}, {"str"}, {"bytes"}, {"float"}]
-
-
-def test_another_schema_of_a_function_is_an_error() -> None:
-    with pytest.raises(TypeError, match="as 'arguments-v3', not as 'arguments'"):
-        internals.arguments_of(core_schema.arguments_v3_schema([]))
+    assert list(Both.model_fields) == ["FIRST", "SECOND"]

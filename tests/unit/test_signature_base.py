@@ -7,7 +7,7 @@ from celery.canvas import Signature
 
 from tests.support.pictures import Picture, load, width
 from tomskit.celery import AsyncCelery, TypedGroup, TypedSignature, async_shared_task, group
-from tomskit.celery._internals.celery import ChainSignature
+from tomskit.celery._internals.celery_tasks import ChainSignature
 from tomskit.celery._tasks.signature_base import copy_as, with_celery_class
 
 

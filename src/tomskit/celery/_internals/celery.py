@@ -49,20 +49,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol
 
-import celery
-from celery import Celery, _state, canvas, concurrency, result
+from celery import Celery, _state, concurrency, result
 from celery.utils import threads
 
-if TYPE_CHECKING:
-    from celery.app.task import Task
-    from celery.local import Proxy
-
 __all__ = (
-    "HEADER",
     "USE_FAST_LOCALS",
-    "ChainSignature",
     "LocalStack",
     "assert_will_not_block",
     "current_app",
@@ -72,20 +65,10 @@ __all__ = (
     "native_ident",
     "register_pool",
     "request_stack_of",
-    "shared_task",
     "stack_of",
-    "target_of",
     "task_stack",
     "top_of",
 )
-
-T = TypeVar("T", bound="Task[..., Any]")
-
-ChainSignature: TypeAlias = canvas._chain
-"""What ``|`` makes of two signatures; ``celery.chain`` is a subclass, of which it makes none."""
-
-HEADER: Final = "__header__"
-"""The attribute of a task that holds a function with the parameters that its calls have to fit."""
 
 
 class _Local(Protocol):
@@ -112,21 +95,12 @@ class _State(Protocol):
     _tls: _ThreadState
 
 
-_untyped_celery: Any = celery
 _untyped_state: Any = _state
 _untyped_threads: Any = threads
 _untyped_result: Any = result
 _untyped_concurrency: Any = concurrency
 
 _celery_state: Final[_State] = _untyped_state
-
-
-class _SharedTask(Protocol):
-    """``celery.shared_task``, where the task's class and attributes are given as options."""
-
-    def __call__(
-        self, *, base: type[T], bind: bool, **options: object
-    ) -> Callable[[Callable[..., object]], Proxy[T]]: ...
 
 
 USE_FAST_LOCALS: Final[str | None] = _untyped_threads.USE_FAST_LOCALS
@@ -136,7 +110,6 @@ assert_will_not_block: Final[Callable[[], None]] = _untyped_result.assert_will_n
 """Raises in a task, where waiting for another one may be for ever."""
 task_stack: Final[LocalStack] = _celery_state._task_stack
 """The running tasks, each of which was called by the one below it."""
-shared_task: Final[_SharedTask] = _untyped_celery.shared_task
 
 
 def request_stack_of(task: Any) -> LocalStack:
@@ -182,11 +155,6 @@ def is_anybodys_app(app: Celery) -> bool:
 def is_set_as_current(app: Any) -> bool:
     """Whether the app made itself the current one."""
     return bool(app.set_as_current)
-
-
-def target_of(proxy: Proxy[T]) -> T:
-    """The task that a proxy stands for."""
-    return proxy._get_current_object()
 
 
 class _Choice(Protocol):

@@ -9,10 +9,16 @@ from typing import Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, Un
 
 from celery import Celery, Task
 from celery.exceptions import TimeLimitExceeded
-from celery.utils.functional import head_from_fun
 
 from tomskit.celery._app import AsyncApp
-from tomskit.celery._internals.celery import HEADER, shared_task, stack_of, target_of, task_stack
+from tomskit.celery._internals.celery import stack_of, task_stack
+from tomskit.celery._internals.celery_tasks import (
+    CALLS_OF_TASKS,
+    HEADER,
+    head_from_fun,
+    shared_task,
+    target_of,
+)
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.proxy import TaskProxy
 from tomskit.celery._tasks.task import AsyncTask
@@ -154,7 +160,7 @@ def _is_result_sent(task: AsyncTask[..., object]) -> bool:
     if request.called_directly:
         # The caller gets the value itself, unless it is one of two tasks of Celery's.
         caller = next(iter(stack_of(task_stack)[-2:-1]), None)
-        return isinstance(caller, Task) and caller.name in {"celery.map", "celery.starmap"}
+        return isinstance(caller, Task) and caller.name in CALLS_OF_TASKS
     if task.app.conf.result_serializer == "pickle":
         return False
     is_ignored = request.ignore_result or task.ignore_result

@@ -13,7 +13,8 @@ from celery.local import Proxy
 from typing_extensions import override
 
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
-from tomskit.celery._internals.celery import current_app, target_of
+from tomskit.celery._internals.celery import current_app
+from tomskit.celery._internals.celery_tasks import target_of
 from tomskit.celery._tasks.task import AsyncTask, CallerArguments
 
 __all__ = ("TaskProxy",)

@@ -12,7 +12,7 @@ from celery import canvas
 from celery.canvas import Signature
 from typing_extensions import override
 
-from tomskit.celery._internals.celery import ChainSignature
+from tomskit.celery._internals.celery_tasks import ChainSignature
 from tomskit.celery._tasks.signature_checks import require_signature
 from tomskit.celery.options import CallOptions
 

@@ -8,7 +8,7 @@ from typing import Any
 from celery import canvas
 from celery.canvas import Signature
 
-from tomskit.celery._internals.celery import ChainSignature
+from tomskit.celery._internals.celery_tasks import ChainSignature
 from tomskit.celery._values.codec import Codec
 
 __all__ = ("check_follower", "check_upstream", "require_signature")

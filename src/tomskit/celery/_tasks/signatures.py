@@ -15,7 +15,7 @@ from typing_extensions import TypeIs, override
 
 from tomskit.celery._client.client import send
 from tomskit.celery._client.result import TypedEagerResult, TypedGroupResult, TypedResult
-from tomskit.celery._internals.celery import ChainSignature
+from tomskit.celery._internals.celery_tasks import ChainSignature
 from tomskit.celery._tasks.signature_base import SignatureBase, TypedClasses, with_celery_class
 from tomskit.celery._tasks.signature_checks import check_follower, check_upstream
 from tomskit.celery.options import CallOptions

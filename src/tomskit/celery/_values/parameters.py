@@ -10,7 +10,7 @@ from typing import TypeAlias
 from pydantic_core import ArgsKwargs, CoreSchema, SchemaValidator, ValidationError, core_schema
 from pydantic_core.core_schema import ArgumentsParameter
 
-from tomskit.celery._internals import pydantic as internals
+from tomskit.celery._internals import pydantic_core as internals
 from tomskit.celery._values.schemas import function_with, refuse, schema_of, visible, walk
 from tomskit.celery._values.slots import Slot, shown
 from tomskit.celery._values.wire import NO_WIRE_FORM, to_wire

@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 from pydantic import ConfigDict, PydanticUserError, Secret, SecretBytes, SecretStr, TypeAdapter
 from pydantic_core import CoreSchema, SchemaError, core_schema
 
-from tomskit.celery._internals import pydantic as internals
-from tomskit.celery._internals.pydantic import Node, is_node, items_of
+from tomskit.celery._internals import pydantic_core as internals
+from tomskit.celery._internals.pydantic_core import Node, is_node, items_of
 from tomskit.errors import ConfigurationError
 
 __all__ = ("function_with", "refuse", "schema_of", "visible", "walk")

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Final
 
-from tomskit.celery._internals import pydantic as internals
-from tomskit.celery._internals.pydantic import Node
+from tomskit.celery._internals import pydantic_core as internals
+from tomskit.celery._internals.pydantic_core import Node
 from tomskit.celery._values.sameness import (
     EXACT,
     SAME_CONTAINERS,

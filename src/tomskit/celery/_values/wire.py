@@ -19,7 +19,7 @@ from uuid import UUID
 from pydantic import BaseModel, RootModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from tomskit.celery._internals.pydantic import dataclass_extra
+from tomskit.celery._internals.pydantic_core import dataclass_extra
 from tomskit.celery._values.conversion import (
     Converter,
     ConverterTable,

@@ -1,7 +1,30 @@
-"""The parts of pydantic and pydantic-core that are not public, each named and typed once.
+"""pydantic-core: schemas, which it documents for those who write them, and which are read here.
 
-pydantic-core documents its schemas for those who write them. Here they are read: the names below
-are what is relied on. Each says what it is for, and what happens where pydantic no longer has it.
+The keys of nodes: `type`, `schema_ref`, `strict`, `expected`, `metadata`, `cls`, `function`, \
+`lax_schema`, `strict_schema`
+    For: finding in a task's annotations what cannot be sent, and what is compared how strictly.
+    When it is missing: `type` and the keys of definitions: a task cannot be used, with a KeyError.
+    The others: a SecretStr is sent as asterisks, or a Literal of enum members refuses its values.
+
+The types of nodes: `any`, `union`, `json-or-python`, `lax-or-strict`, `definition-ref`, `model`, \
+`literal`, `callable`, `generator`, `is-subclass`
+    For: the same.
+    When it is missing: functions and classes are refused when a task is called rather than when its
+    worker starts; a tuple for a Sequence is refused; unions are compared less strictly.
+
+The types of errors: `missing_argument`, `unexpected_keyword_argument`, \
+`unexpected_positional_argument`, `multiple_argument_values`
+    For: messages that name the argument as its caller wrote it.
+    When it is missing: the message is pydantic's own.
+
+`__pydantic_fields__`, `__pydantic_serializer__`, `__pydantic_generic_metadata__`, \
+`__pydantic_extra__` and `__pydantic_private__` of models
+    For: sending a model under the names of its fields, and comparing what arrives with it.
+    When it is missing: sending a model raises AttributeError.
+
+`__pydantic_config__` of pydantic's dataclasses
+    For: knowing whether attributes that are not fields would be lost.
+    When it is missing: they are lost silently.
 """
 
 from __future__ import annotations
