@@ -16,7 +16,7 @@ POOLS: tuple[Pool, ...] = ("prefork", "solo", "threads", "asyncio")
 
 
 def connections(deployment: Deployment) -> int:
-    return deployment.mariadb.connections(deployment.mariadb.user)
+    return deployment.mariadb.connections(deployment.database)
 
 
 @pytest.mark.parametrize("pool", POOLS)

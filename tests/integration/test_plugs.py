@@ -48,7 +48,7 @@ def test_own_runtime_runs_tasks_with_everything_they_use(
     if plug == "thread-runtime":
         assert "my runtime started for plugged" in worker.text
         assert "my runtime stopped" in worker.text
-    eventually(lambda: deployment.mariadb.connections(deployment.mariadb.user) == 0)
+    eventually(lambda: deployment.mariadb.connections(deployment.database) == 0)
 
 
 @pytest.mark.parametrize("pool", POOLS)

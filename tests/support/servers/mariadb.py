@@ -150,13 +150,13 @@ class MariaDBServer(Server):
         assert isinstance(count, int)
         return count
 
-    def connections(self, user: str | None = None) -> int:
-        """How many connections are open, of one user or of all users but root."""
+    def connections(self, database: str | None = None) -> int:
+        """How many connections are open, to one database or of all users but root."""
         sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE user "
         # All of root's are ours: an earlier one may need a moment to go after it was closed.
-        if user is None:
+        if database is None:
             return self._count(sql + "NOT IN ('root', 'system user', 'event_scheduler')")
-        return self._count(sql + "= %s AND id <> CONNECTION_ID()", (user,))
+        return self._count(sql + "<> 'root' AND db = %s", (database,))
 
     def open_transactions(self) -> int:
         """How many transactions are open; one begins with its first statement on a table."""
