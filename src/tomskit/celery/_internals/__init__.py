@@ -1,4 +1,4 @@
-"""Every name of Celery, kombu, billiard, redis-py and Python that is not public and is relied on.
+"""Every name of Celery, kombu, billiard, redis-py, pydantic and Python that is not public and is relied on.
 
 Each module stands for one part of a package. Its docstring has an entry for each name: what it is
 for, and what happens in a release that no longer has it. `docs/reference/internals.md` is made of
@@ -9,11 +9,13 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery_backend     result backends
     celery_messages    how Celery publishes a task
     celery_results     results, where they are kept once read
+    celery_tasks       how tasks and signatures are made
     celery_worker      the worker, its pool and its consumer
     billiard           processes of the pool, and failed tasks
     kombu              connections and the event loop of the worker
     kombu_redis        kombu's Redis transport
     redis_connections  connections and pools of redis-py
+    pydantic_core      schemas of annotations, and models
     python             frames and callbacks of a running interpreter
     refusals           errors that end a worker at its start, as click shows them
 

@@ -1,1 +1,14 @@
-"""Running coroutines: the event loop of a process, and a task's coroutine on it."""
+"""Running coroutines: the event loop of a process, and a task's coroutine on it.
+
+    context     who is running: the app, the task's id, the identity of an execution
+    runtime     AsyncRuntime: one event loop in a background thread
+    event_loop  what AsyncRuntime and the asyncio pool's loop have in common
+    inbox       how other threads hand work to the loop
+    execution   one coroutine on the loop, while a thread waits for it
+    guard       time limits of a coroutine: interrupted, ended, abandoned
+    steering    turning a cancellation at an await into another exception
+    greenlets   plain functions that wait without blocking the loop
+    places      where such code runs, and what it may do there
+    host        an app's runtime together with the app's resources
+    runner      AsyncTaskRunner: a coroutine function in a loop of its own
+"""

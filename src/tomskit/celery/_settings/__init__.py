@@ -1,1 +1,9 @@
-"""The parts of CeleryConfig: its fields, by what they configure."""
+"""The parts of CeleryConfig: its fields, by what they configure.
+
+    broker            the broker and its Sentinels
+    results           the result backend
+    tasks_and_worker  tasks, workers, serializers, beat
+    resources         the database and the Redis client of tasks
+    prefixes          a part of the fields under the names of another configuration
+    concealed         texts that do not show their passwords
+"""

@@ -1,1 +1,11 @@
-"""Tasks and signatures: what the decorator makes, and what is sent from it."""
+"""Tasks and signatures: what the decorator makes, and what is sent from it.
+
+    decorator         async_shared_task
+    proxy             the decorated name
+    task              AsyncTask and TaskCall
+    bound             the `self` of a task, and its request
+    signatures        calls and groups of calls, with their types
+    workflows         group, chain and chord
+    signature_base    what the classes of signatures share
+    signature_checks  which signature may follow which
+"""

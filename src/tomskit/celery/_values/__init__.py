@@ -1,1 +1,13 @@
-"""Arguments and results: what goes over the wire, and what comes back from it."""
+"""Arguments and results: what goes over the wire, and what comes back from it.
+
+    codec       a task's arguments and result, to the wire and back
+    parameters  the arguments, by the annotations of the parameters
+    results     the result, by the annotation of the function
+    slots       one parameter or result: what it expects, and whether a value arrives as it was
+    schemas     pydantic's schemas of annotations, and what they cannot hold
+    plain       the quick check of calls that have plain arguments only
+    wire        the wire form of values
+    marks       values that JSON does not have, as kombu marks them
+    conversion  the table of converters, one for each type, of `wire` and `marks`
+    sameness    whether a value arrives as it was sent
+"""
