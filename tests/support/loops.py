@@ -1,6 +1,7 @@
 """An event loop whose clock a test moves, so that time limits need no waiting."""
 
 import asyncio
+import inspect
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -41,6 +42,11 @@ class ClockLoop(asyncio.SelectorEventLoop):
         self.settle()
         assert task.done(), "it waits for something that does not come"
         return task.result()
+
+
+def is_closed(coro: Coroutine[Any, Any, object]) -> bool:
+    """Whether a coroutine has ended, or was closed before it began."""
+    return inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
 
 
 @contextmanager

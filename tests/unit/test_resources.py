@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from tomskit.errors import ConfigurationError, ProviderError
 from tomskit.resources import Resources
@@ -155,6 +156,7 @@ def test_a_provider_that_does_not_stop_in_time_is_left(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Hanging(Recorder):
+        @override
         async def shutdown(self) -> None:
             await asyncio.Event().wait()
 
@@ -241,6 +243,7 @@ def test_the_scopes_see_what_the_task_raised_and_it_is_raised() -> None:
 
 def test_a_scope_that_swallows_the_error_does_not_change_the_outcome() -> None:
     class Swallowing(Recorder):
+        @override
         @asynccontextmanager
         async def task_scope(self) -> AsyncGenerator[None]:
             try:

@@ -124,8 +124,7 @@ def test_ending_cancels_once_and_takes_back_an_interruption(guard: Guard, owner:
     guard.end(owner)
 
     assert owner.told == ["cancel"]
-    assert guard.ended
-    assert guard.pending is None
+    assert (guard.ended, guard.pending) == (True, None)
 
 
 def test_who_does_not_end_in_time_is_abandoned(
@@ -134,8 +133,7 @@ def test_who_does_not_end_in_time_is_abandoned(
     guard.end(owner)
 
     loop.advance(CLEANUP_SECONDS - 0.1)
-    assert owner.told == ["cancel"]
-    assert not guard.given_up
+    assert [owner.told, guard.given_up] == [["cancel"], False]
     loop.advance(0.1)
 
     assert owner.told == ["cancel", "abandoned"]

@@ -10,7 +10,7 @@ from typing import Any, Never, TypeVar
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from tests.support.loops import ClockLoop, clock_loop
+from tests.support.loops import ClockLoop, clock_loop, is_closed
 from tomskit.celery._running.guard import Guard
 from tomskit.celery._running.steering import SoftTimeLimit, Steered, as_celery_error
 
@@ -311,7 +311,7 @@ def test_one_that_cannot_start_is_closed_without_a_warning(loop: ClockLoop) -> N
 
     Steered(coro, Guard(loop)).close()
 
-    assert coro.cr_frame is None
+    assert is_closed(coro)
 
 
 # -- what is left of it
