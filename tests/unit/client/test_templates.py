@@ -18,8 +18,8 @@ from tomskit.celery._client.publishing import LoopProducer
 from tomskit.celery._client.templates import Templates, Wire
 from tomskit.celery.fast_redis.batches import Command
 
-WIRE: Wire = ([1, "two"], {"three": [3.5, None]})
-OTHER: Wire = (["%s %(x)s \u2603"], {})
+WIRE: Wire = ((1, "two"), {"three": [3.5, None]})
+OTHER: Wire = (("%s %(x)s \u2603",), {})
 
 
 class Producer:
@@ -106,7 +106,7 @@ def test_a_template_makes_the_message_that_celery_would_make(
     mine, celerys = json.loads(sent), json.loads(str(send_as_celery(task, wire)[1][2]))
     assert key == "celery"
     assert mine["headers"]["id"] == mine["properties"]["correlation_id"] == result.id
-    assert json.loads(base64.b64decode(mine["body"]))[:2] == [*wire]
+    assert json.loads(base64.b64decode(mine["body"]))[:2] == [list(wire[0]), wire[1]]
     for message in (mine, celerys):
         # These are new for each message.
         for name in ("id", "root_id"):
@@ -138,9 +138,9 @@ def test_a_result_that_is_ignored_is_so(
 
     task = register(app, ignoring, name="ignoring", ignore_result=True)
     assert templates.may_learn(task)
-    learn(templates, task, ([], {}))
+    learn(templates, task, ((), {}))
 
-    assert asyncio.run(templates.send(task, ([], {}))).ignored
+    assert asyncio.run(templates.send(task, ((), {}))).ignored
 
 
 def test_a_message_that_is_not_the_only_one_is_no_template(
@@ -172,7 +172,7 @@ def test_a_task_that_expires_has_no_template(app: AsyncCelery, templates: Templa
     task = register(app, expiring, name="expiring", expires=60)
     assert templates.may_learn(task)
 
-    learn(templates, task, ([], {}))
+    learn(templates, task, ((), {}))
 
     assert not templates.has(task)
 
