@@ -19,14 +19,6 @@ LONG = 3600.0
 
 
 @pytest.fixture
-def hub() -> Iterator[LoopHub]:
-    hub = LoopHub()
-    yield hub
-    hub.close()
-    hub.asyncio_loop.close()
-
-
-@pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     ends = os.pipe()
     yield ends
