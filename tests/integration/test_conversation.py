@@ -57,9 +57,8 @@ class Reader:
 def connect(server: RedisServer) -> Iterator[Callable[..., Connection]]:
     made: list[Connection] = []
 
-    def connect(url: str | None = None, **options: object) -> Connection:
-        kind: Any = connection_class(fast_parts(tasks_run="elsewhere"))
-        made.append(kind(url or server.url(), transport_options=options))
+    def connect(url: str | None = None) -> Connection:
+        made.append(connection_class(fast_parts(tasks_run="elsewhere"))(url or server.url()))
         return made[-1]
 
     yield connect
@@ -101,11 +100,12 @@ def test_waiting_messages_come_in_order_and_are_recorded(
 def test_redis_says_when_a_message_has_come(
     server: RedisServer, connect: Callable[..., Connection]
 ) -> None:
-    # Were it not told, it would look again after an hour, and the test be ended.
-    connection = connect(polling_interval=3600, brpop_timeout=3600)
+    connection = connect()
     reader = Reader(connection, WORK)
+    # Were it not told, it would look again after an hour, and the test be ended.
+    reader.channel.brpop_timeout = 3600
     with pytest.raises(socket.timeout):
-        connection.drain_events(timeout=0.2)
+        connection.drain_events(timeout=0.1)
 
     send(server, "1")
     reader.drain_until(lambda: len(reader.messages) == 1)
@@ -190,8 +190,9 @@ def test_queues_are_taken_from_in_turn(
 def test_a_queue_that_is_consumed_later_is_looked_at(
     server: RedisServer, connect: Callable[..., Connection]
 ) -> None:
-    connection = connect(polling_interval=3600, brpop_timeout=3600)
+    connection = connect()
     reader = Reader(connection, WORK)
+    reader.channel.brpop_timeout = 3600
     with pytest.raises(socket.timeout):
         connection.drain_events(timeout=0.1)
     send(server, "o1", queue=OTHER)
