@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -39,8 +39,11 @@ class Recorder:
     async def shutdown(self) -> None:
         self._do("stopped", self.on_shutdown)
 
+    def task_scope(self) -> AbstractAsyncContextManager[None]:
+        return self._scope()
+
     @asynccontextmanager
-    async def task_scope(self) -> AsyncGenerator[None]:
+    async def _scope(self) -> AsyncGenerator[None]:
         self._do("entered", self.on_enter)
         try:
             yield
@@ -245,7 +248,7 @@ def test_a_scope_that_swallows_the_error_does_not_change_the_outcome() -> None:
     class Swallowing(Recorder):
         @override
         @asynccontextmanager
-        async def task_scope(self) -> AsyncGenerator[None]:
+        async def _scope(self) -> AsyncGenerator[None]:
             try:
                 yield
             except LookupError:
@@ -281,10 +284,19 @@ def test_an_error_of_leaving_is_logged_and_does_not_hide_that_of_the_task(
 def test_a_scope_that_raises_the_tasks_own_error_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    resources = Resources([Recorder("a", []), Recorder("b", [])])
+    class Scope(AbstractAsyncContextManager[None]):
+        @override
+        async def __aexit__(self, _: object, exc: BaseException | None, traceback: object) -> None:
+            if exc is not None:
+                raise exc
+
+    class Reraising(Recorder):
+        @override
+        def task_scope(self) -> AbstractAsyncContextManager[None]:
+            return Scope()
 
     with pytest.raises(LookupError):
-        run(resources.scoped(fail(LookupError("x"))))
+        run(Resources([Reraising("a", [])]).scoped(fail(LookupError("x"))))
 
     assert caplog.records == []
 

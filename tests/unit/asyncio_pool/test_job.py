@@ -416,7 +416,7 @@ def test_a_task_that_has_ended_is_kept_by_nothing(loop: ClockLoop, fails: bool) 
                 info.exception = exc
                 return ("outcome", info)
 
-        started = Started(loop, trace)
+        started = Started(loop, trace, Limits(3.0, 7.0))
         assert started.news[-1] == ("ended", 7)
         return weakref.ref(data)
 

@@ -144,6 +144,16 @@ def test_one_that_is_cancelled_before_it_starts_never_runs() -> None:
     asyncio.run(main())
 
 
+def test_one_that_was_made_in_another_greenlet_runs_where_it_is_awaited() -> None:
+    def work() -> int:
+        # A task of its own: the event loop steps it, and not the greenlet in which it was made.
+        inner = GreenletCoroutine(lambda: await_here(double(21)), owner="inner")
+        task = asyncio.get_running_loop().create_task(inner)
+        return await_here(task)
+
+    assert asyncio.run(run(work)) == 42
+
+
 def test_closing_one_does_nothing_to_its_greenlet() -> None:
     async def main() -> int:
         coroutine = GreenletCoroutine(lambda: await_here(double(21)), owner="owner")
