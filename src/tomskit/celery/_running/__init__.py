@@ -11,4 +11,6 @@
     places      where such code runs, and what it may do there
     host        an app's runtime together with the app's resources
     runner      AsyncTaskRunner: a coroutine function in a loop of its own
+
+Of these `tomskit.celery` exports AsyncRuntime, AsyncTaskRunner and `celery_context`.
 """

@@ -49,7 +49,11 @@ class GreenletCoroutine(Coroutine[object, object, R]):
     @override
     def throw(self, exc: BaseException, *_: object) -> object:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         self._greenlet.parent = getcurrent()
-        return self._after((self._greenlet.waiting or self._greenlet).throw(exc))
+        try:
+            return self._after((self._greenlet.waiting or self._greenlet).throw(exc))
+        finally:
+            # Its traceback holds this frame: no cycle may keep the task's data alive.
+            del exc
 
     def _after(self, result: object) -> object:
         if self._greenlet.dead:

@@ -93,14 +93,15 @@ class Steered(Awaitable[R]):
             raise exc
         if interruption.pending is not None and isinstance(exc, asyncio.CancelledError):
             exc, interruption.pending = interruption.pending, None
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
+            _uncancel()
         try:
             return self._coro.throw(exc)
         except BaseException:
             self.done = True
             raise
+        finally:
+            # Its traceback holds this frame: no cycle may keep the task's data alive.
+            del exc
 
     def close(self) -> None:
         """Close the coroutine; does nothing to one that has ended."""
@@ -115,6 +116,12 @@ class Steered(Awaitable[R]):
         except (RuntimeError, ValueError):
             # ValueError: it is running, in a plain call that waits without an await.
             logger.warning("%r ignored GeneratorExit", self._coro)
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
 
 
 def as_celery_error(error: BaseException) -> BaseException:

@@ -8,4 +8,6 @@
     workflows         group, chain and chord
     signature_base    what the classes of signatures share
     signature_checks  which signature may follow which
+
+What users need of these is exported by `tomskit.celery`.
 """

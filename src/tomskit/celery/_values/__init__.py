@@ -10,4 +10,6 @@
     marks       values that JSON does not have, as kombu marks them
     conversion  the table of converters, one for each type, of `wire` and `marks`
     sameness    whether a value arrives as it was sent
+
+Serializers get values in their wire form, so they need not know any other type.
 """

@@ -1,0 +1,200 @@
+"""What Redis does in one step: scripts, called as their callers call them."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from tests.support.servers import RedisServer
+from tomskit.celery.fast_redis.scripts import FETCH, RESTORE, STORE
+
+RECORDS, TIMES = "unacked", "unacked_index"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(running: RedisServer) -> Iterator[Any]:
+    running.flush()
+    with running.client() as client:
+        yield client
+
+
+def message(tag: str, exchange: str = "", routing_key: str = "work") -> str:
+    info = {"exchange": exchange, "routing_key": routing_key}
+    return json.dumps({"body": "x", "properties": {"delivery_tag": tag, "delivery_info": info}})
+
+
+def fetch(client: Any, *lists: str, count: int, in_turn: int = 1, time: str = "1.5") -> list[Any]:
+    keys = [RECORDS, TIMES, *lists]
+    return cast("list[Any]", client.eval(FETCH, len(keys), *keys, time, count, in_turn))
+
+
+def tags(answer: list[Any]) -> list[tuple[int, str]]:
+    """Which list each message came from, and its tag."""
+    return [
+        (place, json.loads(raw)["properties"]["delivery_tag"])
+        for place, raw in zip(answer[::2], answer[1::2], strict=True)
+    ]
+
+
+# -- taking messages
+
+
+def test_messages_are_taken_in_their_order_and_recorded_as_by_kombu(client: Any) -> None:
+    for tag in ("a", "b", "c"):
+        client.lpush("work", message(tag, "exchange"))
+
+    assert tags(fetch(client, "work", count=2)) == [(0, "a"), (0, "b")]
+
+    assert client.llen("work") == 1
+    assert client.zrange(TIMES, 0, -1, withscores=True) == [("a", 1.5), ("b", 1.5)]
+    assert json.loads(client.hget(RECORDS, "a")) == [
+        json.loads(message("a", "exchange")),
+        "exchange",
+        "work",
+    ]
+
+
+def test_where_there_are_none_nothing_is_recorded(client: Any) -> None:
+    assert fetch(client, "work", count=5) == []
+
+    assert client.keys() == []
+
+
+def test_lists_of_one_rank_are_taken_from_in_turn(client: Any) -> None:
+    for tag in "abc":
+        client.lpush("one", message(f"1{tag}"))
+        client.lpush("two", message(f"2{tag}"))
+
+    taken = tags(fetch(client, "one", "two", count=5, in_turn=2))
+
+    assert taken == [(0, "1a"), (1, "2a"), (0, "1b"), (1, "2b"), (0, "1c")]
+
+
+def test_a_higher_rank_is_emptied_first(client: Any) -> None:
+    for tag in "ab":
+        client.lpush("high", message(f"high {tag}"))
+        client.lpush("low", message(f"low {tag}"))
+
+    taken = tags(fetch(client, "high", "low", count=3, in_turn=1))
+
+    assert taken == [(0, "high a"), (0, "high b"), (1, "low a")]
+
+
+@pytest.mark.parametrize("raw", ["no json", "[]", "{}", '{"properties": {"delivery_tag": 5}}'])
+def test_what_is_no_message_is_taken_and_not_recorded(client: Any, raw: str) -> None:
+    client.lpush("work", raw, message("a"))
+
+    answer = fetch(client, "work", count=5)
+
+    assert answer[:2] == [0, raw]
+    assert client.hkeys(RECORDS) == ["a"]
+    assert client.zrange(TIMES, 0, -1) == ["a"]
+
+
+@pytest.mark.parametrize("key", [RECORDS, TIMES])
+def test_where_nothing_can_be_recorded_nothing_is_taken(client: Any, key: str) -> None:
+    client.lpush("work", message("a"))
+    client.set(key, "of another kind")
+
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        fetch(client, "work", count=5)
+
+    assert client.llen("work") == 1
+
+
+# -- giving one back
+
+
+def restore(client: Any, tag: str, *pushes: str) -> object:
+    return client.eval(RESTORE, 2, RECORDS, TIMES, tag, *pushes)
+
+
+def test_a_message_that_is_out_goes_back(client: Any) -> None:
+    client.lpush("work", message("a"), message("b"))
+    fetch(client, "work", count=1)
+
+    assert restore(client, "a", "RPUSH", "work", "again", "LPUSH", "other", "copy") == 1
+
+    assert client.lrange("work", 0, -1) == [message("b"), "again"]
+    assert client.lrange("other", 0, -1) == ["copy"]
+    assert (client.exists(RECORDS), client.exists(TIMES)) == (0, 0)
+
+
+def test_a_message_that_is_not_out_any_more_does_not_go_back(client: Any) -> None:
+    assert restore(client, "a", "RPUSH", "work", "again") == 0
+
+    assert client.exists("work") == 0
+
+
+# -- storing a state
+
+
+def store(client: Any, state: str, *, result: object = None, keep: int = 0) -> object:
+    meta = json.dumps({"status": state, "result": result})
+    return client.eval(STORE, 1, "key", meta, keep)
+
+
+def stored(client: Any) -> tuple[object, object]:
+    meta = json.loads(client.get("key"))
+    return meta["status"], meta["result"]
+
+
+def test_a_state_is_stored_for_as_long_as_it_is_kept(client: Any) -> None:
+    assert store(client, "FAILURE", keep=1000) == 1
+
+    assert stored(client) == ("FAILURE", None)
+    assert 900 < client.ttl("key") <= 1000
+
+
+def test_a_state_that_is_kept_for_ever_does_not_expire(client: Any) -> None:
+    store(client, "STARTED", keep=1000)
+
+    assert store(client, "FAILURE", keep=0) == 1
+
+    assert client.ttl("key") == -1
+
+
+def test_a_later_state_takes_the_place_of_an_earlier_one(client: Any) -> None:
+    for state in ("STARTED", "RETRY", "FAILURE", "SUCCESS"):
+        assert store(client, state, keep=1000) == 1
+        assert stored(client) == (state, None)
+    assert client.ttl("key") > 0
+
+
+def test_a_result_that_there_is_stays(client: Any) -> None:
+    store(client, "SUCCESS", result=1)
+
+    assert store(client, "FAILURE") == 1
+    assert store(client, "SUCCESS", result=2) == 1
+
+    assert stored(client) == ("SUCCESS", 1)
+
+
+def test_who_listens_is_told_of_what_was_stored_only(client: Any) -> None:
+    with client.pubsub(ignore_subscribe_messages=False) as listening:
+        listening.subscribe("key")
+        assert listening.get_message(timeout=10)["type"] == "subscribe"
+        for state in ("STARTED", "SUCCESS", "FAILURE"):
+            store(client, state)
+        client.publish("key", "the end")
+        told: list[str] = []
+        while not told or told[-1] != "the end":
+            told.append(listening.get_message(timeout=10)["data"])
+
+    assert [json.loads(one)["status"] for one in told[:-1]] == ["STARTED", "SUCCESS"]
+
+
+@pytest.mark.parametrize("there", ["no json", "5", b"\x80\x04."])
+def test_what_it_cannot_read_is_left(client: Any, there: str | bytes) -> None:
+    client.set("key", there)
+
+    assert store(client, "SUCCESS") == 0
+
+    assert client.strlen("key") == len(there)

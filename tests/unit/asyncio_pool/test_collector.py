@@ -1,0 +1,71 @@
+"""Collector: Python's search for reference cycles while a worker runs tasks."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from tomskit.celery.asyncio_pool.collector import Collector
+
+USUAL = (700, 10, 10)
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
+
+
+def relaxed(*thresholds: int) -> tuple[int, int, int]:
+    """The thresholds while a worker runs that had these."""
+    gc.set_threshold(*thresholds)
+    Collector().relax()
+    return gc.get_threshold()
+
+
+def test_it_looks_more_rarely() -> None:
+    first, second, third = relaxed(*USUAL)
+
+    assert first > 10 * USUAL[0]
+    assert (second, third) == USUAL[1:]
+
+
+def test_it_does_not_look_at_what_is_there() -> None:
+    gc.unfreeze()
+
+    Collector().relax()
+
+    assert gc.get_freeze_count() > 1000
+
+
+def test_one_that_was_turned_off_is_left_so() -> None:
+    assert relaxed(0, 10, 10)[0] == 0
+
+
+def test_one_that_looks_more_rarely_yet_is_left_so() -> None:
+    assert relaxed(1_000_000, 20, 30) == (1_000_000, 20, 30)
+
+
+def test_restoring_undoes_it() -> None:
+    gc.set_threshold(*USUAL)
+    collector = Collector()
+    collector.relax()
+
+    collector.restore()
+
+    assert gc.get_threshold() == USUAL
+    assert gc.get_freeze_count() == 0
+
+
+def test_restoring_what_was_not_relaxed_does_nothing() -> None:
+    gc.set_threshold(*USUAL)
+    collector = Collector()
+    collector.relax()
+    collector.restore()
+    gc.set_threshold(123, 4, 5)
+
+    collector.restore()
+
+    assert gc.get_threshold() == (123, 4, 5)

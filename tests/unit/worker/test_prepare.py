@@ -1,0 +1,149 @@
+"""A worker, prepared for the asyncio pool and the Redis fast path before its parts are made."""
+
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from celery.worker.consumer import Consumer
+from kombu import Connection
+
+from tests.support.settings import MakeApp, build
+from tomskit.celery import AsyncCelery
+from tomskit.celery._worker.prepare import DEFAULT_CONCURRENCY, prepare
+from tomskit.celery.asyncio_pool.consumer import LoopConsumer
+from tomskit.celery.asyncio_pool.hub import LoopHub
+from tomskit.celery.fast_redis.channel import FastChannel
+
+
+def new_worker(app: AsyncCelery, pool: str, **options: object) -> Any:
+    """What of a worker is there when it is prepared."""
+    return SimpleNamespace(
+        app=app,
+        pool_cls=pool,
+        consumer_cls="celery.worker.consumer:Consumer",
+        concurrency=2,
+        options=options,
+        hub=None,
+        wait_for_soft_shutdown=lambda: None,
+        _conninfo=SimpleNamespace(requires_hub=None),
+    )
+
+
+def prepared(app: AsyncCelery, pool: str, **options: object) -> Any:
+    worker = new_worker(app, pool, **options)
+    prepare(worker, app)
+    return worker
+
+
+def channel_of(app: AsyncCelery) -> type:
+    """The class of the channels of the connections that the app makes."""
+    amqp: Any = app.amqp
+    connection: Any = amqp.Connection("redis://127.0.0.1:1/0")
+    return cast("type", connection.get_transport_cls().Channel)
+
+
+@pytest.fixture
+def make(make_app: MakeApp) -> Callable[..., AsyncCelery]:
+    def make(fast: bool | None = None) -> AsyncCelery:
+        settings = {} if fast is None else {"CELERY_REDIS_FAST_PATH": fast}
+        return make_app(build(**settings))
+
+    return make
+
+
+def test_the_asyncio_pool_gets_its_hub_and_consumer(make: Callable[..., AsyncCelery]) -> None:
+    worker = prepared(make(), "asyncio")
+
+    assert worker._conninfo.requires_hub is LoopHub
+    assert issubclass(worker.consumer_cls, LoopConsumer)
+    assert issubclass(worker.consumer_cls, Consumer)
+
+
+def test_the_asyncio_pool_runs_many_tasks_unless_something_is_said(
+    make: Callable[..., AsyncCelery],
+) -> None:
+    assert prepared(make(), "asyncio").concurrency == DEFAULT_CONCURRENCY
+    assert prepared(make(), "asyncio", concurrency=2).concurrency == 2
+
+
+def test_the_asyncio_pool_leaves_the_concurrency_of_the_settings(
+    make: Callable[..., AsyncCelery],
+) -> None:
+    app = make()
+    app.conf.worker_concurrency = 2
+
+    assert prepared(app, "asyncio").concurrency == 2
+
+
+@pytest.mark.parametrize(("fast", "expected"), [(None, True), (True, True), (False, False)])
+def test_the_asyncio_pool_is_on_the_fast_path_unless_it_is_refused(
+    make: Callable[..., AsyncCelery], fast: bool | None, expected: bool
+) -> None:
+    app = make(fast)
+
+    prepared(app, "asyncio")
+
+    assert issubclass(channel_of(app), FastChannel) == expected
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
+@pytest.mark.parametrize(("fast", "expected"), [(None, False), (True, True), (False, False)])
+def test_another_pool_is_on_the_fast_path_where_that_is_asked_for(
+    make: Callable[..., AsyncCelery], pool: str, fast: bool | None, expected: bool
+) -> None:
+    app = make(fast)
+
+    worker = prepared(app, pool)
+
+    assert issubclass(channel_of(app), FastChannel) == expected
+    assert worker.concurrency == 2
+    assert worker._conninfo.requires_hub is None
+
+
+def test_another_pools_connections_are_kombus_where_nothing_is_asked_for(
+    make: Callable[..., AsyncCelery],
+) -> None:
+    app = make()
+
+    prepared(app, "threads")
+
+    amqp: Any = app.amqp
+    assert amqp.Connection is Connection
+
+
+# -- the soft shutdown, which Celery sleeps through
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopHub]:
+    hub = LoopHub()
+    yield hub
+    hub.wait(hub.asyncio_loop.shutdown_default_executor())
+    hub.close()
+    hub.asyncio_loop.close()
+
+
+def test_tasks_run_while_the_worker_sleeps(make: Callable[..., AsyncCelery], hub: LoopHub) -> None:
+    app = make()
+    worker = new_worker(app, "asyncio")
+    ran = threading.Event()
+    slept: list[bool] = []
+    worker.wait_for_soft_shutdown = lambda: slept.append(ran.wait(30))
+    prepare(worker, app)
+    worker.hub = hub
+
+    hub.asyncio_loop.call_later(0.001, ran.set)
+    worker.wait_for_soft_shutdown()
+
+    assert slept == [True]
+
+
+def test_without_its_hub_the_worker_does_not_sleep(make: Callable[..., AsyncCelery]) -> None:
+    app = make()
+    worker = new_worker(app, "asyncio")
+    worker.wait_for_soft_shutdown = lambda: pytest.fail("it sleeps")
+    prepare(worker, app)
+
+    worker.wait_for_soft_shutdown()
