@@ -15,6 +15,9 @@ CHECKED := src tests examples scripts benchmarks
 COVERAGE := 97
 # Only `make test` measures coverage; the targets `unit` and `integration` alone do not.
 RUN := python -m
+RUN_PURE := $(RUN)
+# Coverage that follows greenlets takes twice the processor time. These unit tests run none.
+PURE := tests/unit/values $(sort $(wildcard tests/unit/test_internals*.py tests/unit/test_s*.py))
 PYTEST := pytest
 # What `make test-lowest`, `test-newest` and `test-pythons` run: make test-lowest TESTS=tests/unit
 TESTS := tests/unit tests/integration
@@ -46,6 +49,7 @@ demo: $(VENV)/.demo ## run the quick start example on a real Redis and a real wo
 	@$(BIN)/python scripts/demo.py
 
 test: RUN := coverage run -m
+test: RUN_PURE := coverage run --concurrency=thread -m
 test: servers lint types stubs typing contracts measure unit integration docs coverage ## run every check
 	$(call say,all checks passed)
 
@@ -89,7 +93,8 @@ contracts: $(VENV)/.dev ## check which module imports which, and the structure o
 
 unit: $(VENV)/.dev ## run the unit tests and the editor tests, without servers
 	$(call say,unit tests and editor tests)
-	@$(BIN)/$(RUN) $(PYTEST) tests/unit tests/editor --numprocesses $(PROCESSES)
+	@$(BIN)/$(RUN_PURE) $(PYTEST) $(PURE) --numprocesses $(PROCESSES)
+	@$(BIN)/$(RUN) $(PYTEST) tests/unit tests/editor $(PURE:%=--ignore=%) --numprocesses $(PROCESSES)
 
 integration: $(VENV)/.dev servers ## run the integration tests on real servers and workers
 	$(call say,integration tests)

@@ -43,9 +43,7 @@ class Store:
 
     async def subscribed(self, *task_ids: str, times: int = 1) -> None:
         """Return when Redis has been told that somebody waits for these, or that nobody does."""
-        keys = [
-            cast("Any", self.backend).get_key_for_task(task_id).decode() for task_id in task_ids
-        ]
+        keys = [self.backend.get_key_for_task(task_id).decode() for task_id in task_ids]
 
         def are_subscribed() -> bool:
             with self.server.client() as client:
@@ -161,7 +159,7 @@ def test_results_of_many_tasks_come_on_one_connection(own: RedisServer) -> None:
 def test_a_result_that_cannot_be_read_is_an_error_for_its_waiter(own: RedisServer) -> None:
     async def main(store: Store) -> object:
         with own.client() as client:
-            client.set(cast("Any", store.backend).get_key_for_task("id"), "{no json")
+            client.set(store.backend.get_key_for_task("id"), "{no json")
         with pytest.raises(DecodeError):
             await store.subscriptions.subscribe("id")
         store.put("other", 1)

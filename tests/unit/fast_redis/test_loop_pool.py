@@ -118,8 +118,8 @@ def test_a_pool_of_sentinels_finds_the_same_master(ssl: bool) -> None:
     pool: Any = loop_pool(theirs)
 
     assert cast("Any", type(pool)) is redis.asyncio.sentinel.SentinelConnectionPool
-    assert cast("Any", pool).service_name == "mine"
-    manager = cast("Any", pool).sentinel_manager
+    assert pool.service_name == "mine"
+    manager = pool.sentinel_manager
     assert manager.min_other_sentinels == 1
     found = [parameters(one.connection_pool) for one in manager.sentinels]
     assert [(one["host"], one["port"], one["password"]) for one in found] == [
@@ -127,7 +127,7 @@ def test_a_pool_of_sentinels_finds_the_same_master(ssl: bool) -> None:
         ("127.0.0.2", 3, "of the sentinels"),
     ]
     assert (parameters(pool)["password"], parameters(pool)["db"]) == ("of the master", 4)
-    kind = cast("Any", pool).connection_class
+    kind = pool.connection_class
     assert issubclass(kind, redis.asyncio.SSLConnection) == ssl
     asyncio.run(close_pool(pool))
 
