@@ -14,6 +14,7 @@ __all__ = (
     "NotInitializedError",
     "ProviderError",
     "TaskArgumentsError",
+    "TaskExitError",
     "TaskResultError",
     "TomsKitError",
     "UnsupportedPoolError",
@@ -61,6 +62,13 @@ class TaskArgumentsError(TomsKitError, TypeError):
 
     Raised at the call site, before anything is published; and in the worker, for messages that
     other programs published, before the function runs.
+    """
+
+
+class TaskExitError(TomsKitError, RuntimeError):
+    """A task raised something that is not an `Exception`, such as KeyboardInterrupt or SystemExit.
+
+    The task fails with this error, once; the worker goes on. Its message names what was raised.
     """
 
 

@@ -405,6 +405,25 @@ def plain_retry_until(self: Task[..., object], attempt: int) -> list[object]:
     return [self.request.id, self.request.retries]
 
 
+@async_shared_task
+async def threads_of_delay(count: int) -> list[str]:
+    """The threads in which Celery publishes what a coroutine sends with ``.delay``."""
+    seen: list[str] = []
+
+    def note(**_: object) -> None:
+        seen.append(threading.current_thread().name)
+
+    signals.before_task_publish.connect(note, weak=False)
+    try:
+        sent = [add.delay(number, number) for number in range(count)]
+    finally:
+        signals.before_task_publish.disconnect(note)
+    assert [await result.aget(disable_sync_subtasks=False) for result in sent] == [
+        2 * number for number in range(count)
+    ]
+    return seen
+
+
 @shared_task
 def plain_send(a: int, b: int) -> str:
     return str(add.delay(a, b).id)

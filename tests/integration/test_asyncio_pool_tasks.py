@@ -237,3 +237,7 @@ def test_ignored_result_is_not_stored(wide: Deployment) -> None:
 
     wide.wait_for_line(rf"{sent.id}\] succeeded")
     assert wide.key(f"celery-task-meta-{sent.id}") is None
+
+
+def test_delay_in_a_coroutine_publishes_in_the_event_loop(wide: Deployment) -> None:
+    assert call(wide, "threads_of_delay", 5) == ["MainThread"] * 5

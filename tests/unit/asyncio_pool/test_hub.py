@@ -290,3 +290,26 @@ def test_closing_it_leaves_no_descriptor_open() -> None:
     hub.asyncio_loop.close()
 
     assert descriptors() == before
+
+
+def test_a_turn_that_is_to_begin_soon_does_not_wait(hub: LoopHub) -> None:
+    hub.begin_turn_soon()
+
+    hub.turn(LONG)
+
+
+def test_a_turn_after_a_timer_has_fired_does_not_wait(hub: LoopHub) -> None:
+    fired: list[str] = []
+    hub.timer.call_after(0, fired.append, ("timer",))
+
+    hub.fire_timers()
+    hub.turn(LONG)
+
+    assert fired == ["timer"]
+
+
+def test_only_the_next_turn_begins_soon(hub: LoopHub) -> None:
+    hub.begin_turn_soon()
+    hub.turn(LONG)
+
+    assert in_loop(hub, lambda: "ran in a turn that waits") == ["ran in a turn that waits"]

@@ -1,9 +1,9 @@
 """Report: what Celery is told of a task in the pool, in the worker's turn."""
 
 import pytest
-from celery.exceptions import WorkerLostError
 
 from tests.support.jobs import Told
+from tomskit.errors import TaskExitError
 
 
 class Request:
@@ -43,16 +43,16 @@ def test_an_error_is_told_with_its_traceback() -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit()])
-def test_what_would_end_a_process_is_told_as_a_lost_worker(error: BaseException) -> None:
+def test_what_would_end_a_process_is_told_as_an_error_of_its_task(error: BaseException) -> None:
     told = Told()
 
     told.report.failed(error)
     told.turn()
 
-    [lost] = told.errors
-    assert isinstance(lost, WorkerLostError)
-    assert repr(error) in str(lost)
-    assert lost.__cause__ is error
+    [failure] = told.errors
+    assert isinstance(failure, TaskExitError)
+    assert repr(error) in str(failure)
+    assert failure.__cause__ is error
 
 
 def test_a_soft_limit_is_told_and_is_no_end() -> None:

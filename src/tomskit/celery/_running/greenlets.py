@@ -123,18 +123,24 @@ def await_here(awaitable: Awaitable[R]) -> R:
     found = _greenlet_here()
     assert found is not None, "there is no greenlet to wait in"  # noqa: S101
     steps = awaitable.__await__()
+    value: object = None
+    error: BaseException | None = None
     try:
         future = steps.send(None)
         while True:
+            error = None
             try:
                 value = found.wait(future)
             except BaseException as exc:  # noqa: BLE001 (a cancellation, and whatever else)
-                future = steps.throw(exc)
-            else:
-                future = steps.send(value)
+                error = exc
+            # Not in the block above: what is thrown there would have the cancellation as its context,
+            # and anyio takes one that has a cancellation of its own as its context for its own.
+            future = steps.send(value) if error is None else steps.throw(error)
     except StopIteration as done:
         result: R = done.value
         return result
+    finally:
+        error = None  # its traceback holds this frame: no cycle may keep the task's data
 
 
 def wait_to_the_end(future: asyncio.Future[R]) -> R:

@@ -11,7 +11,16 @@ from typing import Any, Final, NamedTuple, Never, Protocol, Self, TypeVar, cast
 from celery.exceptions import SoftTimeLimitExceeded
 from typing_extensions import override
 
-__all__ = ("Interruption", "Limits", "SoftTimeLimit", "Steered", "as_celery_error")
+from tomskit.errors import TaskExitError
+
+__all__ = (
+    "Interruption",
+    "Limits",
+    "SoftTimeLimit",
+    "Steered",
+    "as_celery_error",
+    "exit_error",
+)
 
 R = TypeVar("R")
 
@@ -126,6 +135,8 @@ def _uncancel() -> None:
 
 def as_celery_error(error: BaseException) -> BaseException:
     """The error that Celery gets for what a coroutine raised."""
+    if isinstance(error, BaseExceptionGroup):
+        error = _alone(error)
     if isinstance(error, SoftTimeLimit):
         return SoftTimeLimitExceeded(*error.args).with_traceback(error.__traceback__)
     if isinstance(error, asyncio.CancelledError):
@@ -135,4 +146,23 @@ def as_celery_error(error: BaseException) -> BaseException:
         )
         cancelled.__cause__ = error
         return cancelled
-    return error
+    return error if isinstance(error, Exception) else exit_error(error)
+
+
+def _alone(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The soft limit that a group consists of; Python 3.11's TaskGroup puts it into one."""
+    limits, rest = group.split(SoftTimeLimit)
+    limit: BaseException | None = limits
+    while isinstance(limit, BaseExceptionGroup):
+        limit = limit.exceptions[0]
+    return group if rest is not None or limit is None else limit
+
+
+def exit_error(error: BaseException) -> TaskExitError:
+    """The error of a task that has raised `error`, which is not an Exception.
+
+    Celery's tracer lets such a thing through, to end the process. Other tasks run in it.
+    """
+    failure = TaskExitError(f"The task raised {error!r}")
+    failure.__cause__ = error
+    return failure

@@ -13,7 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from typing import TYPE_CHECKING, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kombu.asynchronous import Hub
 from kombu.utils.eventio import READ
@@ -55,6 +56,7 @@ class LoopHub(Hub):
         self._thread = threading.get_ident()
         self._poller_fd: int | None = None
         self._place = _BetweenTurns(self)
+        self._has_news = False
         self._running = False
         self._turning = False
         self._watching = False
@@ -74,6 +76,10 @@ class LoopHub(Hub):
         """
         loop = self.asyncio_loop
         self._watch_poller()
+        if self._has_news:
+            # What has happened since the worker's turn began may be something to tell the broker,
+            # which is done when the next turn begins.
+            self._has_news, timeout = False, 0
         timer = loop.call_later(timeout, loop.stop) if timeout > 0 else loop.call_soon(loop.stop)
         self._turning = True
         try:
@@ -146,6 +152,10 @@ class LoopHub(Hub):
         if self._running:
             self.asyncio_loop.stop()
 
+    def begin_turn_soon(self) -> None:
+        """Begin the worker's next turn without waiting for anything; called in a turn."""
+        self._has_news = True
+
     def call_in_turn(self, handle: Callable[[], None]) -> None:
         """Call `handle` where the worker waits, as soon as it does; from a signal handler."""
         self._signals.append(handle)
@@ -180,6 +190,15 @@ class LoopHub(Hub):
             self._signals.popleft()()
 
     # -- what kombu calls
+
+    @cached_property
+    @override
+    def scheduler(self) -> Any:
+        """Hands out timers. One that fires, such as that of a task with an ETA, may free credit."""
+        for delay, entry in iter(self.timer):
+            if entry is not None:
+                self.begin_turn_soon()
+            yield delay, entry
 
     @override
     def _create_poller(self) -> None:

@@ -272,6 +272,9 @@ class AsyncioPool(TaskPool):
 
     def _make_calls(self) -> None:
         """Make the calls that are due in this turn."""
+        if self._calls:
+            # What they acknowledge may have missed the broker's part of this turn.
+            self._hub.begin_turn_soon()
         while self._calls:
             callback = self._calls.popleft()
             try:

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Final
 
 from billiard.einfo import ExceptionInfo
-from celery.exceptions import WorkerLostError
 
 from tomskit.celery._internals.celery_worker import Revocable
+from tomskit.celery._running.steering import exit_error
 
 __all__ = ("Report",)
 
@@ -101,10 +101,7 @@ class Report:
 
 def _info_of(error: BaseException) -> ExceptionInfo:
     if not isinstance(error, Exception):
-        # Under prefork it would end the process. Here other tasks run in it.
-        lost = WorkerLostError(f"The task raised {error!r}")
-        lost.__cause__ = error
-        error = lost
+        error = exit_error(error)
     try:
         raise error  # noqa: TRY301 (Celery wants a traceback)
     except Exception:  # noqa: BLE001 (the type of `error`)

@@ -1,0 +1,83 @@
+"""An application whose tasks are interrupted while a library waits, or raise what is no Exception."""
+
+import asyncio
+
+import anyio
+import httpx
+
+from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
+from tomskit.redis.redis_pool import redis_client
+
+app = AsyncCelery("interrupted-service", config=CeleryConfig())
+
+FOR_EVER = 3600.0
+SOFT = 0.3
+"""Seconds; the tests wait for what follows, not for a time."""
+
+NO_EXCEPTIONS: dict[str, BaseException] = {
+    "KeyboardInterrupt": KeyboardInterrupt(),
+    "SystemExit": SystemExit(3),
+    "GeneratorExit": GeneratorExit(),
+    "BaseExceptionGroup": BaseExceptionGroup("some", [KeyboardInterrupt()]),
+}
+
+
+@async_shared_task(soft_time_limit=SOFT)
+async def in_task_group() -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, FOR_EVER)
+        await anyio.sleep(FOR_EVER)
+
+
+@async_shared_task(soft_time_limit=SOFT)
+async def in_cancel_scope() -> None:
+    with anyio.move_on_after(FOR_EVER):
+        await anyio.sleep(FOR_EVER)
+
+
+@async_shared_task(soft_time_limit=SOFT)
+async def in_standard_task_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(FOR_EVER))
+        await asyncio.sleep(FOR_EVER)
+
+
+@async_shared_task(soft_time_limit=SOFT)
+async def in_timeout() -> None:
+    async with asyncio.timeout(FOR_EVER):
+        await asyncio.sleep(FOR_EVER)
+
+
+@async_shared_task(soft_time_limit=SOFT)
+async def in_shield() -> None:
+    sleeping = asyncio.ensure_future(asyncio.sleep(FOR_EVER))
+    try:
+        await asyncio.shield(sleeping)
+    finally:
+        sleeping.cancel()
+
+
+@async_shared_task(soft_time_limit=SOFT)
+async def in_request(port: int) -> None:
+    async with httpx.AsyncClient(timeout=FOR_EVER, trust_env=False) as client:
+        await client.get(f"http://127.0.0.1:{port}/")
+
+
+@async_shared_task(soft_time_limit=SOFT)
+async def context_of_the_limit() -> str:
+    try:
+        await asyncio.sleep(FOR_EVER)
+    except BaseException as exc:  # noqa: BLE001 (to show what it is)
+        return repr((type(exc).__name__, exc.__context__))
+    return "it did not come"
+
+
+@async_shared_task(acks_late=True, reject_on_worker_lost=True)
+async def raise_no_exception(kind: str, key: str) -> None:
+    await redis_client.incr(key)
+    raise NO_EXCEPTIONS[kind]
+
+
+@async_shared_task
+async def add(a: int, b: int) -> int:
+    return a + b
