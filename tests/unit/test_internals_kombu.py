@@ -152,6 +152,17 @@ def test_a_hub_calls_soon_before_it_waits(hub: RecordingHub) -> None:
     assert called == ["soon", "turn"]
 
 
+def test_a_hub_asks_its_scheduler_for_timers(hub: RecordingHub) -> None:
+    """``Hub.scheduler`` and ``Hub.fire_timers``."""
+    asked: list[str] = []
+    hub.timer.call_after(0, asked.append, ("fired",))
+    vars(hub)["scheduler"] = iter([(None, lambda: asked.append("ours")), (1.0, None)])
+
+    hub.fire_timers()
+
+    assert asked == ["ours"]
+
+
 def test_a_hub_takes_a_timer() -> None:
     assert_accepts(Hub, "__init__", None, None)
 

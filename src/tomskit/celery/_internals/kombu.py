@@ -22,6 +22,10 @@
     waits.
     When it is missing: acknowledgements may come up to a second late.
 
+`Hub.scheduler`, which `Hub.fire_timers` asks
+    For: noticing that a timer has fired: the task with an ETA that it starts may free credit.
+    When it is missing: messages may be fetched up to a second later.
+
 `Connection._info`, its argument ``resolve``
     For: a connection of a class of ours with the same parameters, as ``clone()`` makes one.
     When it is missing: sending from an event loop raises AttributeError.

@@ -135,8 +135,7 @@ def _uncancel() -> None:
 
 def as_celery_error(error: BaseException) -> BaseException:
     """The error that Celery gets for what a coroutine raised."""
-    if isinstance(error, BaseExceptionGroup):
-        error = _alone(error)
+    error = _alone(error)
     if isinstance(error, SoftTimeLimit):
         return SoftTimeLimitExceeded(*error.args).with_traceback(error.__traceback__)
     if isinstance(error, asyncio.CancelledError):
@@ -149,13 +148,12 @@ def as_celery_error(error: BaseException) -> BaseException:
     return error if isinstance(error, Exception) else exit_error(error)
 
 
-def _alone(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _alone(error: BaseException) -> BaseException:
     """The soft limit that a group consists of; Python 3.11's TaskGroup puts it into one."""
-    limits, rest = group.split(SoftTimeLimit)
-    limit: BaseException | None = limits
-    while isinstance(limit, BaseExceptionGroup):
-        limit = limit.exceptions[0]
-    return group if rest is not None or limit is None else limit
+    inner: BaseException = error
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        [inner] = inner.exceptions
+    return inner if isinstance(inner, SoftTimeLimit) else error
 
 
 def exit_error(error: BaseException) -> TaskExitError:

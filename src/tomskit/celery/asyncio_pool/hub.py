@@ -193,7 +193,7 @@ class LoopHub(Hub):
 
     @cached_property
     @override
-    def scheduler(self) -> Any:
+    def scheduler(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride] (its type is wrong)
         """Hands out timers. One that fires, such as that of a task with an ETA, may free credit."""
         for delay, entry in iter(self.timer):
             if entry is not None:
