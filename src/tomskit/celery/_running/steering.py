@@ -150,10 +150,15 @@ def as_celery_error(error: BaseException) -> BaseException:
 
 def _alone(error: BaseException) -> BaseException:
     """The soft limit that a group consists of; Python 3.11's TaskGroup puts it into one."""
-    inner: BaseException = error
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
-        [inner] = inner.exceptions
+    inner = error
+    while len(inside := _exceptions_of(inner)) == 1:
+        [inner] = inside
     return inner if isinstance(inner, SoftTimeLimit) else error
+
+
+def _exceptions_of(error: BaseException) -> tuple[BaseException, ...]:
+    inside: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return inside if isinstance(error, BaseExceptionGroup) else ()
 
 
 def exit_error(error: BaseException) -> TaskExitError:
