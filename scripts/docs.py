@@ -255,15 +255,13 @@ def type_errors(page: Page, folder: Path, modules: Sequence[str]) -> Iterator[Pr
     if page.path.is_relative_to(ROOT / "examples"):
         paths.append(page.path.parent)
     settings["mypy"]["mypy_path"] = ", ".join(map(str, paths))
-    # Examples call coroutines without using their results.
-    settings["mypy"]["disable_error_code"] = "unused-awaitable"
     config = folder / "mypy.ini"
     with config.open("w", encoding="utf-8") as file:
         settings.write(file)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--config-file", str(config)),
-            *("--cache-dir", str(ROOT / ".mypy_cache" / "docs"), "--no-error-summary"),
+            *("--cache-dir", str(ROOT / ".mypy_cache"), "--no-error-summary"),
             *modules,
         ],
         cwd=folder,

@@ -20,11 +20,14 @@ __all__ = ("TIMEOUT", "Deployment", "deploy", "eventually")
 
 REPETITIVE = (
     "test_asyncio_pool_collector",
+    "test_asyncio_pool_identity",
     "test_crashes",
     "test_demo",
     "test_generated",
     "test_interop",
+    "test_lifecycle",
     "test_matrix",
+    "test_plugs",
     "test_values",
 )
 """How the names of modules begin that run the same lines many times, for other values or pools.
