@@ -54,7 +54,7 @@ test: servers lint types stubs typing contracts measure unit integration docs co
 
 check: $(VENV)/.dev ## run every check that needs no server, in about a minute
 	@$(MAKE) --no-print-directory -j2 --output-sync=target CHECKING=yes \
-		lint types stubs typing contracts unit docs
+		PYTEST='pytest --hypothesis-profile=quick' lint types stubs typing contracts unit docs
 	$(call say,all checks that need no server passed)
 
 # -- one by one

@@ -12,6 +12,7 @@ from tests.support.servers.redis import fresh_redis_db
 from tomskit.celery import AsyncRuntime, celery_context
 
 settings.register_profile("default", derandomize=True, deadline=None)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=33)
 settings.load_profile("default")
 
 

@@ -33,13 +33,14 @@ from tests.support.annotations import (
     kinds,
 )
 from tests.support.calls import Call, calls
+from tests.support.examples import examples
 from tests.support.json_strategies import INTEGERS, nested
 from tests.support.sameness import are, is_a, is_composite, matched, parts_of, same
 from tests.support.serializing import SERIALIZERS, travelled
 from tomskit.celery._values.codec import Codec
 from tomskit.errors import TaskArgumentsError, TaskResultError
 
-few = settings(max_examples=80)
+few = settings(max_examples=examples(80))
 
 
 def codec_of(annotation: object) -> Codec:
@@ -96,7 +97,7 @@ def test_the_comparison_of_these_tests_tells_apart_what_is_merely_equal(
 
 
 @given(kinds().flatmap(lambda kind: st.tuples(st.just(kind), kind.values)))
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_a_value_arrives_equal_and_of_the_same_type(case: tuple[Kind, object]) -> None:
     kind, value = case
     codec = codec_of(kind.annotation)
@@ -106,7 +107,7 @@ def test_a_value_arrives_equal_and_of_the_same_type(case: tuple[Kind, object]) -
 
 
 @given(kinds().flatmap(lambda kind: st.tuples(st.just(kind), kind.values)))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_a_result_arrives_equal_and_of_the_same_type(case: tuple[Kind, object]) -> None:
     kind, value = case
     codec = codec_of(kind.annotation)
@@ -117,7 +118,7 @@ def test_a_result_arrives_equal_and_of_the_same_type(case: tuple[Kind, object]) 
 
 
 @given(calls())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_every_argument_of_a_call_arrives(call: Call) -> None:
     codec = Codec(call.function, name="call", bind=call.bind)
     given_arguments = bound(call, call.args, call.kwargs)
@@ -175,7 +176,7 @@ def near_misfits(draw: st.DrawFn) -> tuple[object, object]:
 
 
 @given(misfits() | near_misfits())
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_what_does_not_fit_is_refused_or_arrives_equal(case: tuple[object, object]) -> None:
     annotation, value = case
     codec = codec_of(annotation)
@@ -357,7 +358,7 @@ anything = nested(kinds().flatmap(lambda kind: kind.values), SAFE_TEXT | st.samp
 
 
 @given(st.sampled_from(LOOSE), anything)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_under_any_a_value_arrives_the_same_or_is_refused(
     loose: tuple[object, Callable[[Any], object]], value: object
 ) -> None:
@@ -417,7 +418,7 @@ JSON: Final = nested(
 
 
 @given(calls(), st.lists(JSON, max_size=3), st.dictionaries(SAFE_TEXT, JSON, max_size=2))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_arguments_from_elsewhere_fit_or_are_refused(
     call: Call, args: list[object], kwargs: dict[str, object]
 ) -> None:
@@ -432,7 +433,7 @@ def test_arguments_from_elsewhere_fit_or_are_refused(
 
 
 @given(kinds(), JSON)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_a_value_from_elsewhere_that_fits_can_be_sent_on(kind: Kind, wire: object) -> None:
     codec = codec_of(kind.annotation)
     try:
@@ -453,7 +454,7 @@ def test_a_result_from_elsewhere_fits_or_is_refused(kind: Kind, wire: object) ->
 
 
 @given(misfits() | near_misfits())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_a_lying_result_is_refused_or_arrives_equal(case: tuple[object, object]) -> None:
     annotation, value = case
     codec = codec_of(annotation)

@@ -11,13 +11,14 @@ from pydantic import BaseModel
 
 from tests.support.annotations import kinds
 from tests.support.calling import Maker, delay
+from tests.support.examples import examples
 from tests.support.sameness import same
 from tests.support.serializing import SERIALIZERS, travelled
 from tests.support.shop import Node
 from tomskit.celery._values.wire import to_wire
 from tomskit.errors import TaskArgumentsError, TaskResultError
 
-few = settings(max_examples=80)
+few = settings(max_examples=examples(80))
 
 
 @given(kinds().flatmap(lambda kind: kind.values))
