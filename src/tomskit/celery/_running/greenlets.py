@@ -9,6 +9,7 @@ included, is one asyncio task with one context.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TypeVar, cast
 
@@ -110,6 +111,18 @@ def _greenlet_here() -> _Greenlet | None:
             return current
         current = current.parent
     return None
+
+
+def _disown() -> None:
+    # A forked process is in a copy of the greenlet, and has no event loop that would run on.
+    current: greenlet | None = getcurrent()
+    while current is not None:
+        if isinstance(current, _Greenlet):
+            current.owner = None
+        current = current.parent
+
+
+os.register_at_fork(after_in_child=_disown)
 
 
 def owner_here() -> object:

@@ -8,6 +8,7 @@ which. In any other thread, and in a coroutine that no greenlet runs, it is None
 from __future__ import annotations
 
 import asyncio
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -110,6 +111,9 @@ class GreenletPlace(Place):
 
 
 _outer: list[Callable[[], Place | None]] = []
+
+# A forked process has a copy of the worker's loop, which nobody runs.
+os.register_at_fork(after_in_child=_outer.clear)
 
 
 def set_outer_place(find: Callable[[], Place | None] | None) -> None:
