@@ -105,3 +105,38 @@ def test_outside_of_a_task_a_run_has_none(
     AsyncRuntime.run(work())
 
     assert FORMATS[0].format(own(caplog)) == "-|hello"
+
+
+FORGED = "1\n[2026-01-01] \x1b[31mforged\x9b line\u2028"
+SHOWN = "1\\n[2026-01-01] \\x1b[31mforged\\x9b line\\u2028"
+
+
+@pytest.mark.parametrize("logger", ["celery.app.trace", "celery.worker.strategy"])
+def test_what_a_message_holds_forges_no_lines_of_a_worker(
+    app: AsyncCelery, caplog: pytest.LogCaptureFixture, logger: str
+) -> None:
+    caplog.set_level(logging.INFO, logger)
+
+    logging.getLogger(logger).info("Task %(name)s[%(id)s] received", {"name": "a", "id": FORGED})
+    logging.getLogger(logger).info("two\nlines of %s and %d", FORGED, 2)
+
+    texts = [record.getMessage() for record in caplog.records if record.name == logger]
+    assert texts == [f"Task a[{SHOWN}] received", f"two\nlines of {SHOWN} and 2"]
+
+
+def test_a_task_id_forges_no_line(app: AsyncCelery, caplog: pytest.LogCaptureFixture) -> None:
+    token = task_id_context.set(FORGED)
+    try:
+        logging.getLogger("somewhere").warning("hello")
+    finally:
+        task_id_context.reset(token)
+
+    assert FORMATS[0].format(own(caplog)) == f"{SHOWN}|hello"
+
+
+def test_an_application_writes_what_it_likes(
+    app: AsyncCelery, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("somewhere").warning("%s", FORGED)
+
+    assert own(caplog).getMessage() == FORGED

@@ -1,9 +1,10 @@
-"""The task id on every log record."""
+"""The task id on every log record, and no control characters from messages in a worker's lines."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from typing_extensions import override
@@ -20,6 +21,16 @@ TASK_LOG_FORMAT: Final = (
     "[%(asctime)s: %(levelname)s/%(processName)s] [task_id=%(task_id)s] %(task_name)s: %(message)s"
 )
 
+_ABOUT_MESSAGES: Final = ("celery.app.trace", "celery.worker", "tomskit.celery")
+"""How the names of the loggers begin that write what messages hold: ids, names, arguments, errors."""
+
+_CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def escaped(text: str) -> str:
+    """`text` in one line: a message must neither forge log lines nor control a terminal."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
 
 class TaskLogRecord(logging.LogRecord):
     """A record that knows the task it was made in.
@@ -35,12 +46,20 @@ class TaskLogRecord(logging.LogRecord):
     @override
     def getMessage(self) -> str:
         self.__dict__.setdefault("task_id", self._made_in)
+        if self.args and self.name.startswith(_ABOUT_MESSAGES):
+            return str(self.msg) % _escaped_all(self.args)
         return super().getMessage()
 
     def __getattr__(self, name: str) -> str:
         if name == "task_id":
             return self._made_in
         raise AttributeError(name)
+
+
+def _escaped_all(args: tuple[object, ...] | Mapping[str, object]) -> object:
+    if isinstance(args, tuple):
+        return tuple(escaped(item) if isinstance(item, str) else item for item in args)
+    return {name: escaped(item) if isinstance(item, str) else item for name, item in args.items()}
 
 
 def install_task_id() -> None:
@@ -59,7 +78,7 @@ class _RecordFactory:
 
     def __call__(self, *args: object, **kwargs: object) -> logging.LogRecord:
         record = self._previous(*args, **kwargs)
-        task_id = task_id_context.get() or NO_TASK
+        task_id = escaped(task_id_context.get() or NO_TASK)
         if type(record) is logging.LogRecord:
             record.__class__ = TaskLogRecord
             record.__dict__["_made_in"] = task_id
