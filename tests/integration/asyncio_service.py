@@ -338,18 +338,18 @@ async def own_session(tasks: int) -> str:
 
 
 @async_shared_task
-async def select(seconds: float) -> int:
-    """Holds a connection to the database for so long."""
+async def select(key: str) -> int:
+    """Holds a connection to the database until a key is set."""
     number = await db.session.scalar(text("SELECT 7"))
-    await asyncio.sleep(seconds)
+    await until_set(key)
     assert isinstance(number, int)
     return number
 
 
 @async_shared_task
-async def block_redis(key: str, seconds: float) -> bool:
-    """Holds a connection to Redis for so long."""
-    return await cast("_Redis", redis_client).blpop([key], seconds) is None
+async def block_redis(key: str) -> bool:
+    """Holds a connection to Redis until there is an item in a list for it."""
+    return await cast("_Redis", redis_client).blpop([key], 0) is not None
 
 
 class _Redis(Protocol):
