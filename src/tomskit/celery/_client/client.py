@@ -34,10 +34,16 @@ R = TypeVar("R")
 logger: Final = get_logger(__name__)
 
 
-async def send(app: Celery, call: Callable[[], R]) -> R:
-    """Call something that sends tasks of `app`, without blocking the event loop."""
+async def send(app: Celery, call: Callable[[], R], *, blocks: bool = False) -> R:
+    """Call something that sends tasks of `app`, without blocking the event loop.
+
+    Args:
+        app: Whose tasks it sends.
+        call: Sends them as Celery does.
+        blocks: Whether it waits for the broker by itself, so that it needs a thread.
+    """
     client = _client_of(app)
-    return await (in_thread(call) if client is None else client.send(call))
+    return await (in_thread(call) if client is None else client.send(call, blocks=blocks))
 
 
 async def send_call(task: Task[..., Any], call: Callable[[], R], wire: Callable[[], Wire]) -> R:

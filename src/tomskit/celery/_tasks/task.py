@@ -24,7 +24,6 @@ from typing_extensions import override
 
 from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
-from tomskit.celery._client.threads import in_thread
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery._values.codec import Codec
 from tomskit.celery._values.parameters import Arguments
@@ -299,4 +298,4 @@ class TaskCall(Generic[P, R_co]):
 
 async def _send_with(app: Celery, call: Callable[[], R], options: CallOptions) -> R:
     # A producer that the caller has brought blocks.
-    return await (in_thread(call) if "producer" in options else send(app, call))
+    return await send(app, call, blocks="producer" in options)

@@ -16,7 +16,7 @@ from tomskit.celery._internals.celery_worker import (
     run_consumer_loop,
     tags_of_running_tasks,
 )
-from tomskit.celery.asyncio_pool.hub import LoopHub
+from tomskit.celery.asyncio_pool.hub import LoopHub, run_into
 from tomskit.celery.asyncio_pool.redis_channel import Outstanding
 from tomskit.celery.fast_redis.channel import FastChannel
 
@@ -129,19 +129,12 @@ class _ConsumerThread:
     def call_back(self, function: Callable[[], None]) -> None:
         """Call a function in the worker's thread, from the other one."""
         done: Future[None] = Future()
-        self._asked.set_result(lambda: _run_into(done, function))
+        self._asked.set_result(lambda: run_into(done, function))
         done.result()
 
     def _serve(self) -> None:
-        _run_into(self._ended, self._function)
+        run_into(self._ended, self._function)
         self._asked.set_result(None)
-
-
-def _run_into(future: Future[R], function: Callable[[], R]) -> None:
-    try:
-        future.set_result(function())
-    except BaseException as exc:  # noqa: BLE001 (it is raised where the future is looked at)
-        future.set_exception(exc)
 
 
 def consumer_class(base: type[celery_consumer.Consumer]) -> type[celery_consumer.Consumer]:

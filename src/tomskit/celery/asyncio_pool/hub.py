@@ -33,12 +33,20 @@ from tomskit.celery._running.places import Place
 if TYPE_CHECKING:
     from kombu.asynchronous.timer import Timer
 
-__all__ = ("LoopHub",)
+__all__ = ("LoopHub", "run_into")
 
 R = TypeVar("R")
 
 _WAIT_SECONDS = 1.0
 """How long to wait at most where kombu names no time, as kombu's own loop does."""
+
+
+def run_into(future: concurrent.futures.Future[R], function: Callable[[], R]) -> None:
+    """Call a function, and give a future what it returns or raises."""
+    try:
+        future.set_result(function())
+    except BaseException as exc:  # noqa: BLE001 (it is raised where the future is looked at)
+        future.set_exception(exc)
 
 
 class LoopHub(Hub):
@@ -110,14 +118,8 @@ class LoopHub(Hub):
     def run_in_thread(self, function: Callable[[], R]) -> R:
         """Call a function that blocks, and let the asyncio loop run meanwhile."""
         done: concurrent.futures.Future[R] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                done.set_result(function())
-            except BaseException as exc:  # noqa: BLE001 (it is raised where it is waited for)
-                done.set_exception(exc)
-
-        threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+        arguments = (run_into, done, function)
+        threading.Thread(target=copy_context().run, args=arguments, daemon=True).start()
         self.wait_for_thread(done)
         return done.result()
 
