@@ -313,3 +313,17 @@ def test_only_the_next_turn_begins_soon(hub: LoopHub) -> None:
     hub.turn(LONG)
 
     assert in_loop(hub, lambda: "ran in a turn that waits") == ["ran in a turn that waits"]
+
+
+# -- forks
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_does_not_own_the_loop(hub: LoopHub) -> None:
+    assert hub.owns_this_thread()
+
+    child = os.fork()
+    if child == 0:
+        os._exit(int(hub.owns_this_thread() or hub.can_turn()))
+
+    assert os.waitpid(child, 0)[1] == 0

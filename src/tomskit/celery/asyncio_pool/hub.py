@@ -62,6 +62,9 @@ class LoopHub(Hub):
     def __init__(self, timer: Timer | None = None) -> None:
         self.asyncio_loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._thread = threading.get_ident()
+        # A forked process, such as the embedded beat, has a main thread of the same ident, and a copy
+        # of the loop that it must not run.
+        self._pid = os.getpid()
         self._poller_fd: int | None = None
         self._place = _BetweenTurns(self)
         self._has_news = False
@@ -75,7 +78,7 @@ class LoopHub(Hub):
 
     def owns_this_thread(self) -> bool:
         """Whether this is the thread of the worker and of its asyncio loop."""
-        return threading.get_ident() == self._thread
+        return threading.get_ident() == self._thread and os.getpid() == self._pid
 
     def turn(self, timeout: float) -> None:
         """Let the asyncio loop run until something happens for the worker, `timeout` s at most.

@@ -1,0 +1,43 @@
+"""An application with a schedule, and a scheduler of its own."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from celery.beat import Scheduler
+from typing_extensions import override
+
+from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
+from tomskit.redis.redis_pool import redis_client
+
+app = AsyncCelery("beat-service", config=CeleryConfig())
+
+
+@async_shared_task(ignore_result=True)
+async def tick() -> None:
+    await redis_client.incr("ticks")
+
+
+@async_shared_task
+async def add(x: int, y: int) -> int:
+    return x + y
+
+
+@shared_task(name="tests.integration.beat_service.plain_add")
+def plain_add(x: int, y: int) -> int:
+    return x + y
+
+
+app.conf.beat_schedule = {"tick": {"task": tick.name, "schedule": 0.2}}
+
+
+class InMemoryScheduler(Scheduler):
+    """A scheduler that keeps no file, under a name that the log shows."""
+
+    logged_name = "the scheduler of the service"
+
+    @override
+    def setup_schedule(self) -> None:
+        print(f"Beat uses {self.logged_name}", flush=True)
+        super().setup_schedule()
+        self.install_default_entries(self.app.conf.beat_schedule)
+        self.update_from_dict(self.app.conf.beat_schedule)
