@@ -21,6 +21,8 @@ from tomskit.errors import ConfigurationError, TaskArgumentsError, TaskResultErr
 if TYPE_CHECKING:
     from decimal import Decimal as HiddenDecimal
 
+    from tomskit.celery import BoundTask as HiddenTask
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -53,6 +55,35 @@ def test_what_is_no_annotation_is_refused(make: Maker, annotation: str) -> None:
 
     with pytest.raises(ConfigurationError, match=task.name):
         delay(task, 1)
+
+
+def test_the_class_of_self_is_never_resolved(app: AsyncCelery) -> None:
+    assert double.delay(4).get() == 8
+    assert double.s(4).apply().get() == 8
+
+
+@async_shared_task(bind=True)
+async def double(self: HiddenTask, n: int) -> int:
+    assert self.name == double.name
+    return 2 * n
+
+
+def test_a_wrapped_function_has_a_self_that_is_never_resolved_either(app: AsyncCelery) -> None:
+    @async_shared_task(bind=True)
+    @logged
+    async def halve(self: HiddenTask, n: int) -> int:
+        return n // 2
+
+    assert halve.delay(4).get() == 2
+
+
+def test_a_parameter_after_self_is_resolved(app: AsyncCelery) -> None:
+    with pytest.raises(ConfigurationError, match=r"HiddenDecimal.*Import the name at run time"):
+        delay(charge, Decimal(1))
+
+
+@async_shared_task(bind=True)
+async def charge(self: HiddenTask, amount: HiddenDecimal) -> None: ...
 
 
 # -- tasks that say less

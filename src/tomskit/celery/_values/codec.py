@@ -11,6 +11,8 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from typing_extensions import Format, get_annotations
+
 from tomskit.celery._values.parameters import Arguments, Parameters
 from tomskit.celery._values.plain import never_plain, plain_check
 from tomskit.celery._values.results import Result
@@ -195,11 +197,21 @@ class Codec:
     @functools.cached_property
     def _hints(self) -> dict[str, object]:
         function = inspect.unwrap(self._function)
-        enclosing = None
+        enclosing: dict[str, object] = {}
         if getattr(function, "__closure__", None):
-            enclosing = {**inspect.getclosurevars(function).nonlocals}
+            enclosing.update(inspect.getclosurevars(function).nonlocals)
+        # Of async def f[T](...), since Python 3.12: annotations that are text name it, too.
+        type_parameters: tuple[_TypeParameter, ...] = getattr(function, "__type_params__", ())
+        enclosing.update({one.__name__: one for one in type_parameters})
         try:
-            return typing.get_type_hints(function, localns=enclosing, include_extras=True)
+            # Not evaluated as a whole: from Python 3.14 on, one unknown name would fail them all.
+            annotations = get_annotations(function, format=Format.FORWARDREF)
+            annotated = _Annotated({**annotations}, function)
+            if self._bind:
+                # The task itself is never converted, and its class may be known to checkers only.
+                task = next(iter(inspect.signature(function).parameters), "self")
+                annotated.__annotations__.pop(task, None)
+            return typing.get_type_hints(annotated, localns=enclosing or None, include_extras=True)
         except (NameError, AttributeError, SyntaxError) as exc:
             raise ConfigurationError(
                 f"The task {self._name} has an annotation that cannot be resolved ({exc}), and "
@@ -229,6 +241,22 @@ class Codec:
     def _result(self) -> Result | None:
         annotation = self._hints.get("return", typing.Never)
         return None if annotation in _NO_RESULT else Result(self._name, annotation)
+
+
+class _TypeParameter(typing.Protocol):
+    """A TypeVar, ParamSpec or TypeVarTuple."""
+
+    @property
+    def __name__(self) -> str: ...
+
+
+class _Annotated:
+    """Annotations of a function, or some of them, for `typing.get_type_hints`."""
+
+    def __init__(self, annotations: dict[str, object], function: Callable[..., object]) -> None:
+        self.__annotations__ = annotations
+        self.__globals__ = getattr(function, "__globals__", {})
+        self.__type_params__: tuple[object, ...] = getattr(function, "__type_params__", ())
 
 
 _NO_RESULT: Final[frozenset[object]] = frozenset({typing.Never, typing.NoReturn})
