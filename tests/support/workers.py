@@ -34,7 +34,7 @@ class Worker:
 
     `app` is the module that holds the Celery app, found from `cwd` (the project's folder). The
     environment is that of the tests plus `env`. A `cold` one is started by the very command that
-    users type, which takes a second longer.
+    users type, which takes a second longer. `command` may be another one that takes the same options.
     """
 
     def __init__(
@@ -49,11 +49,12 @@ class Worker:
         loglevel: str = "INFO",
         extra_args: Sequence[str] = (),
         cold: bool = False,
+        command: Sequence[str] = ("worker",),
     ) -> None:
         self.hostname = f"worker-{uuid4().hex[:12]}@localhost"
         self.lines: list[str] = []
         self._arguments = [
-            *("-A", app, "worker"),
+            *("-A", app, *command),
             *([] if pool is None else [f"--pool={pool}"]),
             *([] if concurrency is None else [f"--concurrency={concurrency}"]),
             *(f"--hostname={self.hostname}", f"--loglevel={loglevel}"),

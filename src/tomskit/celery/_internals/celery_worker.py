@@ -100,6 +100,10 @@ class _ConnectionInfo(Protocol):
     requires_hub: type[Hub] | None
 
 
+class _Timer(Protocol):
+    def call_repeatedly(self, secs: float, fun: Callable[[], object]) -> object: ...
+
+
 class Worker(Protocol):
     """``celery.worker.WorkController``, as boot steps see it."""
 
@@ -110,6 +114,8 @@ class Worker(Protocol):
     hub: Hub | None
     options: dict[str, object]
     steps: list[object]
+    hostname: str
+    timer: _Timer
     soft_time_limit: float | None
     time_limit: float | None
     use_eventloop: bool

@@ -167,6 +167,11 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
     CELERY_WORKER_HIJACK_ROOT_LOGGER: bool = Field(
         default=True, description="Replace the root logger's handlers."
     )
+    CELERY_WORKER_HEALTH_FILE: str | None = Field(
+        default=None,
+        description="A file that the worker touches every 5 seconds while its loop turns and its "
+        "broker answers; `%n` becomes the worker's name.",
+    )
     CELERY_WORKER_LOG_FORMAT: str | None = Field(
         default=None, description="Format of the worker's log lines; shows the task id by default."
     )

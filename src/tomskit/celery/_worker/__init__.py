@@ -4,6 +4,8 @@
     steps    the boot step that starts and stops the runtime
     prepare  the parts that the worker's pool needs
     logging  the task id on log records
+    health   the boot step that touches a file while the worker is well
+    supervised  what a worker does for ``celery workers``, which started it
 
-Of these only `signals` and `logging` are imported where no worker runs.
+Of these only `signals`, `supervised` and `logging` are imported where no worker runs.
 """

@@ -16,6 +16,7 @@ from tomskit.celery._app import AsyncApp, Host
 from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery import current_app, register_pool
 from tomskit.celery._running.context import celery_context, task_id_context
+from tomskit.celery._worker.supervised import end_with_supervisor, tell_ready
 from tomskit.errors import ProviderError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def install(app: AsyncApp) -> None:
     register_pool("asyncio", "tomskit.celery.asyncio_pool:AsyncioPool")
     # By name: only workers need the modules of Celery that it imports.
     app.steps["worker"].add("tomskit.celery._worker.steps:RuntimeStep")
+    app.steps["worker"].add("tomskit.celery._worker.health:HealthStep")
     # Signals belong to the process, not to the app; connecting twice changes nothing.
     signals.worker_init.connect(_prepare_worker)
     signals.worker_process_init.connect(_start_in_child)
@@ -56,6 +58,7 @@ def host_of(app: Celery) -> Host | None:
 
 
 def _prepare_worker(sender: Worker, **_: object) -> None:
+    end_with_supervisor()
     app = sender.app
     if isinstance(app, AsyncApp):
         from tomskit.celery._worker.prepare import prepare
@@ -88,6 +91,7 @@ def _stop_in_child(**_: object) -> None:
 def _note_ready(**_: object) -> None:
     # Processes that the pool starts from now on replace others.
     os.environ[_READY_VARIABLE] = str(os.getpid())
+    tell_ready()
 
 
 class _Entered:

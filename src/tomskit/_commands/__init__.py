@@ -1,0 +1,8 @@
+"""Commands of ours under ``celery``: Celery finds them by the entry points of the package.
+
+- `workers`: ``celery -A app workers``, its options
+- `supervisor`: starts the workers, passes signals on, and starts again what has died
+
+Each run of ``celery`` imports the modules of the commands, of whatever app. So they import what they
+need when they run.
+"""

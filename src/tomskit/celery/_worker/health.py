@@ -1,0 +1,111 @@
+"""The health file: touched while a worker turns and its broker answers, for probes that cost nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from celery import bootsteps
+from celery.utils.nodenames import node_format
+from typing_extensions import override
+
+from tomskit.celery._app import AsyncApp
+from tomskit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from tomskit.celery._internals.celery_worker import Worker
+
+__all__ = ("INTERVAL", "HealthStep")
+
+logger: Final = logging.getLogger(__name__)
+
+INTERVAL: Final = 5.0
+"""Seconds between two touches."""
+
+
+class HealthStep(bootsteps.StartStopStep):
+    """Touches the file that CELERY_WORKER_HEALTH_FILE names.
+
+    Two things have to be true since the last touch: a timer of the worker's own loop has gone off, and
+    the broker has answered on a new connection. The file appears with the first touch, and is removed
+    when the worker stops.
+    """
+
+    requires: tuple[type[bootsteps.Step] | str, ...] = (
+        "celery.worker.components:Timer",
+        "celery.worker.components:Pool",
+    )
+
+    def __init__(self, parent: Worker, **kwargs: object) -> None:
+        super().__init__(parent, **kwargs)
+        app = parent.app
+        path = app.config.CELERY_WORKER_HEALTH_FILE if isinstance(app, AsyncApp) else None
+        self.enabled = path is not None
+        if path is None:
+            return
+        self._path = Path(node_format(path, parent.hostname))
+        folder = self._path.parent
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise ConfigurationError(
+                f"CELERY_WORKER_HEALTH_FILE is {self._path}, and {folder} is no folder that this "
+                "process may write to: make it, or name another file."
+            )
+        self._app: Celery = app
+        self._turned = threading.Event()
+        self._stopping = threading.Event()
+        self._is_ill = False
+        self._thread: threading.Thread | None = None
+
+    @override
+    def start(self, parent: Worker) -> None:
+        self._path.unlink(missing_ok=True)  # an earlier worker may have been killed
+        parent.timer.call_repeatedly(INTERVAL, self._turned.set)
+        self._turned.set()
+        self._thread = threading.Thread(target=self._touch, name="tomskit-health", daemon=True)
+        self._thread.start()
+
+    @override
+    def stop(self, parent: Worker) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            # A connection in the making has its own time-outs; nothing depends on its outcome.
+            self._thread.join(1.0)
+        self._path.unlink(missing_ok=True)
+
+    @override
+    def terminate(self, parent: Worker) -> None:
+        self.stop(parent)
+
+    def _touch(self) -> None:
+        while not self._stopping.is_set():
+            fault = self._fault()
+            if self._stopping.is_set():
+                return
+            if fault is None:
+                self._turned.clear()
+                self._write()
+            elif not self._is_ill:
+                logger.warning("CELERY_WORKER_HEALTH_FILE is not touched meanwhile: %s", fault)
+            self._is_ill = fault is not None
+            self._stopping.wait(INTERVAL)
+
+    def _write(self) -> None:
+        try:
+            self._path.touch()
+        except OSError:
+            logger.exception("Cannot touch CELERY_WORKER_HEALTH_FILE, %s", self._path)
+
+    def _fault(self) -> str | None:
+        try:
+            with self._app.connection_for_read() as connection:
+                connection.connect()
+                connection.default_channel  # noqa: B018 (kombu's Redis sends a PING for it)
+        except Exception as exc:  # noqa: BLE001 (whatever it is, the broker is not to be had)
+            return f"the broker does not answer ({exc})"
+        # Last, as it may have come while the broker was asked.
+        return None if self._turned.is_set() else "the worker's loop stands still"

@@ -1,0 +1,170 @@
+"""``celery -A app workers``: several ordinary workers, kept running."""
+
+import os
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import SERVICE, Deployment, eventually
+from tests.support.servers import RedisServer, outage
+from tests.support.workers import Pool, Worker
+
+
+def supervise(
+    deployment: Deployment, *options: str, processes: int = 2, **environment: str
+) -> Worker:
+    worker = Worker(
+        SERVICE,
+        pool="asyncio",
+        concurrency=10,
+        env={**deployment.environment, **environment},
+        extra_args=options,
+        cold=True,
+        command=("workers", f"--processes={processes}"),
+    )
+    deployment.stack.enter_context(worker)
+    return worker
+
+
+def ready(worker: Worker, number: int, *, start: int = 0) -> None:
+    worker.wait_for_line(rf"-{number} +\| .*-{number}@localhost ready\.$", start=start)
+
+
+def processes_of(hostname: str) -> list[int]:
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if hostname.encode() in words and b"worker" in words:
+            found.append(int(folder.name))
+    return found
+
+
+def name_of(worker: Worker, number: int) -> str:
+    name, _, host = worker.hostname.partition("@")
+    return f"{name}-{number}@{host}"
+
+
+def test_workers_are_named_run_tasks_and_stop(deployment: Deployment) -> None:
+    workers = supervise(deployment)
+    ready(workers, 1)
+    ready(workers, 2)
+    assert processes_of(name_of(workers, 1))
+    assert processes_of(name_of(workers, 2))
+    sent = [deployment.send("add", n, 1) for n in range(20)]
+    assert [result.get(timeout=30) for result in sent] == [n + 1 for n in range(20)]
+    running = deployment.send("sleep", 1.5)
+    eventually(lambda: running.state == "STARTED")
+
+    assert workers.stop() == 0
+
+    assert running.state == "SUCCESS"
+    assert "SIGTERM: stopping 2 workers" in workers.text
+    assert not processes_of(name_of(workers, 1)) + processes_of(name_of(workers, 2))
+
+
+def test_a_worker_that_dies_is_started_again(deployment: Deployment) -> None:
+    workers = supervise(deployment)
+    ready(workers, 1)
+    ready(workers, 2)
+    (pid,) = processes_of(name_of(workers, 1))
+    seen = len(workers.lines)
+
+    os.kill(pid, signal.SIGKILL)
+
+    workers.wait_for_line(r"-1 died \(SIGKILL\); it is started again in 1 s", start=seen)
+    ready(workers, 1, start=seen)
+    assert processes_of(name_of(workers, 1)) != [pid]
+    assert workers.stop() == 0
+
+
+def test_a_worker_that_was_told_to_stop_stays_stopped(deployment: Deployment) -> None:
+    workers = supervise(deployment)
+    ready(workers, 1)
+    ready(workers, 2)
+
+    deployment.client.control.shutdown(destination=[name_of(workers, 1)])
+
+    workers.wait_for_line(r"-1 was stopped \(exit code 0\) and stays stopped")
+    assert processes_of(name_of(workers, 2))
+    deployment.client.control.shutdown()
+    assert workers.wait() == 0
+
+
+def test_what_cannot_start_at_all_stops_everything(deployment: Deployment, tmp_path: Path) -> None:
+    missing = tmp_path / "missing" / "health-%n"
+    workers = supervise(deployment, CELERY_WORKER_HEALTH_FILE=str(missing))
+
+    assert workers.wait() != 0
+
+    assert re.search(r"-\d could not start \(exit code \d+\): stopping all workers", workers.text)
+    assert "is no folder that this process may write to" in workers.text
+    assert "started again" not in workers.text
+
+
+def test_workers_end_with_a_supervisor_that_was_killed(deployment: Deployment) -> None:
+    workers = supervise(deployment)
+    ready(workers, 1)
+    ready(workers, 2)
+
+    os.kill(workers.pid, signal.SIGKILL)
+
+    eventually(lambda: not processes_of(name_of(workers, 1)) + processes_of(name_of(workers, 2)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--detach"], "--detach: workers run in the foreground"),
+        (["-B"], "--beat: each worker would be a scheduler"),
+        (["--pidfile=w.pid"], "--pidfile: 2 workers cannot share w.pid. Put %n into it"),
+        (["--logfile=w.log"], "--logfile: 2 workers cannot share w.log"),
+        (["--nonsense"], "No such option"),
+        (["--concurrency=many"], "must be a non-negative integer"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_options_that_workers_cannot_have(
+    deployment: Deployment, options: Sequence[str], message: str
+) -> None:
+    workers = supervise(deployment, *options)
+    assert workers.wait() == 2
+    assert message in " ".join(workers.text.split())
+
+
+def test_the_health_file_is_touched_while_all_is_well(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    with RedisServer() as broker:
+        worker = deployment.worker(
+            "asyncio",
+            CELERY_BROKER_REDIS_PORT=str(broker.port),
+            CELERY_WORKER_HEALTH_FILE=str(tmp_path / "%n"),
+        )
+        file = tmp_path / worker.hostname.partition("@")[0]
+        eventually(file.exists)
+        with outage(broker, "gone"):
+            worker.wait_for_line("HEALTH_FILE is not touched meanwhile: the broker does not")
+            last = file.stat().st_mtime_ns
+        eventually(lambda: file.stat().st_mtime_ns > last)
+
+        assert worker.stop() == 0
+        assert not file.exists()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_the_health_file_under_every_pool(
+    deployment: Deployment, tmp_path: Path, pool: Pool
+) -> None:
+    file = tmp_path / "health"
+    worker = deployment.worker(pool, CELERY_WORKER_HEALTH_FILE=str(file))
+    eventually(file.exists)
+    first = file.stat().st_mtime_ns
+    eventually(lambda: file.stat().st_mtime_ns > first)
+    assert worker.stop() == 0
+    assert not file.exists()
