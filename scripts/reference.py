@@ -229,7 +229,7 @@ CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
     (r"CELERY_RESULT_BACKEND_(TYPE|REDIS_\w+|DATABASE_URI_SCHEME)", "result_backend"),
     # Settings of tomskit only: the database and the Redis of tasks, and the asyncio pool.
     (r"CELERY_(DB|SQLALCHEMY|WORKER_REDIS)_\w+", ""),
-    (r"CELERY_WORKER_(SYNC_CONCURRENCY|SLOW_CALLBACK_DURATION)", ""),
+    (r"CELERY_WORKER_(SYNC_CONCURRENCY|SLOW_CALLBACK_DURATION|HEALTH_FILE)", ""),
     (r"CELERY_REDIS_FAST_PATH", ""),
 ]
 

@@ -127,7 +127,7 @@ def test_workers_end_with_a_supervisor_that_was_killed(deployment: Deployment) -
         (["--nonsense"], "No such option"),
         (["--concurrency=many"], "must be a non-negative integer"),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=["detach", "beat", "pidfile", "logfile", "unknown", "value"],
 )
 def test_options_that_workers_cannot_have(
     deployment: Deployment, options: Sequence[str], message: str

@@ -123,6 +123,7 @@ def effects(app: AsyncCelery) -> dict[str, object]:
             app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION,
         ),
         "Redis": app.config.CELERY_REDIS_FAST_PATH,
+        "health file": app.config.CELERY_WORKER_HEALTH_FILE,
     }
 
 

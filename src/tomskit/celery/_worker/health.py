@@ -36,10 +36,8 @@ class HealthStep(bootsteps.StartStopStep):
     when the worker stops.
     """
 
-    requires: tuple[type[bootsteps.Step] | str, ...] = (
-        "celery.worker.components:Timer",
-        "celery.worker.components:Pool",
-    )
+    # Celery only reads it; its stubs declare a variable.
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")  # type: ignore[mutable-override]
 
     def __init__(self, parent: Worker, **kwargs: object) -> None:
         super().__init__(parent, **kwargs)
