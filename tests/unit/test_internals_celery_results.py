@@ -12,7 +12,12 @@ from typing_extensions import override
 
 from tests.support.contracts import assert_accepts, assert_has, assert_signature, untyped
 from tomskit.celery._internals import celery_results
-from tomskit.celery._internals.celery_results import keep_outcome, raise_error_of_parents
+from tomskit.celery._internals.celery_results import (
+    drop_outcome,
+    has_outcome,
+    keep_outcome,
+    raise_error_of_parents,
+)
 
 SUCCESS = {"status": states.SUCCESS, "result": 1, "task_id": "id"}
 
@@ -68,6 +73,30 @@ def test_a_result_is_kept_once_it_is_ready(result: RecordingResult) -> None:
     keep_outcome(result, SUCCESS)
     assert kept._cache == SUCCESS
     assert result.get(disable_sync_subtasks=False) == 1
+
+
+def test_what_is_kept_is_returned(result: RecordingResult) -> None:
+    """``AsyncResult._maybe_set_cache``."""
+    started = {**SUCCESS, "status": states.STARTED}
+    assert keep_outcome(result, started) == started
+    assert not has_outcome(result)
+    assert keep_outcome(result, SUCCESS)["result"] == 1
+    assert has_outcome(result)
+
+
+def test_a_result_forgets_its_outcome() -> None:
+    """``AsyncResult._cache``, ``Backend.remove_pending_result`` and ``Backend._cache``."""
+    changes = {"result_cache_max": 10}
+    app = Celery("app", backend="cache+memory://", set_as_current=False, changes=changes)
+    result = RecordingResult("id", app=app)
+    app.backend.store_result("id", 1, states.SUCCESS)
+    assert result.state == states.SUCCESS
+    assert_accepts(app.backend, "remove_pending_result", result)
+    untyped(app.backend).delete(untyped(app.backend).get_key_for_task("id"))
+    assert AsyncResult("id", app=app).state == states.SUCCESS, "the backend keeps no outcomes"
+    drop_outcome(result)
+    assert not has_outcome(result)
+    assert result.state == states.PENDING
 
 
 @pytest.mark.parametrize("read", ["get", "ready", "result", "state", "info"])

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 from kombu import Connection, Exchange, Producer, Queue
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.exceptions import OperationalError
+from kombu.pidbox import Mailbox
 from kombu.utils.eventio import READ, poll
 from typing_extensions import override
 
@@ -23,6 +25,7 @@ from tomskit.celery._internals.kombu import (
     has_alternatives,
     is_declared,
     poller_of,
+    publish_control,
     set_poller,
 )
 
@@ -214,3 +217,33 @@ def test_a_connection_knows_its_alternatives() -> None:
     assert_has(Connection("redis://one"), "alt")
     assert not has_alternatives(Connection("redis://one"))
     assert has_alternatives(Connection("redis://one;redis://two"))
+
+
+def test_a_command_is_published_by_the_producer_that_is_given() -> None:
+    """``Mailbox._publish``."""
+    app = Celery("app", broker="memory://", set_as_current=False)
+    app.conf.task_publish_retry_policy = {"max_retries": 7}
+    assert_accepts(Mailbox, "_publish", None, "revoke", {}, producer=None, channel=None)
+    with app.connection_for_write() as connection:
+        published: list[dict[str, Any]] = []
+        producer = RecordingProducer(connection, published)
+        publish_control(app, producer, "revoke", {"task_id": ["id"]})
+    [options] = published
+    assert options["message"]["method"] == "revoke"
+    assert options["message"]["arguments"] == {"task_id": ["id"]}
+    assert options["exchange"] == "celery.pidbox"
+    assert options["retry"] is True
+    assert options["retry_policy"] == {"max_retries": 7}
+
+
+class RecordingProducer(Producer):
+    """A producer that records what it publishes."""
+
+    def __init__(self, connection: Connection, published: list[dict[str, Any]]) -> None:
+        super().__init__(connection)
+        self._published = published
+
+    @override
+    def publish(self, body: object, **options: Any) -> Any:
+        self._published.append({"message": body, **options})
+        return super().publish(body, **options)

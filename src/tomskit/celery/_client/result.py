@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 from celery import states
 from celery.exceptions import TimeoutError as CeleryTimeoutError
-from celery.result import EagerResult, GroupResult
+from celery.result import EagerResult
 from typing_extensions import override
 
 from tomskit.celery._client.client import subscriptions_of
+from tomskit.celery._client.states import StatefulGroup, StatefulResult, tasks_before
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._internals.celery import assert_will_not_block
 from tomskit.celery._internals.celery_results import (
-    AsyncResult,
     keep_outcome,
     kept_outcome,
     raise_error_of_parents,
@@ -41,7 +41,7 @@ class _Codec(Protocol):
     def load_result(self, wire: object) -> object: ...
 
 
-class TypedResult(AsyncResult[R_co]):
+class TypedResult(StatefulResult[R_co]):
     """The result of an async task, of the type that its function returns.
 
     Whoever reads it gets that type: ``get()``, ``await``, ``result``, a group's ``get()``. The
@@ -106,7 +106,7 @@ class TypedResult(AsyncResult[R_co]):
                 await asyncio.sleep(pause)
                 pause = min(pause * _SLOWER, interval)
             return
-        results = [self, *(_tasks_before(self) if propagate else ())]
+        results = [self, *(tasks_before(self) if propagate else ())]
         ends = {subscriptions.subscribe(result.id): result for result in results}
         try:
             waiting = set(ends)
@@ -188,7 +188,7 @@ class TypedEagerResult(EagerResult[R_co], TypedResult[R_co]):  # pyright: ignore
         return self.get(propagate=propagate, disable_sync_subtasks=disable_sync_subtasks)
 
 
-class TypedGroupResult(GroupResult, Generic[R_co]):
+class TypedGroupResult(StatefulGroup, Generic[R_co]):
     """The results of a group, in its order."""
 
     if TYPE_CHECKING:
@@ -286,19 +286,3 @@ class TypedGroupResult(GroupResult, Generic[R_co]):
 
     def __await__(self) -> Generator[object, None, list[R_co]]:
         return self.aget().__await__()
-
-
-def _tasks_before(result: ResultBase) -> Iterator[AsyncResult[object]]:
-    """The tasks that have to succeed before this one runs."""
-    before = result.parent
-    while before is not None:
-        yield from _tasks_of(before)
-        before = before.parent
-
-
-def _tasks_of(result: ResultBase) -> Iterator[AsyncResult[object]]:
-    if isinstance(result, GroupResult):
-        for member in result:
-            yield from _tasks_of(member)
-    elif isinstance(result, AsyncResult):
-        yield result

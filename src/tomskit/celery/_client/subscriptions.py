@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -38,6 +39,9 @@ class Subscriptions:
     The backend publishes each state that it stores, on a channel with the name of its key. A result may
     have been stored before, so each key is read once, after Redis has confirmed the subscription.
 
+    Attributes:
+        batches: The connection on which results are read that were stored before.
+
     Args:
         backend: Stores the results.
     """
@@ -45,7 +49,7 @@ class Subscriptions:
     def __init__(self, backend: RedisBackend) -> None:
         self._backend = backend
         pool = backend.client.connection_pool
-        self._batches = Batches(pool)
+        self.batches: Batches = Batches(pool)
         self._listening = loop_pool(pool)
         self._waiters: dict[bytes, set[asyncio.Future[Meta]]] = {}
         self._subscribing: list[bytes] = []
@@ -54,6 +58,19 @@ class Subscriptions:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._retrying: Retrying | None = None
+
+    @property
+    def retry_policy(self) -> Mapping[str, Any]:
+        """How often, and after which pauses, to try again while Redis is away."""
+        return self._backend.retry_policy
+
+    def key(self, task_id: str) -> bytes:
+        """The key of a task's result, which is also the channel on which Redis announces it."""
+        return self._backend.get_key_for_task(task_id)
+
+    def decode(self, value: bytes) -> Meta:
+        """What the backend has stored of a task, from the value of its key."""
+        return self._backend.decode_result(value)
 
     def subscribe(self, task_id: str) -> asyncio.Future[Meta]:
         """A future of what the backend stores of a task when that ends.
@@ -93,7 +110,7 @@ class Subscriptions:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        await self._batches.close()
+        await self.batches.close()
         await close_pool(self._listening)
 
     async def _run(self) -> None:
@@ -221,7 +238,7 @@ class Subscriptions:
         self._changed.set()
 
     async def _look_up(self, keys: list[bytes]) -> None:
-        [values] = await self._batches.run(("MGET", *keys))
+        [values] = await self.batches.run(("MGET", *keys))
         if isinstance(values, Exception):
             raise values
         assert is_array(values)  # noqa: S101 (MGET answers with one)

@@ -13,6 +13,10 @@
     For: keeping an outcome that Redis has announced.
     When it is missing: awaiting a result raises AttributeError.
 
+`Backend.remove_pending_result` and `Backend._cache`
+    For: forgetting a result whose key the event loop has deleted.
+    When it is missing: ``await result.aforget()`` raises AttributeError.
+
 `AsyncResult._maybe_reraise_parent_error`
     For: raising, while a result is awaited, what an earlier task of its chain has raised.
     When it is missing: awaiting the result of a chain that does not wait in Redis raises
@@ -33,7 +37,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import result
 
-__all__ = ("AsyncResult", "keep_outcome", "kept_outcome", "raise_error_of_parents")
+__all__ = (
+    "AsyncResult",
+    "drop_outcome",
+    "has_outcome",
+    "keep_outcome",
+    "kept_outcome",
+    "raise_error_of_parents",
+)
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -52,9 +63,26 @@ else:
     AsyncResult = result.AsyncResult
 
 
-def keep_outcome(of: Any, meta: dict[str, Any]) -> None:
-    """Keep in a result what the result backend has of its task, if the task has ended."""
-    of._maybe_set_cache(meta)
+def keep_outcome(of: Any, meta: dict[str, Any]) -> dict[str, Any]:
+    """Keep in a result what the result backend has of its task, if the task has ended.
+
+    Returns:
+        What is kept, or `meta` of a task that has not ended.
+    """
+    kept: dict[str, Any] = of._maybe_set_cache(meta)
+    return kept
+
+
+def has_outcome(of: Any) -> bool:
+    """Whether a result has read how its task ended."""
+    return of._cache is not None
+
+
+def drop_outcome(of: Any) -> None:
+    """Let a result forget its outcome, and that it is waited for, as its ``forget()`` does."""
+    of._cache = None
+    of.backend.remove_pending_result(of)
+    of.backend._cache.pop(of.id, None)
 
 
 def kept_outcome(of: Any, meta: dict[str, Any]) -> dict[str, Any]:

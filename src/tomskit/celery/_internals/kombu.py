@@ -39,6 +39,10 @@
     When it is missing: publishing from an event loop raises AttributeError. Where it holds other
     things, publishing takes longer.
 
+`Mailbox._publish`, its arguments ``producer`` and ``channel``
+    For: telling workers to revoke a task from an event loop, and not trying that for ever.
+    When it is missing: ``await result.arevoke()`` raises AttributeError.
+
 `Connection.alt`
     For: going on with the next of several brokers.
     When it is missing: publishing from an event loop while the broker is away raises AttributeError.
@@ -60,6 +64,7 @@ __all__ = (
     "has_alternatives",
     "is_declared",
     "poller_of",
+    "publish_control",
     "set_poller",
 )
 
@@ -125,3 +130,30 @@ def is_declared(connection: Any, entity: Hashable) -> bool:
 def has_alternatives(connection: Any) -> bool:
     """Whether there is more than one broker."""
     return len(connection.alt) > 1
+
+
+def publish_control(app: Any, producer: Any, method: str, arguments: dict[str, object]) -> None:
+    """Send a command to all workers of an app.
+
+    Raises:
+        kombu.exceptions.OperationalError: The broker is away, and was tried as the app's settings for
+            publishing say.
+    """
+    with as_library_errors(producer.connection):
+        app.control.mailbox._publish(
+            method, arguments, producer=_Patient(app, producer), channel=producer.channel
+        )
+
+
+class _Patient:
+    """A producer that is tried as often as the app's settings say; a mailbox tries for ever."""
+
+    def __init__(self, app: Any, producer: Any) -> None:
+        self.conf = app.conf
+        self.producer = producer
+
+    def publish(self, message: object, **options: Any) -> object:
+        options["retry"] = self.conf.task_publish_retry
+        options["retry_policy"] = self.conf.task_publish_retry_policy
+        published: object = self.producer.publish(message, **options)
+        return published
