@@ -11,6 +11,7 @@ from celery.exceptions import TaskRevokedError
 from tests.integration import results_service
 from tests.integration.results_service import add, look_and_forget, wait_for
 from tests.integration.typed_service import client as client_app
+from tests.support.async_client import looking
 from tests.support.deployment import Deployment, deploy
 from tests.support.loops import run, ticks_while
 from tests.support.patience import slowed
@@ -28,7 +29,7 @@ def service(
 ) -> Iterator[Deployment]:
     """A worker that stores results in Redis, or in a database."""
     pool: Pool
-    pool, _, backend = request.param.partition("-")  # type: ignore[assignment]
+    pool, _, backend = request.param.partition("-")
     with deploy(redis_server, mariadb_server) as fresh:
         fresh.environment["CELERY_RESULT_BACKEND_TYPE"] = backend
         fresh.running = fresh.worker(pool, 4, module=MODULE)
@@ -127,7 +128,7 @@ def test_loop_goes_on_while_redis_hangs(service: Deployment) -> None:
         sent = await add.adelay(1, 2)
         await sent
         other = add.AsyncResult(sent.id)
-        with service.redis.client(0) as redis:
+        with looking(service.redis) as redis:
             redis.client_pause(round(slowed(300)))
         ticks, _ = await ticks_while(other.arevoke())
         return ticks, await other.astate()

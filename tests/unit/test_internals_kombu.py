@@ -244,6 +244,6 @@ class RecordingProducer(Producer):
         self._published = published
 
     @override
-    def publish(self, body: object, **options: Any) -> Any:
-        self._published.append({"message": body, **options})
-        return super().publish(body, **options)
+    def publish(self, *args: Any, **options: Any) -> Any:
+        self._published.append({"message": args[0], **options})
+        return super().publish(*args, **options)
