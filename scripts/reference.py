@@ -252,7 +252,9 @@ def settings_page() -> str:
         "# Settings",
         (
             "Three classes hold all settings, and every field is also an environment variable of the "
-            "same name. Constructor arguments override the environment, which overrides the defaults. "
+            "same name. Constructor arguments override the environment, which overrides the file `.env` "
+            "or the one that `TOMSKIT_ENV_FILE` names, which overrides the defaults; see "
+            "[Configuration](../how-to/configuration.md). "
             "An invalid value raises pydantic's "
             "`ValidationError`, which names the field and never shows the value."
         ),
@@ -402,6 +404,8 @@ def types_table(names: set[str]) -> str:
             name = name_of(node)
             if name is not None and isinstance(node, ast.Assign) and below:
                 known[name] = prose(below)
+            elif isinstance(node, ast.ClassDef) and node.name in names:
+                known[node.name] = prose(ast.get_docstring(node) or "")
     unknown = {
         name
         for name in names - known.keys()

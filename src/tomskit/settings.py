@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, overload
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     AllowInfNan,
     BeforeValidator,
@@ -14,22 +17,58 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
+    SecretStr,
     ValidationError,
 )
 from pydantic_core import InitErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from typing_extensions import override
 
 from tomskit._internals.pydantic import custom_error
+from tomskit.errors import ConfigurationError
 
 __all__ = (
+    "ENV_FILE",
     "CommaSeparated",
+    "Concealed",
+    "EnvFile",
     "Options",
+    "Password",
     "Port",
     "Seconds",
     "SecondsOrZero",
     "Secret",
+    "SettingsWarning",
     "TomsKitBaseSettings",
+    "secret",
 )
+
+ENV_FILE: Final = "TOMSKIT_ENV_FILE"
+"""The environment variable that names the file to read in place of ``.env``."""
+
+_DEFAULT_FILE: Final = ".env"
+
+EnvFile = Path | str | Sequence[Path | str] | None
+"""A file of variables, several of which the last wins, or none."""
+
+
+class SettingsWarning(UserWarning):
+    """A setting has no effect, or another one than its name says."""
+
+
+class Concealed(str):
+    """Text that its ``repr``, and that of what holds it, such as ``app.conf``, does not show."""
+
+    __slots__ = ()
+
+    @override
+    def __repr__(self) -> str:
+        return "'********'"
+
+    def get_secret_value(self) -> str:
+        """The text; as of pydantic's SecretStr."""
+        return str(self)
 
 
 if TYPE_CHECKING:
@@ -44,26 +83,43 @@ else:
 
 
 class TomsKitBaseSettings(_Settings):
-    """Typed settings that are read from environment variables of the same names.
+    """Typed settings that are read from environment variables and from a file.
 
-    A value given to the constructor wins over the environment, and the environment over the
-    default. A value that does not fit raises ``pydantic.ValidationError``, which names the field
-    but never contains the value, since that may be a secret. An unknown constructor argument
-    raises it as well; an unknown environment variable is ignored.
+    A value given to the constructor wins over the environment variable of the same name, that one
+    over the file, and the file over the default. The file is ``.env`` in the current folder, or the
+    one that the environment variable ``TOMSKIT_ENV_FILE`` names; the argument ``_env_file`` and
+    ``model_config`` of a subclass name others. An empty variable counts as not set.
+
+    A value that does not fit raises ``pydantic.ValidationError``, which names the field but never
+    contains the value, since that may be a secret. An unknown constructor argument raises it as
+    well.
+
+    Raises:
+        ConfigurationError: ``TOMSKIT_ENV_FILE`` names a file that does not exist.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         case_sensitive=True,
         # The classes have many fields, and most processes that import one never make an instance.
         defer_build=True,
+        # Read as UTF-8, with or without a byte order mark.
+        env_file=_DEFAULT_FILE,
+        # Other programs may have lines of their own there, with extra="forbid" as well.
+        dotenv_filtering="only_existing",
+        env_file_encoding="utf-8-sig",
+        env_ignore_empty=True,
         extra="ignore",
         hide_input_in_errors=True,
         validate_default=False,
     )
 
+    _env_file_in_use: EnvFile = PrivateAttr(default=None)
+
     if not TYPE_CHECKING:  # type checkers see the signature of BaseSettings
 
         def __init__(self, **values: object) -> None:
+            file = values.get("_env_file", _NOT_GIVEN)
+            values["_env_file"] = file = _env_file(type(self)) if file is _NOT_GIVEN else file
             failure = _unknown_arguments(type(self), values)
             if failure is None:
                 try:
@@ -74,6 +130,32 @@ class TomsKitBaseSettings(_Settings):
             # `__context__`, and that one's `errors()` contains the values.
             if failure is not None:
                 raise failure
+            self._env_file_in_use = file
+
+    @property
+    def env_file_in_use(self) -> EnvFile:
+        """What this configuration was read from beside the environment."""
+        return self._env_file_in_use
+
+
+_NOT_GIVEN: Final = object()
+
+
+def _env_file(settings: type[TomsKitBaseSettings]) -> EnvFile:
+    file: EnvFile = settings.model_config.get("env_file")
+    if file != _DEFAULT_FILE:
+        return file
+    # A path that a later change of the current folder leaves alone.
+    named = os.environ.get(ENV_FILE)
+    if not named:
+        return Path(_DEFAULT_FILE).absolute()
+    path = Path(named).expanduser().absolute()
+    if path.is_dir() or not path.exists():
+        raise ConfigurationError(
+            f"{ENV_FILE} names {path}, which is not a file: correct the path, or remove the "
+            f"variable to read {_DEFAULT_FILE} in the current folder"
+        )
+    return path
 
 
 def _unknown_arguments(
@@ -124,10 +206,29 @@ def _failure(
     return ValidationError.from_exception_data(title, details, hide_input=True)
 
 
+# What separates items elsewhere, or is part of another notation.
+_NOT_IN_AN_ITEM: Final = frozenset(" \t\r\n;[]{}\"'")
+_A_LIST: Final = 'a list is written a,b,c or as a JSON list of texts: ["a", "b", "c"]'
+
+
 def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
-    return [part.strip() for part in value.strip("[]").replace('"', "").split(",") if part.strip()]
+    text = value.strip()
+    if text.startswith("["):
+        return _json_list(text)
+    items = [item.strip() for item in text.removesuffix(",").split(",")] if text else []
+    if not all(items) or any(not _NOT_IN_AN_ITEM.isdisjoint(item) for item in items):
+        raise ValueError(_A_LIST)
+    return items
+
+
+def _json_list(text: str) -> object:
+    try:
+        decoded: object = json.loads(text)
+    except ValueError:
+        raise ValueError(_A_LIST) from None
+    return decoded  # a list; the field's type says of what
 
 
 def _json(value: object) -> object:
@@ -140,8 +241,16 @@ def _json(value: object) -> object:
     return decoded
 
 
+def _revealed(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _concealed(text: str | None) -> Concealed | None:
+    return None if text is None else Concealed(text)
+
+
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
-"""A list that an environment variable spells ``a,b,c`` (or as a JSON list)."""
+"""A list that an environment variable spells ``a,b,c`` or as a JSON list; nothing else."""
 
 Options = Annotated[dict[str, dict[str, object]] | None, NoDecode, BeforeValidator(_json)]
 """Named groups of options that an environment variable spells as a JSON object."""
@@ -155,5 +264,35 @@ Seconds = Annotated[PositiveFloat, AllowInfNan(False)]
 SecondsOrZero = Annotated[NonNegativeFloat, AllowInfNan(False)]
 """A length of time, or none."""
 
-Secret = Annotated[str | None, Field(repr=False)]
-"""Text that no ``repr`` shows."""
+if TYPE_CHECKING:
+    # Type checkers take what __set__ does for the type of the argument, and what __get__ does for
+    # that of the attribute.
+
+    class Secret:
+        """A text or a pydantic SecretStr; read as text, which no ``repr`` shows."""
+
+        def __get__(self, instance: object, owner: object) -> str | None: ...
+        def __set__(self, instance: object, value: str | SecretStr | None) -> None: ...
+
+    class Password:
+        """As Secret, and empty in place of None."""
+
+        def __get__(self, instance: object, owner: object) -> str: ...
+        def __set__(self, instance: object, value: str | SecretStr) -> None: ...
+
+else:
+    Secret = Annotated[
+        str | None, BeforeValidator(_revealed), AfterValidator(_concealed), Field(repr=False)
+    ]
+    Password = Annotated[
+        str, BeforeValidator(_revealed), AfterValidator(_concealed), Field(repr=False)
+    ]
+
+
+@overload
+def secret(*, description: str) -> Secret: ...
+@overload
+def secret(default: str, *, description: str) -> Password: ...
+def secret(default: str | None = None, *, description: str) -> object:
+    """The default of a field of type Secret or Password, for which ``Field`` has no types."""
+    return Field(default=default, description=description)

@@ -148,7 +148,8 @@ def other_value(field: str) -> object:
         except ValidationError:
             continue
         taken = cast("object", getattr(config, field))
-        if taken == candidate and type(taken) is type(candidate):
+        kind = str if isinstance(taken, str) else type(taken)  # a password is a str of our own
+        if taken == candidate and kind is type(candidate):
             return candidate
     raise AssertionError(f"CANDIDATES has nothing for {field}: {info}")
 

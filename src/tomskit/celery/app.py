@@ -111,20 +111,12 @@ class AsyncCelery(AsyncApp):
     @cached_property
     def db_config(self) -> DatabaseConfig:
         """Where ``db.session`` goes."""
-        if self._database is not None:
-            return self._database
-        if self.config.sets_any("CELERY_DB_", "CELERY_SQLALCHEMY_"):
-            return self.config.database_config()
-        return DatabaseConfig()
+        return self.config.database_config() if self._database is None else self._database
 
     @cached_property
     def redis_config(self) -> RedisConfig:
         """Where ``redis_client`` goes."""
-        if self._redis is not None:
-            return self._redis
-        if self.config.sets_any("CELERY_WORKER_REDIS_"):
-            return self.config.redis_config()
-        return RedisConfig()
+        return self.config.redis_config() if self._redis is None else self._redis
 
     @cached_property
     @override

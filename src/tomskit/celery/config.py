@@ -5,11 +5,11 @@ from __future__ import annotations
 from celery.app.defaults import DEFAULTS
 
 from tomskit.celery._settings.broker import BrokerSettings
-from tomskit.celery._settings.concealed import Concealed
 from tomskit.celery._settings.prefixes import PREFIX
 from tomskit.celery._settings.resources import ResourceSettings
 from tomskit.celery._settings.results import ResultSettings
 from tomskit.celery._settings.tasks_and_worker import TaskAndWorkerSettings
+from tomskit.settings import Concealed
 from tomskit.urls import synchronous_scheme
 
 __all__ = ("CeleryConfig",)
@@ -69,7 +69,3 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
         if self.CELERY_RESULT_BACKEND_REDIS_USE_SSL:
             settings["redis_backend_use_ssl"] = dict(self._results().REDIS_TLS_OPTIONS)
         return settings
-
-    def sets_any(self, *prefixes: str) -> bool:
-        """Whether a field with one of these prefixes was given, by argument or environment."""
-        return any(name.startswith(prefixes) for name in self.model_fields_set)

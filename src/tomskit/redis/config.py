@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 from typing_extensions import TypedDict
 
-from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings
+from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings, secret
 from tomskit.urls import host_name, parse_nodes, redis_url
 
 __all__ = ("CertificateCheck", "Host", "Nodes", "RedisConfig", "TLSOptions", "tls_options")
@@ -68,7 +68,7 @@ class RedisConfig(TomsKitBaseSettings):
     REDIS_HOST: Host = Field(default="localhost", description="Host of the Redis server.")
     REDIS_PORT: Port = Field(default=6379, description="Port of the Redis server.")
     REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
-    REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
+    REDIS_PASSWORD: Secret = secret(description="Password.")
     REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
     REDIS_MAX_CONNECTIONS: PositiveInt = Field(
         default=32,
@@ -104,9 +104,7 @@ class RedisConfig(TomsKitBaseSettings):
     REDIS_SENTINEL_USERNAME: str | None = Field(
         default=None, description="The sentinels' user name."
     )
-    REDIS_SENTINEL_PASSWORD: Secret = Field(
-        default=None, description="The sentinels' own password."
-    )
+    REDIS_SENTINEL_PASSWORD: Secret = secret(description="The sentinels' own password.")
     REDIS_SENTINEL_SOCKET_TIMEOUT: Seconds = Field(
         default=0.1, description="Seconds to wait for a sentinel."
     )

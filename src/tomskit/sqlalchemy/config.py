@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, NonNegativeInt
 from typing_extensions import TypedDict
 
-from tomskit.settings import Port, TomsKitBaseSettings
+from tomskit.settings import Password, Port, TomsKitBaseSettings, secret
 from tomskit.urls import (
     database_query,
     database_url,
@@ -56,7 +56,7 @@ class DatabaseConfig(TomsKitBaseSettings):
     DB_HOST: DatabaseHost = Field(default="localhost", description="Host of the database server.")
     DB_PORT: Port = Field(default=5432, description="Port of the database server.")
     DB_USERNAME: str = Field(default="", description="User name; empty for none.")
-    DB_PASSWORD: str = Field(default="", repr=False, description="Password; empty for none.")
+    DB_PASSWORD: Password = secret("", description="Password; empty for none.")
     DB_DATABASE: str = Field(
         default="tomskitdb", description="Database name; for SQLite the file's path."
     )

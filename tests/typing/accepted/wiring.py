@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import assert_type
 
 from celery import Celery
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 from tests.typing.accepted.plugins import (
     LoopPerCall,
@@ -68,6 +69,8 @@ def the_app() -> None:
     assert_type(app.config.CELERY_BROKER_URL, str)
     assert_type(app.config.CELERY_BROKER_REDIS_PORT, int)
     assert_type(app.config.CELERY_BROKER_REDIS_PASSWORD, str | None)
+    assert_type(RedisConfig(REDIS_PASSWORD=SecretStr("s p")).REDIS_PASSWORD, str | None)
+    assert_type(DatabaseConfig(DB_PASSWORD=SecretStr("s p")).DB_PASSWORD, str)
     assert_type(app.db_config, DatabaseConfig)
     assert_type(app.db_config.SQLALCHEMY_DATABASE_URI, str)
     assert_type(app.redis_config, RedisConfig)

@@ -5,7 +5,6 @@
     tasks_and_worker  tasks, workers, serializers, beat
     resources         the database and the Redis client of tasks
     prefixes          a part of the fields under the names of another configuration
-    concealed         texts that do not show their passwords
 
 Each of the first four is a base class of `tomskit.celery.config.CeleryConfig`.
 """

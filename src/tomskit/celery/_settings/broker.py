@@ -6,10 +6,9 @@ from typing import Final, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from tomskit.celery._settings.concealed import Concealed
 from tomskit.celery._settings.prefixes import without_prefix
 from tomskit.redis.config import CertificateCheck, Host, Nodes, RedisConfig
-from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings
+from tomskit.settings import Concealed, Port, Seconds, Secret, TomsKitBaseSettings, secret
 from tomskit.urls import HostPort, parse_nodes, sentinel_url
 
 __all__ = ("BrokerSettings",)
@@ -24,7 +23,7 @@ class BrokerSettings(TomsKitBaseSettings):
     CELERY_BROKER_REDIS_HOST: Host = Field(default="localhost", description="Host of the broker.")
     CELERY_BROKER_REDIS_PORT: Port = Field(default=6379, description="Port of the broker.")
     CELERY_BROKER_REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
-    CELERY_BROKER_REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
+    CELERY_BROKER_REDIS_PASSWORD: Secret = secret(description="Password.")
     CELERY_BROKER_REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
     CELERY_BROKER_REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")
     CELERY_BROKER_REDIS_SSL_CERT_REQS: CertificateCheck = Field(
@@ -74,9 +73,7 @@ class BrokerSettings(TomsKitBaseSettings):
     CELERY_SENTINEL_USERNAME: str | None = Field(
         default=None, description="The sentinels' own user name."
     )
-    CELERY_SENTINEL_PASSWORD: Secret = Field(
-        default=None, description="The sentinels' own password."
-    )
+    CELERY_SENTINEL_PASSWORD: Secret = secret(description="The sentinels' own password.")
     CELERY_SENTINEL_SOCKET_TIMEOUT: Seconds = Field(
         default=0.1, description="Seconds to wait for a sentinel."
     )

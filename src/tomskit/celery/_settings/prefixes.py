@@ -8,7 +8,7 @@ from tomskit.redis.config import RedisConfig
 from tomskit.settings import TomsKitBaseSettings
 from tomskit.sqlalchemy.config import DatabaseConfig
 
-__all__ = ("PREFIX", "without_prefix")
+__all__ = ("PREFIX", "read_like", "without_prefix")
 
 PREFIX: Final = "CELERY_"
 """What the name of every field of CeleryConfig begins with."""
@@ -29,3 +29,9 @@ def without_prefix(settings: TomsKitBaseSettings, target: type[ConfigT], prefix:
         if prefix + name in known
     }
     return target.model_construct(**values)
+
+
+def read_like(settings: TomsKitBaseSettings, target: type[ConfigT]) -> ConfigT:
+    """Read a `target` from the environment, and from the file that `settings` was read from."""
+    options: dict[str, Any] = {"_env_file": settings.env_file_in_use}
+    return target(**options)

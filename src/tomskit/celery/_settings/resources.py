@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tomskit.celery._settings.prefixes import PREFIX, without_prefix
+from tomskit.celery._settings.prefixes import PREFIX, read_like, without_prefix
 from tomskit.redis.config import CertificateCheck, Host, RedisConfig
-from tomskit.settings import Port, Secret, TomsKitBaseSettings
+from tomskit.settings import Password, Port, Secret, TomsKitBaseSettings, secret
 from tomskit.sqlalchemy.config import (
     DatabaseConfig,
     DatabaseHost,
@@ -27,7 +29,7 @@ class ResourceSettings(TomsKitBaseSettings):
     )
     CELERY_DB_PORT: Port = Field(default=5432, description="Port of the database server.")
     CELERY_DB_USERNAME: str = Field(default="", description="User name; empty for none.")
-    CELERY_DB_PASSWORD: str = Field(default="", repr=False, description="Password; empty for none.")
+    CELERY_DB_PASSWORD: Password = secret("", description="Password; empty for none.")
     CELERY_DB_DATABASE: str = Field(
         default="tomskitdb", description="Database name; for SQLite the file's path."
     )
@@ -64,7 +66,7 @@ class ResourceSettings(TomsKitBaseSettings):
     CELERY_WORKER_REDIS_HOST: Host = Field(default="localhost", description="Host.")
     CELERY_WORKER_REDIS_PORT: Port = Field(default=6379, description="Port.")
     CELERY_WORKER_REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
-    CELERY_WORKER_REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
+    CELERY_WORKER_REDIS_PASSWORD: Secret = secret(description="Password.")
     CELERY_WORKER_REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
     CELERY_WORKER_REDIS_MAX_CONNECTIONS: PositiveInt = Field(
         default=32, description="Connections that a process opens at the most."
@@ -102,9 +104,32 @@ class ResourceSettings(TomsKitBaseSettings):
         return self.database_config().SQLALCHEMY_ENGINE_OPTIONS
 
     def database_config(self) -> DatabaseConfig:
-        """The CELERY_DB_ and CELERY_SQLALCHEMY_ fields as a DatabaseConfig."""
-        return without_prefix(self, DatabaseConfig, PREFIX)
+        """The database: of the CELERY_DB_ and CELERY_SQLALCHEMY_ fields, if any was set.
+
+        Else of the variables without ``CELERY_``, as DatabaseConfig reads them.
+        """
+        if self.sets_any("CELERY_DB_", "CELERY_SQLALCHEMY_"):
+            return without_prefix(self, DatabaseConfig, PREFIX)
+        return self._database_of_its_own
 
     def redis_config(self) -> RedisConfig:
-        """The CELERY_WORKER_REDIS_ fields as a RedisConfig; the rest has its defaults."""
-        return without_prefix(self, RedisConfig, "CELERY_WORKER_")
+        """The Redis of tasks: of the CELERY_WORKER_REDIS_ fields, if any was set.
+
+        Else of the variables that begin with ``REDIS_``, as RedisConfig reads them.
+        """
+        if self.sets_any("CELERY_WORKER_REDIS_"):
+            return without_prefix(self, RedisConfig, "CELERY_WORKER_")
+        return self._redis_of_its_own
+
+    def sets_any(self, *prefixes: str) -> bool:
+        """Whether a field with one of these prefixes was given, by argument or environment."""
+        return any(name.startswith(prefixes) for name in self.model_fields_set)
+
+    # Read once: a later change of the environment does not change what the app uses.
+    @cached_property
+    def _database_of_its_own(self) -> DatabaseConfig:
+        return read_like(self, DatabaseConfig)
+
+    @cached_property
+    def _redis_of_its_own(self) -> RedisConfig:
+        return read_like(self, RedisConfig)

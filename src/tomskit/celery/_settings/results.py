@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from tomskit.celery._settings.prefixes import without_prefix
 from tomskit.redis.config import CertificateCheck, Host, RedisConfig
-from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings
+from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings, secret
 from tomskit.sqlalchemy.config import Scheme
 
 __all__ = ("ResultSettings",)
@@ -30,7 +30,7 @@ class ResultSettings(TomsKitBaseSettings):
     CELERY_RESULT_BACKEND_REDIS_USERNAME: str | None = Field(
         default=None, description="ACL user name."
     )
-    CELERY_RESULT_BACKEND_REDIS_PASSWORD: Secret = Field(default=None, description="Password.")
+    CELERY_RESULT_BACKEND_REDIS_PASSWORD: Secret = secret(description="Password.")
     CELERY_RESULT_BACKEND_REDIS_DB: NonNegativeInt = Field(
         default=1, description="Database number."
     )
