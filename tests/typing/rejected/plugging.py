@@ -188,7 +188,7 @@ def configuring() -> None:
     AsyncCelery(database=RedisConfig())  # E: not a DatabaseConfig
     AsyncCelery(redis="redis://localhost")  # E: a URL
     CeleryConfig(CELERY_BROKER_REDIS_PORT="x")  # E: str for int
-    CeleryConfig(CELERY_BROKER_REDIS_PASSWORD=1)  # E(not pyrefly): int for a password
+    CeleryConfig(CELERY_BROKER_REDIS_PASSWORD=1)  # E: int for a password
     CeleryConfig(CELERY_BROKER_REDIS_PORT=[6379])  # E: list for int
     CeleryConfig(CELERY_BROKER_REDIS_PROT=6379)  # E: misspelt
     CeleryConfig(CELERY_RESULT_BACKEND_TYPE="mongodb")  # E: not one of the literals
