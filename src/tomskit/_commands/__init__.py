@@ -2,6 +2,9 @@
 
 - `workers`: ``celery -A app workers``, its options
 - `supervisor`: starts the workers, passes signals on, and starts again what has died
+- `doctor`: ``celery -A app doctor``, its options and its table
+- `examination`: runs checks, each within a time limit
+- `checks`: what is looked at
 
 Each run of ``celery`` imports the modules of the commands, of whatever app. So they import what they
 need when they run.

@@ -1,0 +1,278 @@
+"""What ``celery doctor`` looks at."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.backends.base import DisabledBackend
+from celery.utils import uuid
+from kombu.exceptions import SerializerNotInstalled
+from kombu.serialization import dumps, prepare_accept_content
+from kombu.transport import redis as kombu_redis
+from packaging.requirements import Requirement
+from sqlalchemy import text
+
+from tomskit._commands.examination import Check, Finding, Status, advice_for, described
+from tomskit.celery._tasks.task import AsyncTask
+from tomskit.errors import ConfigurationError, MissingDriverError
+from tomskit.redis import RedisConfig, RedisProvider
+from tomskit.redis.redis_pool import RedisClients
+from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+from tomskit.sqlalchemy.database import Database
+
+if TYPE_CHECKING:
+    from tomskit.celery.app import AsyncCelery
+
+__all__ = ("CHECKS",)
+
+_SHOWN: Final = ("tomskit", "celery", "kombu", "redis", "sqlalchemy", "pydantic", "orjson")
+_CLOCK_TOLERANCE: Final = 2.0
+"""Seconds by which the clocks may differ. Celery's ETA and expiry compare them."""
+
+_LIMITS: Final = {
+    "mysql": "SELECT @@max_connections",
+    "mariadb": "SELECT @@max_connections",
+    "postgresql": "SELECT setting FROM pg_settings WHERE name = 'max_connections'",
+}
+
+
+def versions(app: AsyncCelery) -> Iterator[Finding]:  # noqa: ARG001 (all checks take the app)
+    """Are the packages that tomskit needs there, in versions that it supports?"""
+    found = {name: metadata.version(name) for name in _SHOWN}
+    shown = ", ".join(f"{name} {version}" for name, version in found.items())
+    yield Finding("versions", "ok", f"Python {platform.python_version()}, {shown}")
+    for line in metadata.requires("tomskit") or ():
+        needed = Requirement(line)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        version = metadata.version(needed.name)
+        if not needed.specifier.contains(version, prereleases=True):
+            yield Finding(
+                "versions",
+                "failed",
+                f"{needed.name} {version} is installed",
+                f"pip install '{needed.name}{needed.specifier}'",
+            )
+
+
+def broker(app: AsyncCelery) -> Iterator[Finding]:
+    """Does a message go to the broker and come back?"""
+    with app.connection_for_write() as connection:
+        connection.connect()
+        channel: Any = connection.default_channel
+        name = f"tomskit.doctor.{uuid()}"
+        started = time.perf_counter()
+        with closing(connection.SimpleQueue(name)) as queue:
+            try:
+                queue.put({"probe": name})
+                queue.get(timeout=5).ack()
+            finally:
+                queue.queue.delete()
+        milliseconds = (time.perf_counter() - started) * 1000
+        where = connection.as_uri()
+        yield Finding("broker", "ok", f"{where}: a message came back in {milliseconds:.0f} ms")
+        if isinstance(channel, kombu_redis.Channel):
+            yield from _redis_broker(channel)
+
+
+def _redis_broker(channel: Any) -> Iterator[Finding]:
+    client: Any = channel.client
+    memory: dict[str, Any] = client.info("memory")
+    policy, limit = memory.get("maxmemory_policy"), memory.get("maxmemory", 0)
+    if limit and policy != "noeviction":
+        yield Finding(
+            "broker",
+            "warning",
+            f"maxmemory-policy is {policy}: a full Redis drops queued tasks",
+            "CONFIG SET maxmemory-policy noeviction",
+        )
+    seconds, microseconds = client.time()
+    yield _clock(seconds + microseconds / 1e6 - time.time())
+
+
+def _clock(difference: float) -> Finding:
+    detail = f"{abs(difference):.1f} s from that of Redis"
+    if abs(difference) <= _CLOCK_TOLERANCE:
+        return Finding("clock", "ok", detail)
+    advice = "Synchronise the clocks (NTP): ETA, expiry and time limits of tasks compare them."
+    return Finding("clock", "warning", detail, advice)
+
+
+def results(app: AsyncCelery) -> Iterator[Finding]:
+    """Is a result stored, and found again?"""
+    backend = app.celery_backend
+    if isinstance(backend, DisabledBackend):
+        yield Finding("results", "skipped", "no result backend")
+        return
+    probe = f"tomskit-doctor-{uuid()}"
+    backend.store_result(probe, "well", "SUCCESS")
+    try:
+        found = backend.get_result(probe)
+    finally:
+        backend.forget(probe)
+    where = backend.as_uri()
+    if found == "well":
+        yield Finding("results", "ok", f"{where}: a result was stored and read")
+    else:
+        yield Finding("results", "failed", f"{where}: stored 'well' and read {found!r}")
+
+
+def database(app: AsyncCelery) -> Iterator[Finding]:
+    """Does the database answer, and admit as many connections as the pool may open?"""
+    if not any(isinstance(p, DatabaseProvider) for p in app.resources.providers):
+        yield Finding("database", "skipped", "a provider of yours takes its place")
+        return
+    config = app.db_config
+    try:
+        limit = asyncio.run(_ask_database(config))
+    except Exception as exc:  # noqa: BLE001 (the finding shows it)
+        yield _unless_configured("database", config, exc, "SQLALCHEMY_* and DB_*, or CELERY_DB_*")
+        return
+    scheme = config.SQLALCHEMY_DATABASE_URI_SCHEME
+    yield Finding("database", "ok", f"{scheme}: it answers")
+    size = config.SQLALCHEMY_ENGINE_OPTIONS.get("pool_size")
+    if limit is None or not isinstance(size, int):
+        return
+    largest = size + config.SQLALCHEMY_MAX_OVERFLOW
+    detail = f"a process opens up to {largest} connections, the server admits {limit}"
+    if largest <= limit:
+        yield Finding("pool size", "ok", detail)
+    else:
+        yield Finding(
+            "pool size",
+            "warning",
+            detail,
+            "Lower SQLALCHEMY_POOL_SIZE (or CELERY_SQLALCHEMY_POOL_SIZE), so that the pools of all "
+            "processes fit; tasks then wait for a connection.",
+        )
+
+
+async def _ask_database(config: DatabaseConfig) -> int | None:
+    """The server's limit of connections, if it has one."""
+    own = Database()
+    own.open(config)
+    try:
+        async with own.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+            question = _LIMITS.get(connection.dialect.name)
+            if question is None:
+                return None
+            return int((await connection.execute(text(question))).scalar_one())
+    finally:
+        await own.close()
+
+
+def redis(app: AsyncCelery) -> Iterator[Finding]:
+    """Does the Redis of ``redis_client`` answer?"""
+    if not any(isinstance(p, RedisProvider) for p in app.resources.providers):
+        yield Finding("redis_client", "skipped", "a provider of yours takes its place")
+        return
+    config = app.redis_config
+    try:
+        limit = asyncio.run(_ask_redis(config))
+    except Exception as exc:  # noqa: BLE001 (the finding shows it)
+        yield _unless_configured("redis_client", config, exc, "REDIS_*, or CELERY_WORKER_REDIS_*")
+        return
+    yield Finding("redis_client", "ok", "it answers")
+    if limit is not None and limit < config.REDIS_MAX_CONNECTIONS:
+        yield Finding(
+            "redis_client",
+            "warning",
+            f"a process opens up to {config.REDIS_MAX_CONNECTIONS} connections, the server admits "
+            f"{limit}",
+            "Lower REDIS_MAX_CONNECTIONS; commands then wait for a connection.",
+        )
+
+
+async def _ask_redis(config: RedisConfig) -> int | None:
+    own = RedisClients()
+    own.open(config)
+    try:
+        client: Any = own.current()
+        await client.ping()
+        if config.REDIS_USE_CLUSTER:
+            return None
+        try:
+            return int((await client.config_get("maxclients"))["maxclients"])
+        except Exception:  # noqa: BLE001 (managed servers do not tell)
+            return None
+    finally:
+        await own.close()
+
+
+def _unless_configured(
+    name: str, config: DatabaseConfig | RedisConfig, exc: Exception, settings: str
+) -> Finding:
+    """A failure; or, where nothing was set, a note: many apps use no such server."""
+    if config.model_fields_set:
+        advice = (
+            described(exc) if isinstance(exc, MissingDriverError) else advice_for(exc, settings)
+        )
+        return Finding(name, "failed", described(exc), advice)
+    return Finding(name, "skipped", f"not configured ({described(exc)})")
+
+
+def signatures(app: AsyncCelery) -> Iterator[Finding]:
+    """Can the arguments and results of all async tasks be sent?"""
+    tasks = [task for task in app.tasks.values() if isinstance(task, AsyncTask)]
+    bad = 0
+    for task in tasks:
+        try:
+            task.resolve_annotations()
+        except ConfigurationError as exc:
+            bad += 1
+            yield Finding("annotations", "failed", str(exc), f"Change the function {task.name}.")
+    if not bad:
+        yield Finding("annotations", "ok", f"those of {len(tasks)} async tasks")
+
+
+def serializers(app: AsyncCelery) -> Iterator[Finding]:
+    """Do workers read what clients write?"""
+    conf = app.conf
+    accepted = prepare_accept_content(conf.accept_content)
+    read_results = prepare_accept_content(conf.result_accept_content or conf.accept_content)
+    status: Status = "ok"
+    for setting, name, content in (
+        ("CELERY_TASK_SERIALIZER", conf.task_serializer, accepted),
+        ("CELERY_RESULT_SERIALIZER", conf.result_serializer, read_results),
+    ):
+        try:
+            content_type, _, _ = dumps({}, serializer=name)
+        except SerializerNotInstalled:
+            status = "failed"
+            yield Finding(
+                "serializers",
+                "failed",
+                f"{setting} is {name!r}, which is not registered",
+                "Set another, or register it where the app is made.",
+            )
+            continue
+        if content and content_type not in content:
+            status = "failed"
+            yield Finding(
+                "serializers",
+                "failed",
+                f"{setting} is {name!r}, which CELERY_ACCEPT_CONTENT does not name",
+                f"Add {name!r} to CELERY_ACCEPT_CONTENT.",
+            )
+    if status == "ok":
+        detail = f"tasks as {conf.task_serializer}, results as {conf.result_serializer}"
+        yield Finding("serializers", "ok", detail)
+
+
+CHECKS: Final[dict[str, tuple[Check, str]]] = {
+    "versions": (versions, "the installed packages"),
+    "broker": (broker, "CELERY_BROKER_*"),
+    "results": (results, "CELERY_RESULT_BACKEND_*"),
+    "database": (database, "CELERY_DB_*"),
+    "redis_client": (redis, "CELERY_WORKER_REDIS_*"),
+    "annotations": (signatures, "the tasks"),
+    "serializers": (serializers, "CELERY_*_SERIALIZER"),
+}
+"""Each check and the settings that it depends on, in the order in which they are shown."""

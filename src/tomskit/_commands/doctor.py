@@ -1,0 +1,65 @@
+"""``celery -A app doctor``: tries everything that a worker needs, and says what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from tomskit._commands.examination import Finding
+
+__all__ = ("doctor",)
+
+_COLOURS: Final = {"ok": "green", "skipped": "blue", "warning": "yellow", "failed": "red"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds for each check.",
+)
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool, timeout: float) -> None:
+    """Try the broker, the results, the database and the rest of what a worker needs.
+
+    Prints what it finds and what to do about it. The exit code is 1 if something failed.
+    """
+    from tomskit._commands.checks import CHECKS
+    from tomskit._commands.examination import examine
+    from tomskit.celery.app import AsyncCelery
+
+    app = ctx.obj.app
+    if not isinstance(app, AsyncCelery):
+        raise click.UsageError(
+            f"{app!r} is no AsyncCelery app. Name yours: celery -A app doctor", ctx
+        )
+    app.loader.import_default_modules()
+    app.finalize()
+    findings = examine(app, CHECKS, timeout)
+    failed = any(finding.status == "failed" for finding in findings)
+    if as_json:
+        shown = [finding.as_dict() for finding in findings]
+        click.echo(json.dumps({"ok": not failed, "checks": shown}, indent=2))
+    else:
+        _print_table(ctx, findings)
+    ctx.exit(1 if failed else 0)
+
+
+def _print_table(ctx: click.Context, findings: Sequence[Finding]) -> None:
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        status = ctx.obj.style(f"{finding.status:8}", fg=_COLOURS[finding.status])
+        ctx.obj.echo(f"{finding.name:{width}}  {status}  {finding.detail}")
+        if finding.advice:
+            ctx.obj.echo(f"{'':{width}}  {'':8}  -> {finding.advice}")
+    counts = [
+        f"{sum(finding.status == status for finding in findings)} {status}" for status in _COLOURS
+    ]
+    ctx.obj.echo("\n" + ", ".join(counts))

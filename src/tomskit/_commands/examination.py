@@ -1,0 +1,136 @@
+"""Runs checks of an app, each within a time limit, and turns their errors into findings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from tomskit.celery.app import AsyncCelery
+
+__all__ = ("Check", "Finding", "Status", "examine")
+
+Status = Literal["ok", "skipped", "warning", "failed"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check has found.
+
+    Attributes:
+        name: What was looked at.
+        status: How that is.
+        detail: What was found.
+        advice: What to do, if anything.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    advice: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """The fields, for JSON."""
+        return asdict(self)
+
+
+Check = Callable[["AsyncCelery"], Iterable[Finding]]
+
+_ADVICE: Final = (
+    (
+        "Connection refused",
+        "Start the server, or set the host and port on which it listens: {set}.",
+    ),
+    ("Name or service not known", "There is no such host. Look at {set}."),
+    ("nodename nor servname", "There is no such host. Look at {set}."),
+    ("timed out", "The server does not answer: a firewall, a wrong host, or an overload. {set}."),
+    ("Timeout", "The server does not answer: a firewall, a wrong host, or an overload. {set}."),
+    ("WRONGPASS", "User name or password are wrong: {set}."),
+    ("invalid username-password", "User name or password are wrong: {set}."),
+    ("Authentication required", "The server wants a password: {set}."),
+    ("NOAUTH", "The server wants a password: {set}."),
+    ("Access denied", "User name, password or rights of the user are wrong: {set}."),
+    ("password authentication failed", "User name or password are wrong: {set}."),
+    ("Unknown database", "Create the database, or set the name of the right one: {set}."),
+    ("does not exist", "Create it, or set the right name: {set}."),
+    ("DB index is out of range", "The server has fewer databases: {set}."),
+    ("NOPERM", "The user's ACL lacks this permission; grant it."),
+    ("READONLY", "This is a replica. Set the address of the master, or use Sentinel: {set}."),
+    ("OOM", "Redis has reached its maxmemory: give it more, or remove data."),
+    ("MISCONF", "Redis cannot save its data: look at its log and at the disk."),
+    ("NOREPLICAS", "Redis has fewer replicas than min-replicas-to-write."),
+    ("certificate", "Look at the certificates: {set}."),
+    ("not installed", "Install it."),
+)
+
+
+def examine(
+    app: AsyncCelery, checks: Mapping[str, tuple[Check, str]], timeout: float
+) -> list[Finding]:
+    """Run all checks at once.
+
+    Args:
+        app: The app to examine.
+        checks: Each check and the settings that it depends on, by the name of what it looks at.
+        timeout: Seconds for each; one that takes longer has failed.
+    """
+    runs = [_Run(name, check, settings, app) for name, (check, settings) in checks.items()]
+    for run in runs:
+        run.start()
+    return [finding for run in runs for finding in run.findings(timeout)]
+
+
+class _Run(threading.Thread):
+    """One check. A daemon: a server that never answers does not keep the command from ending."""
+
+    def __init__(self, name: str, check: Check, settings: str, app: AsyncCelery) -> None:
+        super().__init__(name=name, daemon=True)
+        self._check = check
+        self._settings = settings
+        self._app = app
+        self._found: list[Finding] = []
+
+    @override
+    def run(self) -> None:
+        try:
+            self._found.extend(self._check(self._app))
+        except Exception as exc:  # noqa: BLE001 (whatever is wrong, the user wants to know)
+            self._found.append(
+                Finding(self.name, "failed", described(exc), advice_for(exc, self._settings))
+            )
+
+    def findings(self, timeout: float) -> Iterator[Finding]:
+        self.join(timeout)
+        yield from tuple(self._found)
+        if self.is_alive():
+            detail = f"no answer within {timeout:g} s"
+            yield Finding(self.name, "failed", detail, _ADVICE[3][1].format(set=self._settings))
+
+
+def described(exc: BaseException) -> str:
+    """An error as one line: its innermost cause, if that says more."""
+    text = " ".join(str(exc).split()) or repr(exc)
+    # SQLAlchemy appends a link to its documentation.
+    return f"{type(exc).__name__}: {text.partition(' (Background on this error')[0]}"
+
+
+def advice_for(exc: BaseException, settings: str) -> str:
+    """What to do about an error.
+
+    Args:
+        exc: The error.
+        settings: The settings that name the server.
+    """
+    seen = described(exc)
+    cause = exc.__cause__
+    while cause is not None:
+        seen += described(cause)
+        cause = cause.__cause__
+    for part, advice in _ADVICE:
+        if part.lower() in seen.lower():
+            return advice.format(set=settings)
+    return f"Look at {settings}."

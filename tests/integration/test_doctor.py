@@ -1,0 +1,165 @@
+"""``celery -A app doctor``: what works, what does not, and what to do."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.deployment import AWKWARD, SERVICE, Deployment
+from tests.support.patience import patience
+from tests.support.servers import RedisServer
+from tests.support.servers.base import free_port
+from tests.support.servers.redis import call
+from tests.support.workers import PROJECT
+
+Checks = Mapping[str, list[dict[str, str]]]
+
+
+@dataclass
+class Report:
+    """What ``doctor --json`` has printed."""
+
+    exit_code: int
+    text: str
+    ok: bool
+    checks: Checks
+
+    def status(self, name: str) -> set[str]:
+        return {check["status"] for check in self.checks[name]}
+
+    def shown(self, name: str) -> str:
+        return "\n".join(f"{check['detail']} -> {check['advice']}" for check in self.checks[name])
+
+
+def run(
+    deployment: Deployment, *options: str, app: str = SERVICE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", app, "doctor", *options],
+        env={**os.environ, **deployment.environment, **environment},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        check=False,
+    )
+
+
+def examine(deployment: Deployment, *options: str, **environment: str) -> Report:
+    done = run(deployment, "--json", *options, **environment)
+    assert done.returncode in {0, 1}, done.stderr
+    report = json.loads(done.stdout)
+    checks: dict[str, list[dict[str, str]]] = {}
+    for check in report["checks"]:
+        checks.setdefault(check["name"], []).append(check)
+    return Report(done.returncode, done.stdout + done.stderr, report["ok"], checks)
+
+
+def test_a_healthy_deployment(deployment: Deployment) -> None:
+    report = examine(deployment, CELERY_SQLALCHEMY_POOL_SIZE="20")
+    assert report.exit_code == 0
+    assert report.ok
+    assert list(report.checks) == [
+        *("versions", "broker", "clock", "results", "database", "pool size"),
+        *("redis_client", "annotations", "serializers"),
+    ]
+    assert {check["status"] for checks in report.checks.values() for check in checks} == {"ok"}
+
+
+def test_it_leaves_nothing_behind(deployment: Deployment) -> None:
+    examine(deployment)
+    for db in (deployment.redis_db.broker_db, deployment.redis_db.result_db):
+        assert call(deployment.redis.client(db), "DBSIZE") == 0
+
+
+def test_the_table(deployment: Deployment) -> None:
+    done = run(deployment, CELERY_DB_DATABASE="missing")
+    assert done.returncode == 1
+    assert "to database 'missing'" in done.stdout
+    assert "-> User name, password or rights of the user are wrong" in done.stdout
+    assert "1 failed" in done.stdout.splitlines()[-1]
+    assert "\x1b" not in done.stdout
+
+
+def test_what_cannot_be_reached(deployment: Deployment) -> None:
+    nobody = str(free_port())
+    report = examine(
+        deployment,
+        CELERY_BROKER_REDIS_PORT=nobody,
+        CELERY_RESULT_BACKEND_REDIS_PORT=nobody,
+        CELERY_DB_PORT=nobody,
+        CELERY_WORKER_REDIS_PORT=nobody,
+    )
+    assert report.exit_code == 1
+    for name in ("broker", "results", "database", "redis_client"):
+        assert report.status(name) == {"failed"}
+        assert "Look at" in report.shown(name) or "set the host and port" in report.shown(name)
+    assert report.status("annotations") == {"ok"}
+
+
+def test_a_wrong_password_is_named_and_never_shown(deployment: Deployment) -> None:
+    secret = "geheim-4711"
+    with RedisServer(password=AWKWARD) as server:
+        report = examine(
+            deployment,
+            CELERY_BROKER_REDIS_PORT=str(server.port),
+            CELERY_BROKER_REDIS_PASSWORD=secret,
+            CELERY_DB_PASSWORD=secret,
+        )
+    assert report.status("broker") == {"failed"}
+    assert "password are wrong: CELERY_BROKER_*" in report.shown("broker")
+    assert report.status("database") == {"failed"}
+    assert secret not in report.text
+
+
+def test_a_replica_as_broker(deployment: Deployment) -> None:
+    with RedisServer() as server:
+        call(server.client(), "REPLICAOF", "127.0.0.1", free_port())
+        report = examine(deployment, CELERY_BROKER_REDIS_PORT=str(server.port))
+    assert report.status("broker") == {"failed"}
+    assert "This is a replica" in report.shown("broker")
+
+
+def test_a_redis_that_drops_tasks_when_it_is_full(deployment: Deployment) -> None:
+    config = [("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")]
+    with RedisServer(config=config) as server:
+        report = examine(deployment, CELERY_BROKER_REDIS_PORT=str(server.port))
+    assert report.ok
+    assert "maxmemory-policy is allkeys-lru: a full Redis drops queued tasks" in report.shown(
+        "broker"
+    )
+
+
+def test_a_pool_that_could_outgrow_the_server(deployment: Deployment) -> None:
+    report = examine(deployment, CELERY_SQLALCHEMY_POOL_SIZE="5000")
+    assert report.status("pool size") == {"warning"}
+    assert "up to 5010 connections" in report.shown("pool size")
+    assert report.exit_code == 0
+
+
+def test_a_server_that_never_answers(deployment: Deployment) -> None:
+    # The kernel accepts the connections; nobody reads from them.
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        report = examine(deployment, "--timeout=2", CELERY_WORKER_REDIS_PORT=port)
+    assert report.status("redis_client") == {"failed"}
+    assert "does not answer" in report.shown("redis_client")
+
+
+def test_serializers_that_do_not_fit(deployment: Deployment) -> None:
+    report = examine(deployment, CELERY_ACCEPT_CONTENT="pickle")
+    assert report.status("serializers") == {"failed"}
+    assert "Add 'json' to CELERY_ACCEPT_CONTENT" in report.shown("serializers")
+
+
+@pytest.mark.parametrize("app", ["tests.integration.stock_service"])
+def test_a_plain_celery_app(deployment: Deployment, app: str) -> None:
+    done = run(deployment, app=app)
+    assert done.returncode == 2
+    assert "is no AsyncCelery app" in " ".join(done.stderr.split())
