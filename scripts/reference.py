@@ -219,7 +219,14 @@ Field = tuple[str, str, str, str, str]
 CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
     (r"CELERY_BROKER_REDIS_(USE_SSL|SSL_\w+)", "broker_use_ssl"),
     (r"CELERY_BROKER_REDIS_\w+", "broker_url"),
-    (r"CELERY_BROKER_VISIBILITY_TIMEOUT", "broker_transport_options"),
+    (
+        r"CELERY_BROKER_(VISIBILITY_TIMEOUT|SOCKET_\w+|HEALTH_CHECK_INTERVAL)",
+        "broker_transport_options",
+    ),
+    (r"CELERY_RESULT_SOCKET_TIMEOUT", "redis_socket_timeout"),
+    (r"CELERY_RESULT_SOCKET_CONNECT_TIMEOUT", "redis_socket_connect_timeout"),
+    (r"CELERY_RESULT_SOCKET_KEEPALIVE", "redis_socket_keepalive"),
+    (r"CELERY_RESULT_HEALTH_CHECK_INTERVAL", "redis_backend_health_check_interval"),
     (r"CELERY_(USE_SENTINEL|SENTINELS)", "broker_url, result_backend"),
     (
         r"CELERY_SENTINEL_\w+",
@@ -235,6 +242,7 @@ CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
 
 PYDANTIC_TYPES: Final[Mapping[str, str]] = {
     "PositiveInt": "A whole number from 1 on.",
+    "FiniteFloat": "A number, neither infinite nor NaN.",
     "NonNegativeInt": "A whole number from 0 on.",
     "CertificateCheck": 'One of `"required"`, `"optional"`, `"none"`.',
 }

@@ -2,11 +2,20 @@
 
 from typing import cast
 
+import pytest
 from celery.backends.redis import RedisBackend, SentinelBackend
 from kombu import Connection
+from pydantic import ValidationError
 
 from tests.support.settings import MakeApp, backend_of
 from tomskit.celery import CeleryConfig
+
+SOCKETS = {
+    "socket_timeout": 10.0,
+    "socket_connect_timeout": 5.0,
+    "socket_keepalive": True,
+    "health_check_interval": 25.0,
+}
 
 
 def test_credentials_with_a_space_arrive_at_kombu_and_at_the_result_backend(
@@ -58,7 +67,7 @@ def test_every_sentinel_is_known_to_kombu_and_to_the_result_backend(make_app: Ma
             "password": "its own",
         },
     }
-    assert app.conf.broker_transport_options == options
+    assert app.conf.broker_transport_options == {**SOCKETS, **options}
     assert app.conf.result_backend_transport_options == options
     assert isinstance(app.backend, SentinelBackend)
     results = backend_of(app).connparams
@@ -79,15 +88,38 @@ def test_without_a_list_the_broker_is_the_one_sentinel(make_app: MakeApp) -> Non
     assert config.CELERY_RESULT_BACKEND == "sentinel://watch:26380/1"
 
 
-def test_without_sentinels_there_are_no_transport_options() -> None:
+def test_without_sentinels_the_transport_options_are_those_of_sockets() -> None:
     config = CeleryConfig()
-    assert config.CELERY_BROKER_TRANSPORT_OPTIONS == {}
+    assert config.CELERY_BROKER_TRANSPORT_OPTIONS == SOCKETS
     assert config.CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS == {}
 
 
 def test_the_visibility_timeout_is_a_transport_option() -> None:
     config = CeleryConfig(CELERY_BROKER_VISIBILITY_TIMEOUT=60)
-    assert config.CELERY_BROKER_TRANSPORT_OPTIONS == {"visibility_timeout": 60}
+    assert config.CELERY_BROKER_TRANSPORT_OPTIONS == {**SOCKETS, "visibility_timeout": 60}
+
+
+def test_the_timeouts_of_sockets_reach_kombu(make_app: MakeApp) -> None:
+    app = make_app(
+        CeleryConfig(
+            CELERY_BROKER_SOCKET_TIMEOUT=7,
+            CELERY_BROKER_SOCKET_CONNECT_TIMEOUT=3,
+            CELERY_BROKER_SOCKET_KEEPALIVE=False,
+            CELERY_BROKER_HEALTH_CHECK_INTERVAL=0,
+        )
+    )
+    found = {name: app.conf.broker_transport_options[name] for name in SOCKETS}
+    assert found == {
+        "socket_timeout": 7,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": False,
+        "health_check_interval": 0,
+    }
+
+
+def test_a_timeout_that_is_shorter_than_a_blocking_command_is_refused() -> None:
+    with pytest.raises(ValidationError, match="CELERY_BROKER_SOCKET_TIMEOUT"):
+        CeleryConfig(CELERY_BROKER_SOCKET_TIMEOUT=0.5)
 
 
 def test_tls_checks_certificates_by_default(make_app: MakeApp) -> None:

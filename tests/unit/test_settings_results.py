@@ -57,3 +57,20 @@ def _sqlite_results(folder: Path) -> CeleryConfig:
         CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME="sqlite",
         CELERY_DB_DATABASE=str(folder / "results 1.db"),
     )
+
+
+def test_the_timeouts_of_sockets_reach_the_backend(make_app: MakeApp) -> None:
+    parameters = backend_of(
+        make_app(
+            CeleryConfig(CELERY_RESULT_SOCKET_TIMEOUT=7, CELERY_RESULT_SOCKET_CONNECT_TIMEOUT=3)
+        )
+    ).connparams
+    assert parameters["socket_timeout"] == 7
+    assert parameters["socket_connect_timeout"] == 3
+    assert parameters["socket_keepalive"] is True
+    assert parameters["health_check_interval"] == 25
+
+
+def test_celerys_own_name_of_the_timeout_works(make_app: MakeApp) -> None:
+    app = make_app(CeleryConfig.model_validate({"CELERY_REDIS_SOCKET_TIMEOUT": 7}))
+    assert backend_of(app).connparams["socket_timeout"] == 7

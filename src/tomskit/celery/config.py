@@ -39,8 +39,8 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
 
     @property
     def CELERY_BROKER_TRANSPORT_OPTIONS(self) -> dict[str, object]:  # noqa: N802
-        """What kombu is told beside the URL: how to find the master, the visibility timeout."""
-        options = self._sentinel_options(self._broker())
+        """What kombu is told beside the URL: timeouts, and how to find the master."""
+        options = {**self._socket_options(), **self._sentinel_options(self._broker())}
         if self.CELERY_BROKER_VISIBILITY_TIMEOUT is not None:
             options["visibility_timeout"] = self.CELERY_BROKER_VISIBILITY_TIMEOUT
         return options
@@ -60,6 +60,7 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
             value: object = getattr(self, field)
             if field.startswith(PREFIX) and name in DEFAULTS and value is not None:
                 settings[name] = value
+        settings |= self._result_socket_options()
         settings["broker_url"] = Concealed(self.CELERY_BROKER_URL)
         settings["result_backend"] = Concealed(self.CELERY_RESULT_BACKEND)
         settings["broker_transport_options"] = self.CELERY_BROKER_TRANSPORT_OPTIONS

@@ -198,7 +198,7 @@ def test_what_a_call_raises_is_raised_where_it_was_made(hub: LoopHub, backend: A
 def test_storing_is_retried_until_the_store_is_back(
     hub: LoopHub, app: AsyncCelery, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tomskit.celery._client.retrying._PATIENT_PAUSE", 0.0)
+    monkeypatch.setattr("tomskit.celery._client.retrying._FIRST_PAUSE", 0.0)
     Memory.errors[:] = [OSError("away"), OSError("away"), OSError("away")]
 
     in_task(hub, lambda: backend.store_result("id", 1, states.SUCCESS))

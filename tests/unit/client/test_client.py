@@ -161,7 +161,7 @@ def test_an_impatient_one_gets_the_error_at_once(app: AsyncCelery) -> None:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tomskit.celery._client.retrying._PATIENT_PAUSE", 0.0)
+    monkeypatch.setattr("tomskit.celery._client.retrying._FIRST_PAUSE", 0.0)
 
 
 @pytest.mark.usefixtures("no_pauses")

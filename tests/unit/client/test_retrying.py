@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tomskit.celery._client.retrying import Retrying, pauses_of
+from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 
 LOGGER = logging.getLogger("tests.retrying")
 
@@ -52,14 +52,8 @@ def retrying(
     given_up: threading.Event | None = None,
     is_away: Callable[[Exception], bool] = lambda exc: isinstance(exc, OSError),
 ) -> Retrying:
-    return Retrying(
-        "publish a task",
-        "the broker",
-        is_away=is_away,
-        pauses=pauses,
-        logger=LOGGER,
-        given_up=given_up,
-    )
+    outage = Outage("publish a task", "the broker", LOGGER)
+    return Retrying(outage, is_away=is_away, pauses=pauses, given_up=given_up)
 
 
 class Operation:
@@ -103,7 +97,7 @@ def test_it_is_tried_until_the_server_is_back(clock: Clock) -> None:
     assert retrying().run(operation) == "done"
 
     assert operation.tries == 201
-    assert clock.slept == [0.5] * 200
+    assert clock.slept == [0.2, 0.4, 0.8, 1.6, *[2.0] * 196]
 
 
 def test_an_error_that_is_not_of_a_server_that_is_away_is_raised(
@@ -212,7 +206,7 @@ def test_in_a_loop_it_is_tried_until_the_server_is_back(clock: Clock) -> None:
     assert run_async(retrying(), operation, clock) == "done"
 
     assert operation.tries == 3
-    assert clock.slept == [0.5, 0.5]
+    assert clock.slept == [0.2, 0.4]
 
 
 def test_in_a_loop_the_last_error_is_raised_when_the_pauses_are_used_up(clock: Clock) -> None:
@@ -261,7 +255,7 @@ def test_the_log_says_it_once_and_when_it_is_over(
 
     assert lines() == [
         "WARNING Cannot publish a task; retrying while the broker is away: OSError('refused 1')",
-        "INFO The broker is back after 1.5 s",
+        "INFO The broker is back after 1.4 s",
     ]
 
 
@@ -330,3 +324,17 @@ def test_pauses_are_kombus() -> None:
 
 def test_other_parts_of_a_policy_do_not_matter() -> None:
     assert first(1, interval_start=1, errback=None) == [1]
+
+
+def test_operations_share_an_outage(clock: Clock, lines: Callable[[], list[str]]) -> None:
+    outage = Outage("store a result", "the result backend", LOGGER)
+    one, other = Retrying(outage), Retrying(outage)
+
+    one.failed(away(1))
+    other.failed(away(2))
+    one.succeeded()
+    other.succeeded()
+
+    begin, end = lines()
+    assert begin.startswith("WARNING Cannot store a result; retrying while the result backend")
+    assert end == "INFO The result backend is back after 0.0 s"

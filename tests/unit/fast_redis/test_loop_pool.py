@@ -92,6 +92,7 @@ def test_connections_can_be_made_of_all_parameters() -> None:
         connection_class=redis.SSLConnection,
         **ADDRESS,
         ssl_cert_reqs="none",
+        socket_read_size=7,
         health_check_interval=7,
     )
 
@@ -101,7 +102,9 @@ def test_connections_can_be_made_of_all_parameters() -> None:
 
     connection = asyncio.run(main())
 
-    assert connection.health_check_interval == 7
+    assert connection._parser._read_size == 7
+    # It would read the answers that other commands wait for.
+    assert connection.health_check_interval == 0
     assert isinstance(connection, redis.asyncio.SSLConnection)
 
 

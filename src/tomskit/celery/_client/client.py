@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.publishing import LoopProducer, Sender, publishes_in_loop
-from tomskit.celery._client.retrying import Retrying
+from tomskit.celery._client.retrying import Outage, Retrying, is_away
 from tomskit.celery._client.subscriptions import Subscriptions
 from tomskit.celery._client.templates import Templates, Wire
 from tomskit.celery._client.threads import in_thread
@@ -86,6 +86,7 @@ class AsyncClient:
     def __init__(self, app: AsyncApp) -> None:
         self.given_up: threading.Event = threading.Event()
         self._app = app
+        self._outage = Outage("publish a task", "the broker", logger)
         self._process = os.getpid()
         self._settings: dict[str, object] | None = None
         self._is_eager = False
@@ -131,10 +132,8 @@ class AsyncClient:
         if not patient:
             return await self._send(call, blocks=blocks)
         retrying = Retrying(
-            "publish a task",
-            "the broker",
-            is_away=lambda exc: isinstance(exc, OperationalError),
-            logger=logger,
+            self._outage,
+            is_away=lambda exc: isinstance(exc, OperationalError) and is_away(exc),
             given_up=self.given_up,
         )
         return await retrying.run_async(partial(self._send, call, blocks=blocks))

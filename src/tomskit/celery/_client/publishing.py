@@ -19,7 +19,7 @@ from kombu.transport import redis as kombu_redis
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
-from tomskit.celery._client.retrying import Retrying, pauses_of
+from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 from tomskit.celery._internals.celery_messages import lock_free_dispatcher
 from tomskit.celery._internals.kombu import (
     arguments_of,
@@ -123,6 +123,7 @@ class LoopProducer(Producer):
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._outage = Outage("publish a task", "the broker", logger)
         self._kombu: Connection = _connection(app, connection_class(_PARTS))
         super().__init__(
             self._new_channel(), auto_declare=False, serializer=app.conf.task_serializer
@@ -173,13 +174,7 @@ class LoopProducer(Producer):
                 )
 
     def _retrying(self, pauses: Iterator[float]) -> Retrying:
-        return Retrying(
-            "publish a task",
-            "the broker",
-            is_away=lambda exc: isinstance(exc, self._kombu.recoverable_connection_errors),
-            pauses=pauses,
-            logger=logger,
-        )
+        return Retrying(self._outage, pauses=pauses)
 
     async def _before_retry(self, seconds: float) -> None:
         await self._fail_over()

@@ -10,51 +10,106 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
-__all__ = ("Retrying", "pauses_of")
+from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
+from kombu.exceptions import OperationalError
+
+from tomskit.redis.away import is_away as redis_is_away
+
+__all__ = ("Outage", "Retrying", "is_away", "pauses_of")
 
 R = TypeVar("R")
 
-_PATIENT_PAUSE: Final = 0.5
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 2.0
 """Seconds between two tries of an operation that is retried until the server returns."""
 
 _REMINDER_SECONDS: Final = 60.0
 """How often the log says that the server is still away."""
 
 
+def is_away(error: Exception) -> bool:
+    """Whether an error means that a broker or a result backend is away.
+
+    Also of kombu's error that stands for one of another library.
+    """
+    if isinstance(error, OperationalError):
+        cause = error.__cause__
+        return not isinstance(cause, Exception) or is_away(cause)
+    if isinstance(error, AMQPError):
+        return not isinstance(error, (AccessRefused, NotAllowed))
+    return redis_is_away(error)
+
+
+class Outage:
+    """Tells the log that a server is away: when that begins, once a minute, and when it is over.
+
+    Operations of the same kind share one, from any thread.
+
+    Args:
+        what: What cannot be done meanwhile, as the log names it: "publish a task".
+        server: The server, as the log names it: "the broker".
+        logger: Writes the lines.
+    """
+
+    def __init__(self, what: str, server: str, logger: logging.Logger) -> None:
+        self._what = what
+        self._server = server
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._since: float | None = None
+        self._reminded_at = 0.0
+
+    def failed(self, exc: Exception) -> None:
+        """Note that the server was away."""
+        now = time.monotonic()
+        with self._lock:
+            begins = self._since is None
+            since = now if self._since is None else self._since
+            self._since = since
+            reminds = not begins and now - self._reminded_at >= _REMINDER_SECONDS
+            if begins or reminds:
+                self._reminded_at = now
+        if begins:
+            self._logger.warning(
+                "Cannot %s; retrying while %s is away: %r", self._what, self._server, exc
+            )
+        elif reminds:
+            self._logger.warning("Still cannot %s, after %.0f s: %r", self._what, now - since, exc)
+
+    def ended(self) -> None:
+        """Note that the server has answered."""
+        with self._lock:
+            since = self._since
+            self._since = None
+        if since is not None:
+            self._logger.info(
+                "%s is back after %.1f s", self._server.capitalize(), time.monotonic() - since
+            )
+
+
 class Retrying:
     """Decides after each failure of an operation whether and when to try it again.
 
-    The log has a line when the first try has failed, one a minute during the retries, and one when the
-    operation has succeeded.
-
     Args:
-        what: The operation, as the log names it: "publish a task".
-        server: The server, as the log names it: "the broker".
+        outage: Tells the log when the server is away.
         is_away: Whether an error means that the server is away, so that a retry may help.
         pauses: Seconds before each retry. The error is raised when there are no more; None retries
             until the server returns.
-        logger: Writes the lines.
         given_up: When it is set, the next error is raised.
     """
 
     def __init__(
         self,
-        what: str,
-        server: str,
+        outage: Outage,
         *,
-        is_away: Callable[[Exception], bool],
+        is_away: Callable[[Exception], bool] = is_away,
         pauses: Iterator[float] | None = None,
-        logger: logging.Logger,
         given_up: threading.Event | None = None,
     ) -> None:
-        self._what = what
-        self._server = server
+        self._outage = outage
         self._is_away = is_away
-        self._pauses = itertools.repeat(_PATIENT_PAUSE) if pauses is None else pauses
-        self._logger = logger
+        self._pauses = _patient_pauses() if pauses is None else pauses
         self._given_up = given_up
-        self._since: float | None = None
-        self._reminded_at = 0.0
 
     def failed(self, exc: Exception) -> float:
         """Note that a try has failed.
@@ -69,26 +124,12 @@ class Retrying:
         pause = None if given_up or not self._is_away(exc) else next(self._pauses, None)
         if pause is None:
             raise exc
-        now = time.monotonic()
-        if self._since is None:
-            self._since = self._reminded_at = now
-            self._logger.warning(
-                "Cannot %s; retrying while %s is away: %r", self._what, self._server, exc
-            )
-        elif now - self._reminded_at >= _REMINDER_SECONDS:
-            self._reminded_at = now
-            self._logger.warning(
-                "Still cannot %s, after %.0f s: %r", self._what, now - self._since, exc
-            )
+        self._outage.failed(exc)
         return pause
 
     def succeeded(self) -> None:
         """Note that a try has succeeded, or that the server has answered."""
-        if self._since is not None:
-            self._logger.info(
-                "%s is back after %.1f s", self._server.capitalize(), time.monotonic() - self._since
-            )
-            self._since = None
+        self._outage.ended()
 
     def run(self, operation: Callable[[], R], sleep: Callable[[float], object] | None = None) -> R:
         """Call `operation` until it succeeds or is not to be tried again.
@@ -128,6 +169,13 @@ class Retrying:
             time.sleep(seconds)
         else:
             self._given_up.wait(seconds)
+
+
+def _patient_pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def pauses_of(

@@ -11,7 +11,7 @@ from celery import states
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from tomskit.celery._client.retrying import Retrying, pauses_of
+from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 from tomskit.celery._internals.redis_connections import is_array
 from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
@@ -57,6 +57,7 @@ class Subscriptions:
         self._confirmed: list[bytes] = []
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._outage = Outage("wait for results", "the result backend", logger)
         self._retrying: Retrying | None = None
 
     @property
@@ -130,13 +131,7 @@ class Subscriptions:
     async def _pause(self, exc: Exception) -> None:
         """Wait before the next try, by the backend's own retry policy."""
         if self._retrying is None:
-            self._retrying = Retrying(
-                "wait for results",
-                "Redis",
-                is_away=lambda _: True,
-                pauses=pauses_of(**self._backend.retry_policy),
-                logger=logger,
-            )
+            self._retrying = Retrying(self._outage, pauses=pauses_of(**self._backend.retry_policy))
         try:
             pause = self._retrying.failed(exc)
         except (RedisError, OSError):

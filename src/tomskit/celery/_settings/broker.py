@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Final, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from tomskit.celery._settings.prefixes import without_prefix
 from tomskit.redis.config import CertificateCheck, Host, Nodes, RedisConfig
-from tomskit.settings import Concealed, Port, Seconds, Secret, TomsKitBaseSettings, secret
+from tomskit.settings import (
+    Concealed,
+    Port,
+    Seconds,
+    SecondsOrZero,
+    Secret,
+    TomsKitBaseSettings,
+    secret,
+)
 from tomskit.urls import HostPort, parse_nodes, sentinel_url
 
 __all__ = ("BrokerSettings",)
@@ -51,6 +59,24 @@ class BrokerSettings(TomsKitBaseSettings):
     CELERY_BROKER_CONNECTION_TIMEOUT: Seconds = Field(
         default=4.0, description="Seconds to wait for a connection."
     )
+    CELERY_BROKER_SOCKET_TIMEOUT: FiniteFloat = Field(
+        default=10.0,
+        # kombu's BRPOP lasts a second.
+        ge=2,
+        description="Seconds that a Redis broker may be silent while an answer is due or in its "
+        "middle; then the connection is made anew.",
+    )
+    CELERY_BROKER_SOCKET_CONNECT_TIMEOUT: Seconds = Field(
+        default=5.0, description="Seconds to wait for a connection to a Redis broker."
+    )
+    CELERY_BROKER_SOCKET_KEEPALIVE: bool = Field(
+        default=True, description="Let the system probe idle connections to a Redis broker."
+    )
+    CELERY_BROKER_HEALTH_CHECK_INTERVAL: SecondsOrZero = Field(
+        default=25.0,
+        description="Seconds after which an idle connection to a Redis broker is tried before it "
+        "is used; 0 is never.",
+    )
     CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP: bool = Field(
         default=True, description="Wait for a broker that is not there yet when the worker starts."
     )
@@ -86,6 +112,15 @@ class BrokerSettings(TomsKitBaseSettings):
 
     def _broker(self) -> RedisConfig:
         return without_prefix(self, RedisConfig, "CELERY_BROKER_")
+
+    def _socket_options(self) -> dict[str, object]:
+        """How long kombu waits for Redis, and how it finds out that a connection is dead."""
+        return {
+            "socket_timeout": self.CELERY_BROKER_SOCKET_TIMEOUT,
+            "socket_connect_timeout": self.CELERY_BROKER_SOCKET_CONNECT_TIMEOUT,
+            "socket_keepalive": self.CELERY_BROKER_SOCKET_KEEPALIVE,
+            "health_check_interval": self.CELERY_BROKER_HEALTH_CHECK_INTERVAL,
+        }
 
     def _redis_url(self, server: RedisConfig) -> str:
         if not self.CELERY_USE_SENTINEL:

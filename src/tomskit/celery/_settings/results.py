@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import AliasChoices, BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from tomskit.celery._settings.prefixes import without_prefix
 from tomskit.redis.config import CertificateCheck, Host, RedisConfig
-from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings, secret
+from tomskit.settings import Port, Seconds, SecondsOrZero, Secret, TomsKitBaseSettings, secret
 from tomskit.sqlalchemy.config import Scheme
 
 __all__ = ("ResultSettings",)
@@ -73,9 +73,35 @@ class ResultSettings(TomsKitBaseSettings):
     CELERY_REDIS_MAX_CONNECTIONS: PositiveInt | None = Field(
         default=None, description="Connections of a process to a result Redis at the most."
     )
-    CELERY_REDIS_SOCKET_TIMEOUT: Seconds = Field(
-        default=120.0, description="Seconds to wait for an answer of a result Redis."
+    CELERY_RESULT_SOCKET_TIMEOUT: Seconds = Field(
+        default=10.0,
+        # The second one is Celery's own name of the setting.
+        validation_alias=AliasChoices(
+            "CELERY_RESULT_SOCKET_TIMEOUT", "CELERY_REDIS_SOCKET_TIMEOUT"
+        ),
+        description="Seconds that a result Redis may be silent while an answer is due or in its "
+        "middle; then the connection is made anew.",
     )
+    CELERY_RESULT_SOCKET_CONNECT_TIMEOUT: Seconds = Field(
+        default=5.0, description="Seconds to wait for a connection to a result Redis."
+    )
+    CELERY_RESULT_SOCKET_KEEPALIVE: bool = Field(
+        default=True, description="Let the system probe idle connections to a result Redis."
+    )
+    CELERY_RESULT_HEALTH_CHECK_INTERVAL: SecondsOrZero = Field(
+        default=25.0,
+        description="Seconds after which an idle connection to a result Redis is tried before it "
+        "is used; 0 is never.",
+    )
+
+    def _result_socket_options(self) -> dict[str, object]:
+        """How long Celery waits for a result Redis, by the names of its settings."""
+        return {
+            "redis_socket_timeout": self.CELERY_RESULT_SOCKET_TIMEOUT,
+            "redis_socket_connect_timeout": self.CELERY_RESULT_SOCKET_CONNECT_TIMEOUT,
+            "redis_socket_keepalive": self.CELERY_RESULT_SOCKET_KEEPALIVE,
+            "redis_backend_health_check_interval": self.CELERY_RESULT_HEALTH_CHECK_INTERVAL,
+        }
 
     def _results(self) -> RedisConfig:
         return without_prefix(self, RedisConfig, "CELERY_RESULT_BACKEND_")

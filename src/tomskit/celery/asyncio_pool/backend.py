@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.utils.log import get_logger
 
 from tomskit.celery._app import AsyncApp
-from tomskit.celery._client.retrying import Retrying
+from tomskit.celery._client.retrying import Outage, Retrying, is_away
 from tomskit.celery._internals.celery_backend import (
     BLOCKING,
     STORING,
@@ -20,9 +20,10 @@ from tomskit.celery._internals.celery_backend import (
     is_redis_backend,
 )
 from tomskit.celery._running.greenlets import GreenletCoroutine
-from tomskit.celery._running.places import GreenletPlace, here
+from tomskit.celery._running.places import GreenletPlace, Place, here
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.redis_results import RedisResults
+from tomskit.redis.away import is_refused
 
 if TYPE_CHECKING:
     from celery.backends.base import Backend
@@ -53,6 +54,7 @@ class BackendCalls:
         self._app = app
         self._hub = hub
         self._backend: _PoolBackend | None = None
+        self._outage = Outage("store a result", "the result backend", logger)
         self._threads = ThreadPoolExecutor(_THREADS, "tomskit-results")
         self._detached: set[asyncio.Task[None]] = set()
 
@@ -96,14 +98,17 @@ class BackendCalls:
         method: Callable[..., object] = getattr(backend, name)
         if name not in STORING:
             return method(*args, **kwargs)
-        retrying = Retrying(
-            "store a result",
-            "the result backend",
-            is_away=backend.exception_safe_to_retry,
-            logger=logger,
+        return self.retrying(backend).run(partial(method, *args, **kwargs))
+
+    def retrying(self, backend: Backend) -> Retrying:
+        """Retries an operation that stores a state until `backend` returns."""
+        return Retrying(
+            self._outage,
+            is_away=lambda exc: (
+                is_away(exc) or (not is_refused(exc) and backend.exception_safe_to_retry(exc))
+            ),
             given_up=self._app.async_client.given_up,
         )
-        return retrying.run(partial(method, *args, **kwargs))
 
 
 def _logging_errors(call: Callable[[], object]) -> None:
@@ -148,16 +153,19 @@ class _PoolBackend(Backend):
             return None
         if not place.may_store():
             return None
-        if self.in_loop is not None:
-            try:
-                method: Callable[..., object] = getattr(self.in_loop, name)
-                return method(*args, **kwargs)
-            except self.in_loop.connection_errors as exc:
-                logger.debug("Cannot store a result in the loop; retrying in a thread: %r", exc)
-        return self._calls.call(name, *args, **kwargs)
+        if self.in_loop is None:
+            return self._calls.call(name, *args, **kwargs)
+        return self._retry_in_loop(place, partial(getattr(self.in_loop, name), *args, **kwargs))
 
-    def _store_later(self, *args: Any, **kwargs: Any) -> asyncio.Task[None]:
-        return self._calls.detach(partial(self._calls.call, "store_result", *args, **kwargs))
+    def _store_later(self, call: Callable[[], object]) -> asyncio.Task[None]:
+        return self._calls.detach(lambda: self._retry_in_loop(here(), call))
+
+    def _retry_in_loop(self, place: Place | None, call: Callable[[], object]) -> object:
+        assert place is not None, "only code that can wait calls this"  # noqa: S101
+        return self._calls.retrying(self._celerys).run(
+            lambda: call() if place.may_store() else None,
+            sleep=lambda seconds: place.wait(asyncio.sleep(seconds)),
+        )
 
     if not TYPE_CHECKING:
 

@@ -33,7 +33,8 @@ class RedisResults(RedisBackend):
     Args:
         backend: Celery's own.
         chord_part: Counts the finished tasks of a chord.
-        store_later: Calls ``store_result`` of a backend that does not wait in the loop.
+        store_later: Calls something that stores a state, in a greenlet of its own, and again until
+            the server returns.
     """
 
     def __init__(
@@ -41,14 +42,14 @@ class RedisResults(RedisBackend):
         backend: RedisBackend,
         *,
         chord_part: Callable[..., object],
-        store_later: Callable[..., asyncio.Task[None]],
+        store_later: Callable[[Callable[[], object]], asyncio.Task[None]],
     ) -> None:
         copy_attributes(backend, self)
         self._chord_part = chord_part
         self._batches = Batches(backend.client.connection_pool)
         self._may_script = True
         self._store_later = store_later
-        # STARTED writes in flight, by task id: the first attempt, or the retries in a thread.
+        # STARTED writes in flight, by task id: the first attempt, or the retries.
         self._started: dict[str, asyncio.Future[list[object]] | asyncio.Task[None]] = {}
 
     @override
@@ -68,13 +69,20 @@ class RedisResults(RedisBackend):
         if self._may_script:
             meta = self._get_result_meta(encoded, state, traceback, request)
             command = self._command(task_id, state, meta)
+        plainly = partial(self._store_result, task_id, encoded, state, traceback, request)
         if command is not None and state == states.STARTED:
-            # The task need not wait: commands keep their order.
+            # The task need not wait. Commands keep their order, and one of a short task that has not
+            # been sent yet is dropped.
             started = self._started[task_id] = self._batches.begin(command)
-            started.add_done_callback(partial(self._on_started, task_id, encoded, request))
-        elif command is None or not self._has_stored(await_here(self._batches.begin(command))):
-            self._store_result(task_id, encoded, state, traceback, request)
+            again = partial(self._store, command, plainly)
+            started.add_done_callback(partial(self._on_started, task_id, again))
+        else:
+            self._store(command, plainly)
         return encoded
+
+    def _store(self, command: Command | None, plainly: Callable[[], object]) -> None:
+        if command is None or not self._has_stored(await_here(self._batches.begin(command))):
+            plainly()
 
     def _command(self, task_id: str, state: str, meta: dict[str, object]) -> Command | None:
         """One command for Celery's three, of which two need the answer to the first."""
@@ -96,8 +104,7 @@ class RedisResults(RedisBackend):
     def _on_started(
         self,
         task_id: str,
-        result: object,
-        request: Context | None,
+        again: Callable[[], None],
         answers: asyncio.Future[list[object]],
     ) -> None:
         if self._started.get(task_id) is not answers:
@@ -105,21 +112,17 @@ class RedisResults(RedisBackend):
         del self._started[task_id]
         if answers.cancelled() or (answers.exception() is None and answers.result() == [1]):
             return
-        again = self._store_later(task_id, result, states.STARTED, request=request)
-        self._started[task_id] = again
-        again.add_done_callback(partial(self._on_stored_later, task_id))
+        later = self._started[task_id] = self._store_later(again)
+        later.add_done_callback(partial(self._on_stored_later, task_id))
 
     def _on_stored_later(self, task_id: str, task: asyncio.Task[None]) -> None:
         if self._started.get(task_id) is task:
             del self._started[task_id]
 
     def _overtake_started(self, task_id: str) -> None:
-        """Wait for the STARTED write of a task, or drop it, before a later state is stored."""
+        """Drop the STARTED write of a task before a later state is stored."""
         started = self._started.pop(task_id, None)
-        if isinstance(started, asyncio.Task):
-            await_here(asyncio.wait([started]))
-        elif started is not None:
-            # A short task: it has not been sent yet, so nobody has seen it.
+        if started is not None:
             started.cancel()
 
     @override

@@ -68,5 +68,6 @@ def _parameters(pool: redis.ConnectionPool, kind: type) -> dict[str, Any]:
     if parameters.get("socket_connect_timeout") is None:
         # redis-py would take the other one, which is None now.
         parameters["socket_connect_timeout"] = parameters.get("socket_timeout") or _CONNECT_SECONDS
-    # With its default redis-py would start a timer for each answer.
-    return {**parameters, "socket_timeout": None}
+    # With its default redis-py would start a timer for each answer, and a health check would read the
+    # answers that another command waits for.
+    return {**parameters, "socket_timeout": None, "health_check_interval": 0}

@@ -1,0 +1,211 @@
+"""A TCP proxy that breaks a network: it goes silent, slows down, cuts an answer or refuses."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from tests.support.patience import patience
+from tests.support.servers.base import HOST
+
+T = TypeVar("T")
+
+_CHUNK: Final = 1 << 16
+_SLICE_SECONDS: Final = 0.02
+"""A slow connection forwards a little so often."""
+
+
+class _Link:
+    """One connection of a client, and that to the server."""
+
+    def __init__(self) -> None:
+        self.frozen = False
+        self.writers: list[asyncio.StreamWriter] = []
+
+    def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+
+
+class Proxy:
+    """Forwards connections to a server until it is told not to. Entering the context starts it.
+
+    It runs in a thread of its own, and its methods may be called from any thread.
+
+    Attributes:
+        host: Where it listens.
+        port: Where it listens.
+        accepted: How many connections it has accepted so far.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host: Final = HOST
+        self.port = 0
+        self.accepted = 0
+        self._target = (host, port)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._server: asyncio.Server | None = None
+        self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._silent = False
+        self._rate: int | None = None
+        self._left: int | None = None
+
+    # -- faults
+
+    def freeze(self) -> None:
+        """Stop forwarding on all connections that there are, without closing them; new ones pass."""
+        self._call(self._freeze)
+
+    def accept_silently(self) -> None:
+        """Accept new connections from now on, and neither forward nor answer anything on them."""
+        self._call(lambda: setattr(self, "_silent", True))
+
+    def cut_after(self, count: int) -> None:
+        """Freeze the connection whose answers are the first to come to `count` bytes from now on.
+
+        Shorter answers of all connections are counted together, and forwarded.
+        """
+        self._call(lambda: setattr(self, "_left", count))
+
+    def slow_down(self, bytes_per_second: int) -> None:
+        """Forward answers at this rate, on each connection."""
+        self._call(lambda: setattr(self, "_rate", bytes_per_second))
+
+    def refuse(self) -> None:
+        """Close the connections that there are, and listen no more."""
+        self._wait(self._refuse())
+
+    def kill(self) -> None:
+        """Close the connections that there are; new ones pass."""
+        self._call(self._close_links)
+
+    def heal(self) -> None:
+        """Forward new connections as at first. What was frozen stays so."""
+        self._wait(self._heal())
+
+    @property
+    def has_cut(self) -> bool:
+        """Whether an answer was cut since `cut_after`."""
+        return self._left is not None and self._left <= 0
+
+    # -- its life
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._wait(self._listen())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._wait(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(patience(5))
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._close_links()
+
+    async def _heal(self) -> None:
+        self._silent, self._rate, self._left = False, None, None
+        if self._server is None:
+            await self._listen()
+
+    async def _end(self) -> None:
+        await self._refuse()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _freeze(self) -> None:
+        for link in self._links:
+            link.frozen = True
+
+    def _close_links(self) -> None:
+        for link in self._links:
+            link.close()
+
+    def _call(self, function: Callable[[], object]) -> None:
+        async def call() -> None:
+            function()
+
+        self._wait(call())
+
+    def _wait(self, coroutine: Coroutine[object, object, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(patience(5))
+
+    # -- forwarding
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        link = _Link()
+        link.frozen = self._silent
+        link.writers.append(writer)
+        self._links.add(link)
+        try:
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
+            link.writers.append(server_writer)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._forward(link, reader, server_writer, answers=False))
+                group.create_task(self._forward(link, server_reader, writer, answers=True))
+        except (OSError, ExceptionGroup):
+            pass  # one of the two has gone, and both are closed
+        finally:
+            self._links.discard(link)
+            self._tasks.discard(task)
+            link.close()
+
+    async def _forward(
+        self,
+        link: _Link,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        answers: bool,
+    ) -> None:
+        while data := await reader.read(_CHUNK):
+            if not link.frozen:
+                await self._write(
+                    writer, self._cut(link, data) if answers else data, slowly=answers
+                )
+            if link.frozen:
+                # Nothing is read either: the buffers of both systems fill up, as on a real network.
+                await asyncio.get_running_loop().create_future()
+        raise ConnectionResetError
+
+    def _cut(self, link: _Link, data: bytes) -> bytes:
+        """The part of an answer that is forwarded."""
+        if self._left is None or self._left <= 0:
+            return data
+        begun, self._left = data[: self._left], self._left - len(data)
+        link.frozen = self._left <= 0
+        return begun
+
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes, *, slowly: bool) -> None:
+        while data:
+            size = len(data)
+            if slowly and self._rate is not None:
+                size = max(1, int(self._rate * _SLICE_SECONDS))
+                await asyncio.sleep(_SLICE_SECONDS)
+            writer.write(data[:size])
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+            data = data[size:]

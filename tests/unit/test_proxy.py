@@ -1,0 +1,112 @@
+"""The proxy of the tests of faults: what it forwards, and what it does not any more."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.patience import patience
+from tests.support.proxy import Proxy
+
+
+@pytest.fixture
+def echoes() -> Iterator[int]:
+    """A server that sends back what it is sent; its port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            while data := connection.recv(1 << 16):
+                connection.sendall(data)
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield listening.getsockname()[1]
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+
+
+@pytest.fixture
+def proxy(echoes: int) -> Iterator[Proxy]:
+    with Proxy("127.0.0.1", echoes) as made:
+        yield made
+
+
+def connect(proxy: Proxy) -> socket.socket:
+    return socket.create_connection((proxy.host, proxy.port), timeout=patience(5))
+
+
+def echo(connection: socket.socket, data: bytes) -> bytes:
+    connection.sendall(data)
+    return received(connection, len(data))
+
+
+def received(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        data += connection.recv(count - len(data))
+    return data
+
+
+def assert_silent(connection: socket.socket) -> None:
+    connection.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        connection.recv(1)
+
+
+def test_a_frozen_connection_is_silent_and_a_new_one_passes(proxy: Proxy) -> None:
+    with connect(proxy) as old:
+        assert echo(old, b"before") == b"before"
+        proxy.freeze()
+        old.sendall(b"after")
+        with connect(proxy) as new:
+            assert echo(new, b"new") == b"new"
+        assert_silent(old)
+
+
+def test_a_silent_proxy_accepts_and_answers_nothing(proxy: Proxy) -> None:
+    proxy.accept_silently()
+    with connect(proxy) as connection:
+        connection.sendall(b"hello")
+        assert_silent(connection)
+    proxy.heal()
+    with connect(proxy) as connection:
+        assert echo(connection, b"hello") == b"hello"
+
+
+def test_an_answer_is_cut_in_its_middle(proxy: Proxy) -> None:
+    proxy.cut_after(4)
+    with connect(proxy) as connection:
+        connection.sendall(b"answer")
+        assert received(connection, 4) == b"answ"
+        assert_silent(connection)
+    assert proxy.has_cut
+
+
+def test_answers_come_slowly(proxy: Proxy) -> None:
+    proxy.slow_down(10)
+    with connect(proxy) as connection:
+        connection.sendall(b"0123456789" * 100)
+        first = connection.recv(1 << 16)
+        assert 0 < len(first) < 1000
+
+
+def test_connections_are_closed_and_refused(proxy: Proxy) -> None:
+    with connect(proxy) as connection:
+        echo(connection, b"x")
+        proxy.kill()
+        assert connection.recv(1) == b""
+    proxy.refuse()
+    with pytest.raises(ConnectionRefusedError):
+        connect(proxy)
+    proxy.heal()
+    with connect(proxy) as connection:
+        assert echo(connection, b"x") == b"x"
