@@ -16,12 +16,9 @@ from celery import states
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import EagerResult, GroupResult
 from celery.utils.log import get_logger
-from redis.exceptions import AuthenticationError, AuthorizationError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tomskit.celery._client.client import send, subscriptions_of
-from tomskit.celery._client.retrying import Retrying, pauses_of
+from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._internals.celery_results import (
     AsyncResult,
@@ -227,20 +224,9 @@ async def _ask(subscriptions: Subscriptions, *commands: Command) -> list[object]
                 raise answer
         return answers
 
-    retrying = Retrying(
-        "read a result",
-        "Redis",
-        is_away=_is_away,
-        pauses=pauses_of(**subscriptions.retry_policy),
-        logger=logger,
-    )
+    outage = Outage("read a result", "the result backend", logger)
+    retrying = Retrying(outage, pauses=pauses_of(**subscriptions.retry_policy))
     return await retrying.run_async(once)
-
-
-def _is_away(exc: Exception) -> bool:
-    return isinstance(exc, (RedisConnectionError, RedisTimeoutError, OSError)) and not isinstance(
-        exc, (AuthenticationError, AuthorizationError)
-    )
 
 
 async def _revoke(
