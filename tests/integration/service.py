@@ -247,6 +247,21 @@ async def hard_limit(seconds: float, marker: str) -> str:
     return "slept"
 
 
+@async_shared_task(
+    bind=True,
+    autoretry_for=(KeyError,),
+    max_retries=3,
+    retry_kwargs={"countdown": 0},
+)
+async def retry_unless_given_up(self: BoundTask, give_up: bool) -> int:
+    await asyncio.sleep(0)
+    if give_up:
+        raise self.retry(max_retries=0, exc=KeyError("given up"))
+    if self.request.retries < 1:
+        raise KeyError("try again")
+    return self.request.retries
+
+
 @async_shared_task(time_limit=1, autoretry_for=(Exception,), default_retry_delay=0)
 async def hard_limit_with_autoretry(marker: str) -> None:
     await redis_client.incr(marker)

@@ -221,3 +221,15 @@ def test_revoking_a_running_task_ends_its_process_and_the_next_task_works(
         sent.get(timeout=TIMEOUT)
     eventually(lambda: process not in worker.children())
     assert deployment.call("add", 1, 2) == 3
+
+
+# -- retries
+
+
+def test_tasks_that_give_up_leave_the_retries_of_others_alone(service: Deployment) -> None:
+    sent = [service.send("retry_unless_given_up", number % 2 == 0) for number in range(20)]
+
+    outcomes = [result.get(timeout=TIMEOUT, propagate=False) for result in sent]
+
+    assert [isinstance(outcome, KeyError) for outcome in outcomes[::2]] == [True] * 10
+    assert outcomes[1::2] == [1] * 10

@@ -60,3 +60,62 @@ def test_celerys_tasks_that_call_others_have_their_names() -> None:
     app.finalize()
     assert {"celery.map", "celery.starmap"} == internals.CALLS_OF_TASKS
     assert set(app.tasks) >= internals.CALLS_OF_TASKS
+
+
+def test_what_a_retry_overrides_is_an_attribute_of_the_task() -> None:
+    """``Task.override_max_retries``."""
+    app: Any = Celery("retries", set_as_current=False)
+    seen: list[bool] = []
+
+    def fail(self: Any) -> None:
+        seen.append(hasattr(self, "override_max_retries"))
+        self.retry(max_retries=0, exc=KeyError())
+
+    task: Any = app.task(bind=True, name="retries.task", autoretry_for=(KeyError,))(fail)
+    task.apply()
+    assert seen == [False]
+    assert task.override_max_retries == 0
+
+
+def test_what_a_retry_overrides_can_be_kept_on_the_request() -> None:
+    """``Task.override_max_retries``, `OverriddenRetries` in its place."""
+
+    class Base(Task[..., object]):
+        override_max_retries = internals.OverriddenRetries()
+
+    app: Any = Celery("kept", set_as_current=False)
+    task: Any = app.task(base=Base, name="kept.task")(_run)
+    task.override_max_retries = 1
+    assert not hasattr(task, "override_max_retries")
+    task.push_request()
+    task.override_max_retries = 2
+    assert task.override_max_retries == 2
+    task.push_request()
+    assert not hasattr(task, "override_max_retries")
+    task.pop_request()
+    del task.override_max_retries
+    assert not hasattr(task, "override_max_retries")
+
+
+def test_what_eager_calls_do_before_they_apply() -> None:
+    """``Task.apply_async`` in eager mode."""
+    app: Any = Celery("eager", set_as_current=False, task_always_eager=True)
+    applied: list[tuple[Any, Any, Any]] = []
+
+    class Base(Task[..., object]):
+        def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+            applied.append((args, kwargs, options))
+
+    def add(a: int, *, b: int) -> None: ...
+
+    task: Any = app.task(base=Base, name="eager.task", serializer="json")(add)
+    task.apply_async((1,), {"b": 2}, task_id="id", expires=5)
+    (args, kwargs, options) = applied[0]
+    args_, kwargs_, options_ = internals.eager_arguments(task, (1,), {"b": 2}, {"expires": 5}, None)
+    assert (list(args_), kwargs_) == (list(args), kwargs)
+    assert {**options_, "task_id": "id", "link": None, "link_error": None} == options
+    assert inspect.getclosurevars(Task.apply_async).globals.keys() == {
+        "denied_join_result",
+        "serialization",
+        "uuid",
+    }

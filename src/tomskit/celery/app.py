@@ -66,6 +66,7 @@ class AsyncCelery(AsyncApp):
     """
 
     task_id_context: ClassVar[ContextVar[str | None]] = task_id_context
+    task_cls: Any = "tomskit.celery._tasks.contained:ContainedTask"
 
     def __init__(
         self,

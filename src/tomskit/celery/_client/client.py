@@ -18,7 +18,7 @@ from tomskit.celery._client.publishing import LoopProducer, Sender, publishes_in
 from tomskit.celery._client.retrying import Outage, Retrying, is_away
 from tomskit.celery._client.subscriptions import Subscriptions
 from tomskit.celery._client.templates import Templates, Wire
-from tomskit.celery._client.threads import in_thread
+from tomskit.celery._client.threads import in_thread, in_thread_of_its_own
 from tomskit.celery._internals.celery_app import changes_of
 from tomskit.celery._internals.celery_backend import are_of_one_server, is_redis_backend
 from tomskit.celery._running.greenlets import GreenletCoroutine
@@ -43,7 +43,7 @@ async def send(app: Celery, call: Callable[[], R], *, blocks: bool = False) -> R
         blocks: Whether it waits for the broker by itself, so that it needs a thread.
     """
     client = _client_of(app)
-    return await (in_thread(call) if client is None else client.send(call, blocks=blocks))
+    return await (_in_thread(app, call) if client is None else client.send(call, blocks=blocks))
 
 
 async def send_call(task: Task[..., Any], call: Callable[[], R], wire: Callable[[], Wire]) -> R:
@@ -57,7 +57,7 @@ async def send_call(task: Task[..., Any], call: Callable[[], R], wire: Callable[
     client = _client_of(task.app)
     if client is not None and client.publishes:
         return await client.send_call(task, call, wire)
-    return await in_thread(call)
+    return await _in_thread(task.app, call)
 
 
 async def subscriptions_of(result: AsyncResult[Any]) -> Subscriptions | None:
@@ -66,6 +66,11 @@ async def subscriptions_of(result: AsyncResult[Any]) -> Subscriptions | None:
     if client is not None and client.subscribes_to(result.backend):
         return await client.subscriptions()
     return None
+
+
+def _in_thread(app: Celery, call: Callable[[], R]) -> asyncio.Future[R]:
+    """Send tasks in a thread, where they run as well if the app is eager."""
+    return in_thread_of_its_own(call) if app.conf.task_always_eager else in_thread(call)
 
 
 def _client_of(app: Celery) -> AsyncClient | None:
@@ -140,7 +145,7 @@ class AsyncClient:
 
     async def _send(self, call: Callable[[], R], *, blocks: bool) -> R:
         if blocks or not self.publishes:
-            return await in_thread(call)
+            return await _in_thread(self._app, call)
         parts = await self._parts_of_loop()
         return await GreenletCoroutine(call, owner=Sender(self._app, parts.producer))
 

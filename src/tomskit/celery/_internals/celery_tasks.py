@@ -22,6 +22,16 @@
     For: finding the task behind a decorated name.
     When it is missing: the first use of a decorated name raises AttributeError.
 
+`Task.override_max_retries`, which ``Task.retry`` sets and the wrapper of ``autoretry_for`` reads
+    For: keeping the ``max_retries`` of one execution to it. Celery keeps that on the task object,
+    which all executions share, and often leaves it there.
+    When it is missing: nothing; Celery keeps it elsewhere.
+
+`Task.apply_async`, what it does before it calls `apply` in eager mode: it checks the limits, calls
+``__header__``, adds `_get_exec_options`, calls `_dump_pydantic_arguments` and serializes the arguments
+    For: calling `apply` without the flag of the process that Celery sets around it.
+    When it is missing: eager calls raise AttributeError. What Celery adds is left out in eager mode.
+
 `celery.map`, `celery.starmap`, the names of Celery's own tasks
     For: converting the results of an async task that these call.
     When it is missing: such results stay as JSON has them, silently.
@@ -29,12 +39,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import celery
 from celery import canvas
 from celery.utils.functional import head_from_fun
+from kombu import serialization
 
 if TYPE_CHECKING:
     from celery.app.task import Task
@@ -44,6 +55,8 @@ __all__ = (
     "CALLS_OF_TASKS",
     "HEADER",
     "ChainSignature",
+    "OverriddenRetries",
+    "eager_arguments",
     "head_from_fun",
     "shared_task",
     "target_of",
@@ -59,6 +72,65 @@ HEADER: Final = "__header__"
 
 CALLS_OF_TASKS: Final = frozenset({"celery.map", "celery.starmap"})
 """The names of Celery's tasks that call other tasks directly."""
+
+
+class OverriddenRetries:
+    """``Task.override_max_retries``, kept on the request that the task runs for.
+
+    Outside of a request it is not there, and setting it does nothing: there is nothing to retry.
+    """
+
+    def __get__(self, task: Task[..., Any] | None, kind: object) -> int:
+        request = _request_of(task)
+        kept = None if request is None else request.get(_OVERRIDDEN)
+        # A task that is called directly gets a copy of all that the request around it has.
+        if kept is None or kept[0] != id(request):
+            raise AttributeError("override_max_retries")
+        return kept[1]
+
+    def __set__(self, task: Task[..., Any], max_retries: int) -> None:
+        request = _request_of(task)
+        if request is not None:
+            request[_OVERRIDDEN] = id(request), max_retries
+
+    def __delete__(self, task: Task[..., Any]) -> None:
+        request = _request_of(task)
+        if request is not None:
+            request.pop(_OVERRIDDEN, None)
+
+
+_OVERRIDDEN: Final = "_tomskit_override_max_retries"
+
+
+def _request_of(task: Any) -> dict[str, tuple[int, int]] | None:
+    """What the request that a task runs for holds."""
+    request: object = None if task is None else task.request_stack.top
+    return None if request is None else vars(request)
+
+
+def eager_arguments(
+    task: Any,
+    args: Sequence[object] | None,
+    kwargs: Mapping[str, object] | None,
+    options: Mapping[str, Any],
+    producer: Any,
+) -> tuple[Sequence[object], Mapping[str, object], dict[str, Any]]:
+    """What ``Task.apply_async`` gives to ``apply`` in eager mode: arguments, and options."""
+    if task.soft_time_limit and task.time_limit and task.soft_time_limit > task.time_limit:
+        raise ValueError("soft_time_limit must be less than or equal to time_limit")
+    header = getattr(task, HEADER, None)
+    if task.typing and header is not None:
+        header(*(args or ()), **(kwargs or {}))
+    merged: dict[str, Any] = {**task._get_exec_options(), **options}
+    if task._dump_pydantic_arguments is not None and merged.get("serializer") != "pickle":
+        args, kwargs = task._dump_pydantic_arguments(args, kwargs)
+    merged.setdefault("ignore_result", task.ignore_result)
+    serializer = merged.get("serializer") or getattr(producer, "serializer", None)
+    content_type, encoding, data = serialization.dumps(
+        (args, kwargs), serializer or task.app.conf.task_serializer
+    )
+    args, kwargs = serialization.loads(data, content_type, encoding, accept=[content_type])
+    return args or (), kwargs or {}, merged
 
 
 class _SharedTask(Protocol):

@@ -3,6 +3,7 @@
     decorator         async_shared_task
     proxy             the decorated name
     task              AsyncTask and TaskCall
+    contained         what all tasks of an app share: executions that keep out of each other's way
     bound             the `self` of a task, and its request
     signatures        calls and groups of calls, with their types
     workflows         group, chain and chord

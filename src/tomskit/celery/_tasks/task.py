@@ -18,12 +18,13 @@ from typing import (
     overload,
 )
 
-from celery import Celery, Task, states
+from celery import Celery, states
 from celery.canvas import Signature, chunks, xmap, xstarmap
 from typing_extensions import override
 
 from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
+from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery._values.codec import Codec
 from tomskit.celery._values.parameters import Arguments
@@ -52,7 +53,7 @@ class CallerArguments(tuple[object, ...]):
     __slots__ = ()
 
 
-class AsyncTask(Task[P, R_co]):
+class AsyncTask(ContainedTask[P, R_co]):
     """A Celery task in every respect; only its body is a coroutine function.
 
     What a type checker accepts in ``delay``, ``adelay``, ``s``, ``si`` and ``p`` arrives in the
