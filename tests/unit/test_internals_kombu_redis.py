@@ -21,6 +21,7 @@ from tomskit.celery._internals.kombu_redis import (
     lists_of,
     next_queues,
     record_in_memory,
+    replace_callback,
     restore_message,
     takes_in_turn,
     unacknowledged_tags,
@@ -302,6 +303,37 @@ def test_a_transport_delivers_to_the_consumer_of_a_queue(channel: Any) -> None:
     channel.connection = transport
     deliverer_of(channel)(PAYLOAD, "one")
     assert delivered == [PAYLOAD]
+
+
+def test_a_channel_consumes_by_a_callback_that_can_be_replaced(channel: Any) -> None:
+    """``Channel.basic_consume`` sets one of ``Transport._callbacks``."""
+    transport = untyped(Transport).__new__(Transport)
+    transport._callbacks = {}
+    channel.connection = transport
+    channel._tag_to_queue, channel._active_queues, channel._consumers = {}, [], set()
+    channel.auto_delete_queues, channel._fanout_queues = set(), {}
+    channel._reset_cycle = channel._update_queue_cycle = lambda: None
+    channel.basic_consume("one", no_ack=True, callback=print, consumer_tag="tag")
+    delivered: list[Any] = []
+
+    replace_callback(channel, "one", lambda _: delivered.append)
+
+    deliverer_of(channel)(PAYLOAD, "one")
+    assert delivered == [PAYLOAD]
+
+
+def test_a_channel_reads_answers_by_handlers_that_can_be_replaced() -> None:
+    """``Channel.handlers`` is what ``MultiChannelPoller.on_readable`` calls."""
+    assert "handlers" in untyped(Channel).__init__.__code__.co_names
+    poller: Any = MultiChannelPoller()
+    called: list[str] = []
+    qos = SimpleNamespace(can_consume=lambda: True)
+    reading = SimpleNamespace(qos=qos, handlers={"BRPOP": lambda: called.append("BRPOP")})
+    poller._fd_to_chan[7] = (reading, "BRPOP")
+
+    poller.on_readable(7)
+
+    assert called == ["BRPOP"]
 
 
 def test_the_parts_of_a_transport_are_classes_that_can_be_replaced() -> None:

@@ -7,14 +7,15 @@ from typing import Any, cast
 
 import pytest
 from celery.worker.consumer import Consumer
-from kombu import Connection
 
 from tests.support.settings import MakeApp, build
 from tomskit.celery import AsyncCelery
 from tomskit.celery._worker.prepare import DEFAULT_CONCURRENCY, prepare
+from tomskit.celery._worker.unreadable import GuardedConsumer
 from tomskit.celery.asyncio_pool.consumer import LoopConsumer
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.fast_redis.channel import FastChannel
+from tomskit.celery.fast_redis.guarded import GuardedChannel
 
 
 def new_worker(app: AsyncCelery, pool: str, **options: object) -> Any:
@@ -102,15 +103,16 @@ def test_another_pool_is_on_the_fast_path_where_that_is_asked_for(
     assert worker._conninfo.requires_hub is None
 
 
-def test_another_pools_connections_are_kombus_where_nothing_is_asked_for(
+def test_a_message_that_cannot_be_read_ends_no_channel_and_no_consumer(
     make: Callable[..., AsyncCelery],
 ) -> None:
     app = make()
 
-    prepared(app, "threads")
+    worker = prepared(app, "threads")
 
-    amqp: Any = app.amqp
-    assert amqp.Connection is Connection
+    assert issubclass(channel_of(app), GuardedChannel)
+    assert issubclass(worker.consumer_cls, GuardedConsumer)
+    assert issubclass(worker.consumer_cls, Consumer)
 
 
 # -- the soft shutdown, which Celery sleeps through

@@ -41,6 +41,15 @@
     For: kombu's own keys and settings, so that stock workers and producers work beside ours.
     When it is missing: a worker with Redis raises AttributeError when it connects.
 
+`Channel.handlers`, what reads the answers to BRPOP and of subscriptions
+    For: dropping a message that is not one of kombu's.
+    When it is missing: a worker with Redis raises AttributeError when it connects.
+
+`Transport._callbacks`, by queue, which `Channel.basic_consume` sets
+    For: mending or dropping a message that kombu's consumer would fail with.
+    When it is missing: a worker with Redis raises AttributeError when it starts to consume. Where kombu
+    calls others instead, a message that cannot be read ends the worker.
+
 `Channel.QoS`, `Channel.connection_class`, `Channel.connection_class_ssl` and `Transport.Channel`
     For: making these parts of classes of ours.
     When it is missing: a worker with Redis raises AttributeError when it connects.
@@ -128,6 +137,7 @@ __all__ = (
     "lists_of",
     "next_queues",
     "record_in_memory",
+    "replace_callback",
     "restore_message",
     "takes_in_turn",
     "unacknowledged_tags",
@@ -202,6 +212,7 @@ if TYPE_CHECKING:
         active_queues: list[str]
         global_keyprefix: str
         priority_steps: list[int]
+        handlers: dict[str, Callable[[], object]]
         unacked_key: str
         unacked_index_key: str
         brpop_timeout: float
@@ -263,6 +274,16 @@ def deliverer_of(channel: Channel) -> Callable[[dict[str, Any], str], object]:
     """What hands a message to the consumer, with the queue that it was in."""
     deliver: Callable[[dict[str, Any], str], object] = channel.connection._deliver
     return deliver
+
+
+def replace_callback(
+    channel: Channel,
+    queue: str,
+    wrap: Callable[[Callable[[dict[str, Any]], object]], Callable[[dict[str, Any]], object]],
+) -> None:
+    """Put something around the function that gets the messages of a queue, as they were sent."""
+    callbacks = channel.connection._callbacks
+    callbacks[queue] = wrap(callbacks[queue])
 
 
 def restore_message(

@@ -3,6 +3,7 @@
     signals  Celery's signals, and what happens on each
     steps    the boot step that starts and stops the runtime
     prepare  the parts that the worker's pool needs
+    unreadable  messages that no worker can read
     logging  the task id on log records
     health   the boot step that touches a file while the worker is well
     supervised  what a worker does for ``celery workers``, which started it

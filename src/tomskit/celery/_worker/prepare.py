@@ -12,11 +12,12 @@ from celery.concurrency.solo import TaskPool as SoloPool
 
 from tomskit.celery._internals.celery_messages import connect_with
 from tomskit.celery._internals.celery_worker import consumer_class_of, make_hub_of
+from tomskit.celery._worker.unreadable import guarded_consumer
 from tomskit.celery.asyncio_pool.consumer import consumer_class
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
 from tomskit.celery.asyncio_pool.redis_channel import waiting_parts
-from tomskit.celery.fast_redis.parts import Parts, connection_class, fast_parts
+from tomskit.celery.fast_redis.parts import Parts, connection_class, fast_parts, kombu_parts
 
 if TYPE_CHECKING:
     from tomskit.celery._app import AsyncApp
@@ -31,9 +32,9 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
     """Let a worker of `app` be made with the parts that its pool and the configuration need."""
     pool: type[object] = get_implementation(worker.pool_cls)
     fast = app.config.CELERY_REDIS_FAST_PATH
+    worker.consumer_cls = guarded_consumer(consumer_class_of(worker))
     if not issubclass(pool, AsyncioPool):
-        if fast:
-            connect_with(app, connection_class(_fast_parts(pool)))
+        connect_with(app, connection_class(_fast_parts(pool) if fast else kombu_parts()))
         return
     connect_with(app, connection_class(waiting_parts(fast=fast is not False)))
     if not (app.conf.worker_concurrency or worker.options.get("concurrency")):

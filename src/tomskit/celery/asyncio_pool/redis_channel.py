@@ -24,6 +24,7 @@ from tomskit.celery._internals.kombu_redis import (
 from tomskit.celery._internals.redis_connections import WaitingConnection
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.fast_redis.channel import FastChannel
+from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.parts import Parts, fast_parts
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class _WaitingQoS(QoS):
             raise
 
 
-class _WaitingChannel(Channel):
+class _WaitingChannel(GuardedChannel):
     """Uses one client for all commands, where kombu makes one for each (0.1 ms with redis-py 8).
 
     Messages that it has delivered can be acknowledged and restored after its connection was lost: on

@@ -6,6 +6,7 @@ For a worker:
 
     parts         the connection of a worker, made of these classes and kombu's
     channel       kombu's channel and its acknowledgements, without waiting for Redis
+    guarded       a channel that messages which cannot be read do not end
     conversation  the commands of a channel, and their answers
     poller        when they are sent and read
     scripts       what Redis does in one step

@@ -21,14 +21,15 @@ from tomskit.celery._internals.kombu_redis import (
 )
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery.fast_redis.conversation import Conversation, ConversingChannel, raise_error
-from tomskit.celery.fast_redis.scripts import RESTORE
+from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, GuardedChannel, readable
+from tomskit.celery.fast_redis.scripts import FORGET, RESTORE
 
 __all__ = ("FastChannel", "FastQoS")
 
 logger: Final = get_logger(__name__)
 
 
-class FastChannel(ConversingChannel):
+class FastChannel(GuardedChannel, ConversingChannel):
     """A channel that takes as many messages at once as it may, and acknowledges many at once.
 
     Attributes:
@@ -72,23 +73,24 @@ class FastChannel(ConversingChannel):
         try:
             while rest:
                 queue, raw = rest.popleft()
-                payload = _payload(raw)
+                payload = _payload(raw, queue)
                 if payload is None:
-                    logger.critical("Dropped from %s, not a message of kombu: %r", queue, raw)
+                    logger.critical("Dropped from %s, not a message of kombu: %.4000r", queue, raw)
+                    self.qos.forget(raw)
                     continue
                 self.delivered += 1
                 self._queue_cycle.rotate(queue)
                 deliver(payload, queue)
         finally:
             # If one of them has raised, the others are given back with all that is unacknowledged.
-            for _, raw in rest:
-                if (payload := _payload(raw)) is not None:
+            for queue, raw in rest:
+                if (payload := _payload(raw, queue)) is not None:
                     message = self.Message(payload, channel=self)
                     self.qos.append(message, message.delivery_tag)
             self.recording = True
 
     @override
-    def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: object) -> object:
+    def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: Any) -> object:
         (self._without_acks.add if no_ack else self._without_acks.discard)(queue)
         self.conversation.wake()
         return super().basic_consume(queue, no_ack=no_ack, **kwargs)
@@ -123,11 +125,10 @@ class FastChannel(ConversingChannel):
         self._flush_brpop_reauth()
 
 
-def _payload(raw: Any) -> dict[str, Any] | None:
+def _payload(raw: Any, queue: str) -> dict[str, Any] | None:
     try:
-        payload: dict[str, Any] = loads(bytes_to_str(raw))
-        return payload if isinstance(payload["properties"]["delivery_tag"], str) else None
-    except (KeyError, TypeError, ValueError):
+        return readable(loads(bytes_to_str(raw)), queue)
+    except ERRORS_OF_DATA:
         return None
 
 
@@ -175,13 +176,24 @@ class FastQoS(QoS):
             super().reject(delivery_tag, requeue)
             return
         if requeue:
-            command = self._restore_command(self._delivered[delivery_tag], leftmost=True)
+            message = self._delivered.get(delivery_tag)
+            # Of two messages with one tag the second one takes the place of the first.
+            command = None if message is None else self._restore_command(message, leftmost=True)
             self._restoring.extend([command] if command else [])
             # Redis does not announce what the same connection has changed.
             self.channel.conversation.wake()
         else:
             self._acknowledged.append(delivery_tag)
         acknowledge_in_memory(self, delivery_tag)
+
+    def forget(self, raw: object) -> None:
+        """Remove the record of a message that was not delivered."""
+        keys = self.channel.unacked_keys
+        command: Command = ("EVAL", FORGET, len(keys), *keys, raw)
+        if self._waits_for_turn():
+            self._restoring.append(command)
+        else:
+            self._execute([command])
 
     def _waits_for_turn(self) -> bool:
         channel = self.channel

@@ -11,9 +11,10 @@ from kombu.transport import redis as kombu_redis
 
 from tomskit.celery._internals.kombu_redis import Transport
 from tomskit.celery.fast_redis.channel import FastChannel, FastQoS
+from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.poller import FastPoller
 
-__all__ = ("Parts", "connection_class", "fast_parts")
+__all__ = ("Parts", "connection_class", "fast_parts", "kombu_parts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,11 @@ def fast_parts(*, tasks_run: Literal["elsewhere", "in threads", "in the turn"]) 
         tasks_run: Where; the worker talks to Redis in the same turns of its loop.
     """
     return Parts(channel=(FastChannel,), qos=(_QOS[tasks_run],), fast=True)
+
+
+def kombu_parts() -> Parts:
+    """The path of kombu, without its errors about messages that it cannot read."""
+    return Parts(channel=(GuardedChannel,))
 
 
 class _ByTurn(FastQoS):

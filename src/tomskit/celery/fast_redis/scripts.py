@@ -2,7 +2,7 @@
 
 from typing import Final
 
-__all__ = ("FETCH", "RESTORE", "STORE")
+__all__ = ("FETCH", "FORGET", "RESTORE", "STORE")
 
 FETCH: Final = """
 -- Takes messages from lists and records them as kombu does, both in one step.
@@ -19,17 +19,20 @@ for first = 3, #KEYS, width do
         for place = first, first + width - 1 do
             local raw = left > 0 and redis.call('RPOP', KEYS[place])
             if raw then
-                local ok, tag, info = pcall(function()
+                -- An error outside of pcall would end the script, and lose what it has taken.
+                local ok, tag, record = pcall(function()
                     local properties = cjson.decode(raw)['properties']
-                    return properties['delivery_tag'], properties['delivery_info'] or {}
+                    local info = properties['delivery_info']
+                    if type(info) ~= 'table' then info = {} end
+                    return properties['delivery_tag'], '[' .. raw .. ',' ..
+                        cjson.encode(info['exchange'] or '') .. ',' ..
+                        cjson.encode(info['routing_key'] or '') .. ']'
                 end)
                 if ok and type(tag) == 'string' then
                     times[#times + 1] = ARGV[1]
                     times[#times + 1] = tag
                     records[#records + 1] = tag
-                    records[#records + 1] = '[' .. raw .. ',' ..
-                        cjson.encode(info['exchange'] or '') .. ',' ..
-                        cjson.encode(info['routing_key'] or '') .. ']'
+                    records[#records + 1] = record
                 end
                 out[#out + 1] = place - 3
                 out[#out + 1] = raw
@@ -45,6 +48,18 @@ if #times > 0 then
     redis.call('HSET', KEYS[1], unpack(records))
 end
 return out
+"""
+
+FORGET: Final = """
+-- Removes the record of a message that FETCH has made, and no other message's of the same tag.
+-- KEYS: messages by tag, times by tag. ARGV: the message.
+local ok, tag = pcall(function() return cjson.decode(ARGV[1])['properties']['delivery_tag'] end)
+if not ok or type(tag) ~= 'string' then return 0 end
+local record = redis.call('HGET', KEYS[1], tag)
+if not record or record:sub(2, 1 + #ARGV[1]) ~= ARGV[1] then return 0 end
+redis.call('HDEL', KEYS[1], tag)
+redis.call('ZREM', KEYS[2], tag)
+return 1
 """
 
 RESTORE: Final = """

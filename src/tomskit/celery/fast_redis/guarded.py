@@ -1,0 +1,160 @@
+"""GuardedChannel: messages that cannot be read end neither the channel nor the worker."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeGuard
+
+from celery.utils.log import get_logger
+from celery.utils.saferepr import saferepr
+from kombu.exceptions import SerializationError, SerializerNotInstalled
+from kombu.transport import virtual
+from typing_extensions import override
+
+from tomskit.celery._internals.kombu_redis import Channel, replace_callback
+
+__all__ = ("ERRORS_OF_DATA", "GuardedChannel", "is_object", "is_text", "readable")
+
+logger: Final = get_logger(__name__)
+
+ERRORS_OF_DATA: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    SerializationError,
+    SerializerNotInstalled,
+    TypeError,
+    ValueError,
+)
+"""What code raises that is given something else than it expects. A server that is away, a pool that
+is closed and memory that is exhausted raise others, and are no fault of a message."""
+
+
+def is_text(value: object) -> bool:
+    """Whether this is a text that can be sent to Redis; lone surrogates cannot."""
+    if not isinstance(value, str):
+        return False
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def is_object(value: object) -> TypeGuard[dict[str, object]]:
+    """Whether this was a JSON object."""
+    return isinstance(value, dict)
+
+
+class _Message(virtual.Message):
+    """kombu's message. Its body may be undecodable, which is left to the consumer to report."""
+
+    def __init__(self, payload: dict[str, Any], channel: Any = None, **options: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **options)
+        except ERRORS_OF_DATA:
+            self.errors = [sys.exc_info()]
+            super().__init__({**payload, "body": ""}, channel=channel, **options)
+            self._raw = payload
+
+
+_message_class: Final[Any] = _Message
+
+
+class GuardedChannel(Channel):
+    """Drops messages that kombu cannot read, with a line in the log; each is logged once.
+
+    With kombu they end the worker. Where they are recorded as unacknowledged they are delivered
+    again then, and end the next worker as well.
+    """
+
+    Message = _message_class
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self._consumer_error: Exception | None = None
+        self.handlers: dict[str, Callable[[], object]] = {
+            kind: partial(self._read, read) for kind, read in self.handlers.items()
+        }
+
+    @override
+    def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: Any) -> object:
+        callback = kwargs.get("callback")
+        if callback is not None:
+            kwargs["callback"] = partial(self._consume, callback, no_ack=no_ack)
+        tag = super().basic_consume(queue, no_ack=no_ack, **kwargs)
+        replace_callback(self, queue, lambda deliver: partial(self._deliver, deliver, queue))
+        return tag
+
+    def _read(self, read: Callable[[], object]) -> object:
+        """Read an answer of Redis, which has messages, by a method of kombu's."""
+        try:
+            return read()
+        except ERRORS_OF_DATA as exc:
+            if exc is self._consumer_error:
+                raise
+            logger.critical("Dropped a message that is not one of kombu's: %r", exc)
+            return None
+
+    def _deliver(
+        self, deliver: Callable[[dict[str, Any]], object], queue: str, raw: object
+    ) -> None:
+        """Hand a message to the consumer of its queue."""
+        try:
+            deliver(readable(raw, queue))
+        except ERRORS_OF_DATA as exc:
+            if exc is self._consumer_error:
+                raise
+            logger.critical(
+                "Dropped a message from %s that is not one of kombu's: %r. It is %s",
+                queue,
+                exc,
+                saferepr(raw, maxlen=1000),
+            )
+
+    def _consume(
+        self, callback: Callable[[object], object], message: object, *, no_ack: bool
+    ) -> object:
+        try:
+            return callback(message)
+        except ERRORS_OF_DATA as exc:
+            if not no_ack:
+                # Only the consumer knows whether the message is to be rejected.
+                self._consumer_error = exc
+                raise
+            logger.critical("Dropped a message that its consumer failed with:", exc_info=exc)
+            return None
+
+
+def readable(raw: Any, queue: str) -> dict[str, Any]:
+    """A message from a queue, without the parts that kombu cannot read and does not need.
+
+    Raises:
+        LookupError, TypeError, ValueError: It is not a message of kombu's.
+    """
+    properties: dict[str, Any] = raw["properties"]
+    if not is_text(properties["delivery_tag"]):
+        raise ValueError("the delivery tag is no text")
+    info: object = properties.get("delivery_info")
+    priority: object = properties.get("priority")
+    if not _names_a_place(info):
+        properties = {**properties, "delivery_info": {"exchange": "", "routing_key": queue}}
+    if isinstance(priority, float):
+        # Infinity has no priority queue.
+        properties = {**properties, "priority": 0}
+    headers: object = raw.get("headers")
+    if is_object(headers) and properties is raw["properties"]:
+        payload: dict[str, Any] = raw
+        return payload
+    # Without headers it names no task, and a worker rejects it.
+    return {
+        **raw,
+        "headers": headers if is_object(headers) else {},
+        "properties": properties,
+    }
+
+
+def _names_a_place(info: object) -> bool:
+    return is_object(info) and is_text(info.get("exchange")) and is_text(info.get("routing_key"))
