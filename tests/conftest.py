@@ -7,6 +7,7 @@ from hypothesis import settings
 
 from tests.support.patience import patience
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, SentinelCluster
+from tests.support.servers.postgres import PostgresServer, postgres_missing
 from tests.support.servers.rabbitmq import RabbitMQServer, rabbitmq_missing
 from tests.support.servers.redis import fresh_redis_db
 from tomskit.celery import AsyncRuntime, celery_context
@@ -33,6 +34,15 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[MariaDBServer]:
     with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    missing = postgres_missing()
+    if missing is not None:
+        pytest.skip(missing)
+    with PostgresServer() as server:
         yield server
 
 

@@ -7,6 +7,7 @@ Each one also derives from the built-in class that fits, so ``except RuntimeErro
 from __future__ import annotations
 
 __all__ = (
+    "CommitRefusedError",
     "ConfigurationError",
     "EventLoopError",
     "MissingDriverError",
@@ -31,6 +32,10 @@ class NotInitializedError(TomsKitError, RuntimeError):
 
 class EventLoopError(TomsKitError, RuntimeError):
     """A blocking call in a coroutine would wait for the event loop that it blocks."""
+
+
+class CommitRefusedError(TomsKitError, RuntimeError):
+    """A task with ``once=True`` tried to commit its session, which is committed when it returns."""
 
 
 class MissingDriverError(TomsKitError, RuntimeError):

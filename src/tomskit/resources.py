@@ -12,7 +12,7 @@ from weakref import WeakSet
 from tomskit.errors import ConfigurationError, ProviderError
 from tomskit.protocols import ResourceProvider
 
-__all__ = ("Resources",)
+__all__ = ("Resources", "background")
 
 T = TypeVar("T")
 
@@ -20,6 +20,10 @@ logger: Final = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS: Final = 10.0
 """Time limit for stopping a provider: a server that does not answer must not keep a process alive."""
+
+
+background: Final[WeakSet[asyncio.Task[None]]] = WeakSet()
+"""Tasks of an event loop that their resource ends when it is closed: nobody else cancels them."""
 
 
 class Resources:

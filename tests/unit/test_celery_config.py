@@ -125,6 +125,7 @@ def effects(app: AsyncCelery) -> dict[str, object]:
         ),
         "Redis": app.config.CELERY_REDIS_FAST_PATH,
         "health file": app.config.CELERY_WORKER_HEALTH_FILE,
+        "once": (app.config.CELERY_OUTBOX_INTERVAL, app.config.CELERY_ONCE_KEEP),
     }
 
 

@@ -14,6 +14,7 @@ from typing_extensions import override
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import AsyncClient
 from tomskit.celery._client.quiet_backend import keep_quiet
+from tomskit.celery._client.recording import recording_here
 from tomskit.celery._internals.celery import is_set_as_current
 from tomskit.celery._internals.celery_app import import_configuration, set_accepted, set_setting
 from tomskit.celery._running import context
@@ -169,6 +170,9 @@ class AsyncCelery(AsyncApp):
         Under the asyncio pool only the task that sends it waits for the broker. Where the broker is
         away it waits until it returns, unless the call says how often to try.
         """
+        recording = recording_here()
+        if recording is not None:
+            return recording.send(self, super().send_task, args, kwargs)
         place = here()
         if place is None:
             return super().send_task(*args, **kwargs)
@@ -177,6 +181,9 @@ class AsyncCelery(AsyncApp):
     @override
     def producer_or_acquire(self, producer: Producer | None = None) -> Any:
         """A producer from the pool, as a context manager; as of ``celery.Celery``."""
+        recording = recording_here()
+        if producer is None and recording is not None and recording.records(self):
+            return nullcontext(recording.producer)
         if producer is None and (place := here()) is not None:
             # None where each `send_task` finds its own: one that is held is missing elsewhere.
             return nullcontext(place.producer_for(self))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Final, Self
 from weakref import WeakKeyDictionary
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -18,6 +20,8 @@ from typing_extensions import override
 from tomskit._internals.sqlalchemy import QueuePool
 from tomskit.errors import MissingDriverError, NotInitializedError
 from tomskit.sqlalchemy.config import DatabaseConfig
+from tomskit.sqlalchemy.sessions import TaskSession
+from tomskit.sqlalchemy.tables import metadata
 
 __all__ = ("Database", "SessionScope", "db")
 
@@ -65,9 +69,11 @@ class _WaitingPool(QueuePool):
 class _Pool:
     """The engine of one event loop, or the error that says why there is none."""
 
-    __slots__ = ("engine", "missing")
+    __slots__ = ("before_close", "config", "engine", "missing")
 
     def __init__(self, config: DatabaseConfig) -> None:
+        self.config = config
+        self.before_close: list[Callable[[], Awaitable[object]]] = []
         self.engine: AsyncEngine | None = None
         self.missing: MissingDriverError | None = None
         options: dict[str, Any] = {**config.SQLALCHEMY_ENGINE_OPTIONS}
@@ -123,7 +129,9 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
         if self._session is None:
             # Objects stay readable after a commit: an expired attribute would be reloaded when it
             # is read, and an attribute access cannot be awaited.
-            self._session = AsyncSession(self._pool.require(), expire_on_commit=False)
+            self._session = AsyncSession(
+                self._pool.require(), expire_on_commit=False, sync_session_class=TaskSession
+            )
         return self._session
 
     @override
@@ -189,6 +197,15 @@ class Database:
         """
         return self._pool().require()
 
+    @property
+    def config(self) -> DatabaseConfig:
+        """Where the database of the running event loop is.
+
+        Raises:
+            NotInitializedError: No engine was opened for this loop.
+        """
+        return self._pool().config
+
     def scope(self) -> SessionScope:
         """Make a scope with a session of its own: ``async with db.scope(): ... db.session ...``.
 
@@ -204,9 +221,39 @@ class Database:
 
     async def close(self) -> None:
         """Close the engine of the running event loop and all its connections."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None and pool.engine is not None:
-            await pool.engine.dispose()
+        pool = self._pools.get(asyncio.get_running_loop())
+        if pool is None:
+            return
+        try:
+            for callback in pool.before_close:
+                await callback()
+        finally:
+            self._pools.pop(asyncio.get_running_loop(), None)
+            if pool.engine is not None:
+                await pool.engine.dispose()
+
+    def before_close(self, callback: Callable[[], Awaitable[object]]) -> None:
+        """Await what `callback` returns before the engine of the running event loop is closed.
+
+        Raises:
+            NotInitializedError: No engine was opened for this loop.
+        """
+        self._pool().before_close.append(callback)
+
+    async def create_tables(self) -> None:
+        """Create the tables of ``delay_on_commit`` and ``once=True``, where they are missing.
+
+        With Alembic use `tomskit.sqlalchemy.tables.metadata` in place of this.
+        """
+        try:
+            await self._create_tables()
+        except DBAPIError:
+            # Another process may have made them at the same moment.
+            await self._create_tables()
+
+    async def _create_tables(self) -> None:
+        async with self.engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
 
     def _pool(self) -> _Pool:
         loop = _running_loop()

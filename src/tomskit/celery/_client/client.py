@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from celery import Celery, Task
     from celery.result import AsyncResult
 
-__all__ = ("AsyncClient", "send", "send_call", "subscriptions_of")
+__all__ = ("AsyncClient", "send", "send_call", "send_each", "subscriptions_of")
 
 R = TypeVar("R")
 
@@ -58,6 +58,19 @@ async def send_call(task: Task[..., Any], call: Callable[[], R], wire: Callable[
     if client is not None and client.publishes:
         return await client.send_call(task, call, wire)
     return await _in_thread(task.app, call)
+
+
+async def send_each(app: Celery, calls: Sequence[Callable[[], object]]) -> list[Exception | None]:
+    """Call many things that send one task of `app` each, without blocking the event loop.
+
+    Returns:
+        The error of each, in the same order. After one that says that the broker is away the others
+        may have the same one without having been called.
+    """
+    client = _client_of(app)
+    if client is None:
+        return await in_thread(partial(_call_each, calls))
+    return await client.send_each(calls)
 
 
 async def subscriptions_of(result: AsyncResult[Any]) -> Subscriptions | None:
@@ -149,6 +162,20 @@ class AsyncClient:
         parts = await self._parts_of_loop()
         return await GreenletCoroutine(call, owner=Sender(self._app, parts.producer))
 
+    async def send_each(self, calls: Sequence[Callable[[], object]]) -> list[Exception | None]:
+        """Call many things that send one task each; see the function of that name."""
+        if not self.publishes:
+            return await in_thread(partial(_call_each, calls))
+        parts = await self._parts_of_loop()
+        sending = (
+            GreenletCoroutine(call, owner=Sender(self._app, parts.producer)) for call in calls
+        )
+        outcomes = await asyncio.gather(*sending, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+                raise outcome
+        return [outcome if isinstance(outcome, Exception) else None for outcome in outcomes]
+
     async def send_call(
         self, task: Task[..., Any], call: Callable[[], R], wire: Callable[[], Wire]
     ) -> R:
@@ -194,6 +221,20 @@ class AsyncClient:
         finally:
             self._loops.pop(loop, None)
             await parts.close()
+
+
+def _call_each(calls: Sequence[Callable[[], object]]) -> list[Exception | None]:
+    errors: list[Exception | None] = []
+    for call in calls:
+        try:
+            call()
+        except OperationalError as exc:
+            return [*errors, *[exc] * (len(calls) - len(errors))]
+        except Exception as exc:  # noqa: BLE001 (the caller decides)
+            errors.append(exc)
+        else:
+            errors.append(None)
+    return errors
 
 
 class _LoopParts:

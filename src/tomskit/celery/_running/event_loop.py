@@ -20,7 +20,7 @@ from tomskit.celery._running.inbox import Inbox
 from tomskit.celery._running.steering import Limits
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError
 from tomskit.redis import RedisConfig, RedisProvider
-from tomskit.resources import Resources
+from tomskit.resources import Resources, background
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 
 __all__ = ("EventLoop", "discard", "resources_of")
@@ -91,7 +91,7 @@ class EventLoop(ABC):
         executions = tuple(self._running)
         for execution in executions:
             execution.cancel()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        rest = asyncio.all_tasks() - {asyncio.current_task()} - {*background}
         # Each is cancelled once: a second cancellation would interrupt its cleanup.
         for task in rest - {execution.task for execution in executions}:
             task.cancel()

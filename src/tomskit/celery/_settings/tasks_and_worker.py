@@ -99,6 +99,16 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
     CELERY_TASK_CREATE_MISSING_QUEUES: bool = Field(
         default=True, description="Make queues that are named but not configured."
     )
+    CELERY_OUTBOX_INTERVAL: Seconds = Field(
+        default=15.0,
+        description="Seconds within which a worker publishes a message of `delay_on_commit` whose "
+        "process died after the commit.",
+    )
+    CELERY_ONCE_KEEP: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=7.0,
+        description="Days for which the marks of tasks with `once=True` are kept: longer than any "
+        "message may wait to be delivered again.",
+    )
     CELERY_TASK_SEND_SENT_EVENT: bool = Field(
         default=False, description="Send an event for each task that is sent."
     )

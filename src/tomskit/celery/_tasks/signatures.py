@@ -16,6 +16,7 @@ from typing_extensions import TypeIs, override
 from tomskit.celery._client.client import send
 from tomskit.celery._client.result import TypedEagerResult, TypedGroupResult, TypedResult
 from tomskit.celery._internals.celery_tasks import ChainSignature
+from tomskit.celery._outbox.commits import asend_on_commit, send_on_commit
 from tomskit.celery._tasks.signature_base import SignatureBase, TypedClasses, with_celery_class
 from tomskit.celery._tasks.signature_checks import check_follower, check_upstream
 from tomskit.celery.options import CallOptions
@@ -63,6 +64,14 @@ class TypedSignature(SignatureBase[R_co]):
     async def adelay(self) -> TypedResult[R_co]:
         """Send it without blocking the event loop."""
         return await send(self.app, self.delay)
+
+    def delay_on_commit(self) -> TypedResult[R_co]:
+        """Send it when the transaction of ``db.session`` is committed."""
+        return send_on_commit(self.app, self.delay)
+
+    async def adelay_on_commit(self) -> TypedResult[R_co]:
+        """Send it when the transaction of ``db.session`` is committed."""
+        return await asend_on_commit(self.app, self.delay)
 
     @overload  # type: ignore[override]
     def __or__(self, other: PartialSignature[R_co, U], /) -> TypedSignature[U]: ...
@@ -116,6 +125,14 @@ class PartialSignature(SignatureBase[R_co], Generic[In_contra, R_co]):
         """Send it with its first argument, without blocking the event loop."""
         return await send(self.app, partial(self.delay, upstream))
 
+    def delay_on_commit(self, upstream: In_contra, /) -> TypedResult[R_co]:
+        """Send it with its first argument when ``db.session`` is committed."""
+        return send_on_commit(self.app, partial(self.delay, upstream))
+
+    async def adelay_on_commit(self, upstream: In_contra, /) -> TypedResult[R_co]:
+        """Send it with its first argument when ``db.session`` is committed."""
+        return await asend_on_commit(self.app, partial(self.delay, upstream))
+
     @overload  # type: ignore[override]
     def __or__(self, other: PartialSignature[R_co, U], /) -> PartialSignature[In_contra, U]: ...
     @overload
@@ -166,6 +183,14 @@ class TypedGroup(_Group, Generic[R_co]):
         """Send them without blocking the event loop."""
         return await send(self.app, self.delay)
 
+    def delay_on_commit(self) -> TypedGroupResult[R_co]:
+        """Send them when the transaction of ``db.session`` is committed."""
+        return send_on_commit(self.app, self.delay)
+
+    async def adelay_on_commit(self) -> TypedGroupResult[R_co]:
+        """Send them when the transaction of ``db.session`` is committed."""
+        return await asend_on_commit(self.app, self.delay)
+
     @overload  # type: ignore[override]
     def __or__(self, other: PartialSignature[list[R_co], U], /) -> TypedSignature[U]: ...
     @overload
@@ -203,6 +228,14 @@ class PartialGroup(_Group, Generic[In_contra, R_co]):
     async def adelay(self, upstream: In_contra, /) -> TypedGroupResult[R_co]:
         """Send them with their first argument, without blocking the event loop."""
         return await send(self.app, partial(self.delay, upstream))
+
+    def delay_on_commit(self, upstream: In_contra, /) -> TypedGroupResult[R_co]:
+        """Send them with their first argument when ``db.session`` is committed."""
+        return send_on_commit(self.app, partial(self.delay, upstream))
+
+    async def adelay_on_commit(self, upstream: In_contra, /) -> TypedGroupResult[R_co]:
+        """Send them with their first argument when ``db.session`` is committed."""
+        return await asend_on_commit(self.app, partial(self.delay, upstream))
 
     @overload  # type: ignore[override]
     def __or__(

@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
+from tomskit.celery._outbox.commits import send_on_commit
 from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery._values.codec import Codec
@@ -73,6 +74,12 @@ class AsyncTask(ContainedTask[P, R_co]):
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         call = functools.partial(self.delay, *args, **kwargs)
         return await send_call(self, call, functools.partial(self._check, args, kwargs))
+
+    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
+        return send_on_commit(self.app, functools.partial(self.delay, *args, **kwargs))
+
+    async def adelay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
+        return self.delay_on_commit(*args, **kwargs)
 
     async def aapply_async(
         self,
@@ -285,6 +292,12 @@ class TaskCall(Generic[P, R_co]):
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         call = functools.partial(self.delay, *args, **kwargs)
         return await _send_with(self._task.app, call, self._options)
+
+    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
+        return send_on_commit(self._task.app, functools.partial(self.delay, *args, **kwargs))
+
+    async def adelay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
+        return self.delay_on_commit(*args, **kwargs)
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> TypedSignature[R_co]:
         return self._task.s(*args, **kwargs).set(**self._options)

@@ -1,0 +1,10 @@
+"""Messages that are sent when a transaction commits, and tasks whose transaction commits once.
+
+A message of ``delay_on_commit`` is written into the database in the transaction of ``db.session``. The
+process that has committed it publishes it at once and deletes it. What is left after a crash is found
+and published by workers.
+
+    commits    delay_on_commit: records messages and lets the session write them
+    publisher  publishes what the transactions of an event loop have committed
+    store      the table of messages: publishes them in batches, and deletes what the broker has
+"""

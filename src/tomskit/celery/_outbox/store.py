@@ -1,0 +1,254 @@
+"""OutboxStore: messages are published in batches, and deleted when the broker has them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+from uuid import uuid4
+
+from celery.utils.log import get_logger
+from kombu.exceptions import OperationalError
+from kombu.utils.json import loads
+from sqlalchemy import Connection, delete, func, inspect, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tomskit.celery._app import AsyncApp
+from tomskit.celery._client.client import send_each
+from tomskit.celery._client.recording import publish
+from tomskit.sqlalchemy.database import Database
+from tomskit.sqlalchemy.sessions import OutboxRow
+from tomskit.sqlalchemy.tables import metadata, now_ms, once, outbox
+
+__all__ = ("BATCH", "Batch", "OutboxStore", "Waiting")
+
+logger: Final = get_logger(__name__)
+
+BATCH: Final = 500
+"""How many messages are published, and deleted, together."""
+
+_PUBLISH_SECONDS: Final = 30.0
+_DATABASE_SECONDS: Final = 30.0
+_CLAIM_MS: Final = 60_000
+"""How long a claim holds, where the database cannot skip locked rows. Longer than publishing takes."""
+
+_LONGEST_DELAY_MS: Final = 3_600_000
+_FIRST_DELAY_MS: Final = 5_000
+
+
+@dataclass
+class Batch:
+    """What became of messages that were to be published.
+
+    Attributes:
+        taken: The ids of those that the broker has.
+        refused: Those that can never be published as they are, and why.
+        away: Why the others were not published: the broker is away.
+        size: How many there were.
+    """
+
+    size: int = 0
+    taken: list[str] = field(default_factory=list[str])
+    refused: list[tuple[str, Exception]] = field(default_factory=list[tuple[str, Exception]])
+    away: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many messages wait, and for how many seconds the oldest one has."""
+
+    count: int
+    oldest_seconds: float
+
+
+class OutboxStore:
+    """The table of messages in one database.
+
+    Args:
+        app: Whose messages they are.
+        database: Has an engine for each event loop that uses the store.
+    """
+
+    def __init__(self, app: AsyncApp, database: Database) -> None:
+        self._app = app
+        self._database = database
+
+    async def publish(self, rows: Sequence[OutboxRow]) -> Batch:
+        """Publish messages."""
+        batch = Batch(size=len(rows))
+        if not rows:
+            return batch
+        # What declares a queue takes longer, and others to the same queue would overtake it.
+        for some in _first_of_each_queue(rows):
+            if batch.away is None:
+                await self._publish(some, batch)
+        return batch
+
+    async def _publish(self, rows: Sequence[OutboxRow], batch: Batch) -> None:
+        calls = [partial(publish, self._app, row) for row in rows]
+        try:
+            async with asyncio.timeout(_PUBLISH_SECONDS):
+                errors = await send_each(self._app, calls)
+        except TimeoutError as exc:
+            batch.away = exc
+            return
+        for row, error in zip(rows, errors, strict=True):
+            if error is None:
+                batch.taken.append(row["id"])
+            elif isinstance(error, OperationalError):
+                batch.away = error
+            else:
+                batch.refused.append((row["id"], error))
+                _log_refused(row, error)
+
+    async def settle(self, batch: Batch) -> None:
+        """Delete what was published, and put off what cannot be."""
+        async with self._transaction() as connection:
+            await _settle(connection, batch)
+
+    async def publish_due(self) -> Batch:
+        """Publish messages that the processes that committed them have left; at most `BATCH`."""
+        if self._skips_locked_rows():
+            # The locks end with the connection, should this process die.
+            async with self._transaction(isolated=True) as connection:
+                batch = await self.publish(await _lock(connection))
+                await _settle(connection, batch)
+            return batch
+        async with self._transaction() as connection:
+            claim, rows = await _claim(connection)
+        batch = await self.publish(rows)
+        async with self._transaction() as connection:
+            await _settle(connection, batch)
+            if batch.away is not None:
+                mine = outbox.c.claim == claim
+                await connection.execute(update(outbox).where(mine).values(due=now_ms()))
+        return batch
+
+    async def waiting(self) -> Waiting:
+        """How many messages wait."""
+        statement = select(func.count(), func.min(outbox.c.created), now_ms())
+        async with self._transaction() as connection:
+            count, oldest, now = (await connection.execute(statement.select_from(outbox))).one()
+        return Waiting(count, 0.0 if oldest is None else max(now - oldest, 0) / 1000)
+
+    async def has_tables(self) -> bool:
+        """Whether the tables are in the database."""
+        async with self._transaction() as connection:
+            return await connection.run_sync(_has_tables)
+
+    async def forget_marks(self, *, days: float) -> int:
+        """Delete marks of tasks that ended more than `days` ago; at most a thousand.
+
+        Returns:
+            How many there were.
+        """
+        before = now_ms() - int(days * 86_400_000)
+        old = select(once.c.task_id).where(once.c.finished < before).limit(1000)
+        async with self._transaction() as connection:
+            ids = (await connection.execute(old)).scalars().all()
+            if ids:
+                await connection.execute(delete(once).where(once.c.task_id.in_(ids)))
+        return len(ids)
+
+    @asynccontextmanager
+    async def _transaction(self, *, isolated: bool = False) -> AsyncGenerator[AsyncConnection]:
+        async with (
+            asyncio.timeout(_DATABASE_SECONDS + (_PUBLISH_SECONDS if isolated else 0)),
+            self._database.engine.connect() as connection,
+        ):
+            if isolated:
+                # Under a stricter level MySQL locks the gaps between rows as well, and whoever
+                # wants to write a message waits.
+                await connection.execution_options(isolation_level="READ COMMITTED")
+            async with connection.begin():
+                yield connection
+
+    def _skips_locked_rows(self) -> bool:
+        dialect = self._database.engine.dialect
+        if dialect.name == "postgresql":
+            return True
+        version: tuple[int, ...] = getattr(dialect, "server_version_info", None) or ()
+        if dialect.name in {"mysql", "mariadb"}:
+            is_mariadb = bool(getattr(dialect, "is_mariadb", False))
+            # Not known before the first connection.
+            return bool(version) and version >= ((10, 6) if is_mariadb else (8, 0, 1))
+        return False
+
+
+def _first_of_each_queue(rows: Sequence[OutboxRow]) -> list[list[OutboxRow]]:
+    """The first messages of all queues, and then all others."""
+    seen: set[str] = set()
+    first: list[OutboxRow] = []
+    others: list[OutboxRow] = []
+    for row in rows:
+        # The queue is what the text of the options ends with.
+        queue = row["options"].rpartition('"declare"')[2]
+        (others if queue in seen else first).append(row)
+        seen.add(queue)
+    return [first, others] if others else [first]
+
+
+async def _lock(connection: AsyncConnection) -> list[OutboxRow]:
+    due = (
+        select(outbox.c.id, outbox.c.body, outbox.c.options)
+        .where(outbox.c.due <= now_ms())
+        .order_by(outbox.c.due)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    return [_row(*row) for row in (await connection.execute(due)).tuples()]
+
+
+async def _claim(connection: AsyncConnection) -> tuple[str, list[OutboxRow]]:
+    claim = uuid4().hex
+    is_due = outbox.c.due <= now_ms()
+    ids = select(outbox.c.id).where(is_due).order_by(outbox.c.due).limit(BATCH)
+    found = (await connection.execute(ids)).scalars().all()
+    if not found:
+        return claim, []
+    # Another worker may have claimed some of them meanwhile.
+    await connection.execute(
+        update(outbox)
+        .where(outbox.c.id.in_(found), is_due)
+        .values(claim=claim, due=now_ms() + _CLAIM_MS)
+    )
+    mine = select(outbox.c.id, outbox.c.body, outbox.c.options).where(outbox.c.claim == claim)
+    rows = await connection.execute(mine.order_by(outbox.c.id))
+    return claim, [_row(*row) for row in rows.tuples()]
+
+
+def _row(row_id: str, body: str, options: str) -> OutboxRow:
+    return OutboxRow(id=row_id, body=body, options=options)
+
+
+async def _settle(connection: AsyncConnection, batch: Batch) -> None:
+    if batch.taken:
+        await connection.execute(delete(outbox).where(outbox.c.id.in_(batch.taken)))
+    for row_id, _ in batch.refused:
+        tries = await connection.scalar(select(outbox.c.tries).where(outbox.c.id == row_id))
+        delay = min(_FIRST_DELAY_MS * 2 ** min(tries or 0, 20), _LONGEST_DELAY_MS)
+        await connection.execute(
+            update(outbox)
+            .where(outbox.c.id == row_id)
+            .values(tries=outbox.c.tries + 1, due=now_ms() + delay)
+        )
+
+
+def _has_tables(connection: Connection) -> bool:
+    inspector = inspect(connection)
+    return all(inspector.has_table(table.name) for table in metadata.sorted_tables)
+
+
+def _log_refused(row: OutboxRow, error: Exception) -> None:
+    headers = loads(row["options"]).get("headers", {})
+    logger.critical(
+        "Cannot publish the message of %s[%s], which stays in tomskit_outbox as %s and is tried again "
+        "later, at least once an hour: %r",
+        headers.get("task"),
+        headers.get("id"),
+        row["id"],
+        error,
+    )
