@@ -237,7 +237,7 @@ CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
     # Settings of tomskit only: the database and the Redis of tasks, and the asyncio pool.
     (r"CELERY_(DB|SQLALCHEMY|WORKER_REDIS)_\w+", ""),
     (r"CELERY_WORKER_(SYNC_CONCURRENCY|SLOW_CALLBACK_DURATION|HEALTH_FILE)", ""),
-    (r"CELERY_REDIS_FAST_PATH", ""),
+    (r"CELERY_(REDIS_FAST_PATH|OUTBOX_INTERVAL|ONCE_KEEP)", ""),
 ]
 
 PYDANTIC_TYPES: Final[Mapping[str, str]] = {
@@ -561,6 +561,11 @@ UNSHOWN: Final = frozenset({"AsyncApp"})
 NOTES: Final[Mapping[str, str]] = {
     "AsyncTask.delay": "Send the task to a worker.",
     "AsyncTask.aapply_async": "As `apply_async`, without blocking the running event loop.",
+    "AsyncTask.delay_on_commit": (
+        "Send the task when the transaction of `db.session` is committed. The message is written in "
+        "that transaction. Needs a session: in a task, or under `async with db.scope()`."
+    ),
+    "AsyncTask.adelay_on_commit": "The same as `delay_on_commit`.",
     "AsyncTask.adelay": "Send the task to a worker without blocking the running event loop.",
     "AsyncTask.s": (
         "A signature: complete, or partial if the first argument is missing, which the task "
@@ -569,6 +574,10 @@ NOTES: Final[Mapping[str, str]] = {
     "AsyncTask.si": "A complete signature that ignores the result of the task before it.",
     "AsyncTask.p": "A partial signature: all arguments but the first.",
     "TaskCall.delay": "Send the task to a worker, with the options.",
+    "TaskCall.delay_on_commit": (
+        "Send the task with the options when the transaction of `db.session` is committed."
+    ),
+    "TaskCall.adelay_on_commit": "The same as `delay_on_commit`.",
     "TaskCall.adelay": "Send the task with the options, without blocking the running event loop.",
     "TaskCall.s": "A complete signature, with the options.",
     "TaskCall.si": "A complete signature with the options that ignores the result of the task before it.",

@@ -32,6 +32,7 @@ __all__ = (
     "ENV_FILE",
     "CommaSeparated",
     "Concealed",
+    "Days",
     "EnvFile",
     "Options",
     "Password",
@@ -257,6 +258,9 @@ Options = Annotated[dict[str, dict[str, object]] | None, NoDecode, BeforeValidat
 
 Port = Annotated[PositiveInt, Field(le=65535)]
 """The number of a TCP port."""
+
+Days = Annotated[PositiveFloat, AllowInfNan(False)]
+"""A number of days, greater than 0."""
 
 Seconds = Annotated[PositiveFloat, AllowInfNan(False)]
 """A length of time."""

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from celery.utils.log import get_logger
 
 from tomskit.celery._app import AsyncApp
-from tomskit.celery._client.retrying import Retrying, pauses_of
+from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 from tomskit.celery._outbox.store import BATCH, Batch, OutboxStore
 from tomskit.resources import background
 from tomskit.sqlalchemy.config import DatabaseConfig
@@ -94,21 +94,19 @@ class Publisher:
 
     async def _settle(self, batch: Batch) -> None:
         retrying = Retrying(
-            "delete published messages, which may be published again",
-            "the database",
+            Outage(
+                "delete published messages, which may be published again", "the database", logger
+            ),
             is_away=lambda _: not self._closing.is_set(),
             pauses=pauses_of(interval_start=0.2, interval_step=0.3, interval_max=self._grace),
-            logger=logger,
         )
         await retrying.run_async(lambda: self._store.settle(batch), self._pause)
 
     async def _publish_when_back(self, away: Exception) -> None:
         retrying = Retrying(
-            "publish committed messages",
-            "the broker",
+            Outage("publish committed messages", "the broker", logger),
             is_away=lambda _: not self._closing.is_set(),
             pauses=pauses_of(interval_start=0.5, interval_step=0.5, interval_max=self._grace),
-            logger=logger,
         )
         self._left = True
         pause = retrying.failed(away)

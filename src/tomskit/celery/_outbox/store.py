@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import send_each
 from tomskit.celery._client.recording import publish
+from tomskit.celery._client.retrying import is_away
 from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.sessions import OutboxRow
 from tomskit.sqlalchemy.tables import metadata, now_ms, once, outbox
@@ -98,7 +99,7 @@ class OutboxStore:
         for row, error in zip(rows, errors, strict=True):
             if error is None:
                 batch.taken.append(row["id"])
-            elif isinstance(error, OperationalError):
+            elif isinstance(error, OperationalError) or is_away(error):
                 batch.away = error
             else:
                 batch.refused.append((row["id"], error))

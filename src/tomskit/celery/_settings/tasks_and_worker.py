@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_v
 
 from tomskit.settings import (
     CommaSeparated,
+    Days,
     Options,
     Seconds,
     SecondsOrZero,
@@ -104,7 +105,7 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
         description="Seconds within which a worker publishes a message of `delay_on_commit` whose "
         "process died after the commit.",
     )
-    CELERY_ONCE_KEEP: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+    CELERY_ONCE_KEEP: Days = Field(
         default=7.0,
         description="Days for which the marks of tasks with `once=True` are kept: longer than any "
         "message may wait to be delivered again.",
