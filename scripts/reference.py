@@ -321,7 +321,7 @@ def _own_fields(config: type[TomsKitBaseSettings]) -> Iterator[Field]:
             kind = ast.unparse(_WithoutMetadata().visit(statement.annotation))
             if not info.description:
                 raise LookupError(f"{config.__name__}.{name} has no description")
-            yield group, name, kind, literal(info.default), info.description
+            yield group, info.alias or name, kind, literal(info.default), info.description
 
 
 def parts_of(config: type[TomsKitBaseSettings]) -> list[type[TomsKitBaseSettings]]:
@@ -407,7 +407,12 @@ def properties_table(config: type[TomsKitBaseSettings]) -> str:
 def types_table(names: set[str]) -> str:
     """A table of the types in the type columns."""
     known = dict(PYDANTIC_TYPES)
-    for module in ("tomskit.settings", "tomskit.redis.config", "tomskit.sqlalchemy.config"):
+    for module in (
+        "tomskit.settings",
+        "tomskit.redis.config",
+        "tomskit.sqlalchemy.config",
+        "tomskit.celery._settings.urls",
+    ):
         for node, below in statements(syntax_tree(module).body):
             name = name_of(node)
             if name is not None and isinstance(node, ast.Assign) and below:

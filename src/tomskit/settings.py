@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, overload
 
@@ -42,6 +43,8 @@ __all__ = (
     "Secret",
     "SettingsWarning",
     "TomsKitBaseSettings",
+    "Url",
+    "instead_of_parts",
     "secret",
 )
 
@@ -139,6 +142,29 @@ class TomsKitBaseSettings(_Settings):
         return self._env_file_in_use
 
 
+def instead_of_parts(
+    settings: TomsKitBaseSettings, url: str, parts: Mapping[str, object], *others: str
+) -> None:
+    """Let what a URL says take the place of the fields that say parts of it.
+
+    Args:
+        settings: Has these fields.
+        url: Name of the setting that is the URL.
+        parts: The fields' names, and what the URL says.
+        others: Names of fields that have no effect beside the URL.
+    """
+    given = sorted(settings.model_fields_set.intersection({*parts, *others}))
+    if given:
+        warnings.warn(
+            f"Remove either {url} or {', '.join(given)}: the URL is used, and the other "
+            f"{'setting has' if len(given) == 1 else 'settings have'} no effect",
+            SettingsWarning,
+            stacklevel=2,
+        )
+    # Not as an assignment: nobody set these fields.
+    vars(settings).update(parts)
+
+
 _NOT_GIVEN: Final = object()
 
 
@@ -176,8 +202,12 @@ def _unknown_arguments(
 
 
 def _argument_names(settings: type[TomsKitBaseSettings]) -> Iterator[str]:
+    by_name = settings.model_config.get("populate_by_name") or settings.model_config.get(
+        "validate_by_name"
+    )
     for name, field in settings.model_fields.items():
-        yield name
+        if field.validation_alias is None or by_name:
+            yield name
         alias = field.validation_alias
         for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
             if isinstance(choice, str):
@@ -255,6 +285,11 @@ CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 Options = Annotated[dict[str, dict[str, object]] | None, NoDecode, BeforeValidator(_json)]
 """Named groups of options that an environment variable spells as a JSON object."""
+
+Url = Annotated[
+    str | None, BeforeValidator(_revealed), AfterValidator(_concealed), Field(repr=False)
+]
+"""A URL, which no ``repr`` shows; may be given as a pydantic SecretStr."""
 
 Port = Annotated[PositiveInt, Field(le=65535)]
 """The number of a TCP port."""

@@ -12,18 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from tomskit.errors import ConfigurationError
 
 __all__ = (
     "HostPort",
+    "RedisAddress",
     "database_query",
     "database_url",
     "host_name",
     "is_sqlite",
     "parse_extras",
     "parse_nodes",
+    "parse_redis_url",
+    "query_string",
     "redis_url",
     "sentinel_url",
     "synchronous_scheme",
@@ -49,6 +52,60 @@ def redis_url(
     """Build the ``redis://`` URL of one server; with `tls` it is ``rediss://``."""
     scheme = "rediss" if tls else "redis"
     return f"{scheme}://{_credentials(username, password)}{_netloc(_encoded(host), port)}/{db}"
+
+
+class RedisAddress(NamedTuple):
+    """What the URL of a Redis server says."""
+
+    host: str
+    port: int
+    db: int
+    username: str | None
+    password: str | None
+    tls: bool
+    options: Mapping[str, str]
+    """The query, without ``db``."""
+
+
+_REDIS_SCHEMES: Final = ("redis", "rediss")
+_ENCODED: Final = "; in a user name or password write % / ? # @ : as %25 %2F %3F %23 %40 %3A"
+
+
+def parse_redis_url(text: str, *, schemes: Sequence[str] = _REDIS_SCHEMES) -> RedisAddress:
+    """Parse ``redis://user:password@host:port/db?option=value``; without a port it is 6379.
+
+    Raises:
+        ConfigurationError: It is no such URL. The message does not contain the text, which may hold
+            a password.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in schemes:
+        raise ConfigurationError(f"the URL begins with one of {', '.join(schemes)}, and ://")
+    try:
+        parts = urlsplit(f"redis://{rest}", allow_fragments=False)
+        host, port = host_name(unquote(parts.hostname or "")), parts.port
+    except ValueError:
+        raise ConfigurationError(
+            f"the URL names no host, or a port that is no number from 1 to {_LAST_PORT}{_ENCODED}"
+        ) from None
+    if port == 0:
+        raise ConfigurationError(f"the URL's port is no number from 1 to {_LAST_PORT}")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    db = options.pop("db", None) or parts.path.strip("/") or "0"
+    if not re.fullmatch("[0-9]{1,9}", db):
+        raise ConfigurationError(f"after the host and / the URL has a database number{_ENCODED}")
+    return RedisAddress(
+        host=host,
+        port=port or _REDIS_PORT,
+        db=int(db),
+        username=unquote(parts.username or "") or None,
+        password=unquote(parts.password or "") or None,
+        tls=scheme == "rediss",
+        options=options,
+    )
+
+
+_REDIS_PORT: Final = 6379
 
 
 def sentinel_url(
@@ -151,12 +208,17 @@ def database_url(
     Raises:
         ConfigurationError: `database` contains a ``?``, which SQLAlchemy 2.0 cannot read in a URL.
     """
-    tail = f"?{urlencode(query, doseq=True, quote_via=quote)}" if query else ""
+    tail = f"?{query_string(query)}" if query else ""
     path = _database_path(database)
     if is_sqlite(scheme):
         return f"{scheme}:///{path}{tail}"
     # The host is not encoded: SQLAlchemy, unlike kombu and redis-py, does not decode it.
     return f"{scheme}://{_credentials(username, password)}{_netloc(host, port)}/{path}{tail}"
+
+
+def query_string(query: Mapping[str, str | Sequence[str]]) -> str:
+    """Write a query as ``a=1&b=2``, percent-encoded."""
+    return urlencode(query, doseq=True, quote_via=quote)
 
 
 def _database_path(database: str) -> str:

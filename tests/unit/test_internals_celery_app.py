@@ -15,6 +15,8 @@ from tomskit.celery._internals.celery_app import (
     App,
     changes_of,
     import_configuration,
+    overruled_variables,
+    prefer_configuration,
     set_accepted,
     set_setting,
 )
@@ -121,3 +123,27 @@ def test_settings_can_be_set_while_the_app_is_configured() -> None:
     set_accepted(app.conf, "pickle")
     assert app.conf.task_serializer == "pickle"
     assert app.conf.accept_content == ["pickle", "json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("broker_url", "CELERY_BROKER_URL"),
+        ("broker_read_url", "CELERY_BROKER_READ_URL"),
+        ("broker_write_url", "CELERY_BROKER_WRITE_URL"),
+        ("result_backend", "CELERY_RESULT_BACKEND"),
+    ],
+)
+def test_celery_prefers_its_variables_unless_the_configuration_is_preferred(
+    name: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``Settings.broker_url`` and the other URLs."""
+    monkeypatch.setenv(variable, "redis://environment")
+    app = Celery("app", set_as_current=False, changes={name: "redis://code"})
+    assert untyped(app.conf)[name] == "redis://code"
+    assert getattr(app.conf, name) == "redis://environment"
+    prefer_configuration(app.conf, preferred=False)
+    assert getattr(app.conf, name) == "redis://environment"
+    prefer_configuration(app.conf, preferred=True)
+    assert getattr(app.conf, name) == "redis://code"
+    assert overruled_variables(app.conf) == [variable]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import nullcontext
 from contextvars import ContextVar
@@ -16,7 +17,13 @@ from tomskit.celery._client.client import AsyncClient
 from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
 from tomskit.celery._internals.celery import is_set_as_current
-from tomskit.celery._internals.celery_app import import_configuration, set_accepted, set_setting
+from tomskit.celery._internals.celery_app import (
+    import_configuration,
+    overruled_variables,
+    prefer_configuration,
+    set_accepted,
+    set_setting,
+)
 from tomskit.celery._running import context
 from tomskit.celery._running.context import task_id_context
 from tomskit.celery._running.host import RuntimeHost
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
     from kombu import Producer
 
 __all__ = ("AsyncCelery", "celery_context")
+
+logger: Final = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -87,11 +96,13 @@ class AsyncCelery(AsyncApp):
         self._providers = tuple(providers)
         Resources(self._providers)  # two of one name are an error now, not when a worker starts
         self._serializer = serializer
+        self._is_typed = False
         install_task_id()
         register_orjson_serializer()
         if serializer is not None:
             register_serializer(serializer)
         super().__init__(*args, **kwargs)
+        prefer_configuration(self.conf, preferred=False)
         if is_set_as_current(self):
             # Celery's current app belongs to one thread. Calls of shared tasks from any other would
             # go to an app that Celery makes up, and so to a broker that nobody configured.
@@ -207,6 +218,7 @@ class AsyncCelery(AsyncApp):
             namespace: Prefix of the settings' names; a CeleryConfig has none.
         """
         config = _celery_config(obj)
+        self._is_typed = False
         if config is not None:
             obj, namespace = self._adopt(config), None
         return super().config_from_object(obj, silent=silent, force=force, namespace=namespace)
@@ -231,6 +243,7 @@ class AsyncCelery(AsyncApp):
 
     def _adopt(self, config: CeleryConfig) -> dict[str, object]:
         self._config = config
+        self._is_typed = True
         for derived in ("db_config", "redis_config", "resources", "runtime_host"):
             self.__dict__.pop(derived, None)
         return config.celery_settings()
@@ -254,6 +267,14 @@ class AsyncCelery(AsyncApp):
         for setting, value in formats.items():
             if not self.conf.value_set_for(setting):
                 set_setting(self.conf, setting, value)
+        # A CeleryConfig has read the environment.
+        prefer_configuration(self.conf, preferred=self._is_typed)
+        for variable in overruled_variables(self.conf):
+            logger.warning(
+                "The environment variable %s, which `celery -b` sets as well, has no effect: "
+                "the configuration in the code names another URL",
+                variable,
+            )
         if self._serializer is not None:
             name = self._serializer.name
             set_setting(self.conf, "task_serializer", name)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from celery.app.defaults import DEFAULTS
+from pydantic import model_validator
 
 from tomskit.celery._settings.broker import BrokerSettings
 from tomskit.celery._settings.prefixes import PREFIX
 from tomskit.celery._settings.resources import ResourceSettings
 from tomskit.celery._settings.results import ResultSettings
 from tomskit.celery._settings.tasks_and_worker import TaskAndWorkerSettings
-from tomskit.settings import Concealed
+from tomskit.celery._settings.urls import scheme_of
+from tomskit.settings import Concealed, instead_of_parts
 from tomskit.urls import synchronous_scheme
 
 __all__ = ("CeleryConfig",)
@@ -24,23 +28,51 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
     settings in capitals, it sets that one, in a subclass as well; ``None`` leaves Celery's default.
     """
 
+    @model_validator(mode="after")
+    def _use_the_result_backend(self) -> Self:
+        url = self.given_result_backend
+        if url is not None:
+            self._use_redis_url("CELERY_RESULT_BACKEND", url, "CELERY_RESULT_BACKEND_")
+            instead_of_parts(
+                self,
+                "CELERY_RESULT_BACKEND",
+                {},
+                "CELERY_RESULT_BACKEND_TYPE",
+                "CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME",
+            )
+            if scheme_of(url) == "sentinel" and not self.CELERY_SENTINEL_MASTER_NAME:
+                raise ValueError("CELERY_RESULT_BACKEND needs CELERY_SENTINEL_MASTER_NAME")
+            if self.given_broker_url is not None:
+                both = "CELERY_BROKER_URL and CELERY_RESULT_BACKEND"
+                instead_of_parts(self, both, {}, "CELERY_USE_SENTINEL", "CELERY_SENTINELS")
+        return self
+
     @property
     def CELERY_BROKER_URL(self) -> str:  # noqa: N802 (named like the settings)
         """URL of the broker; holds the password."""
-        return self._redis_url(self._broker())
+        return self.given_broker_url or self._redis_url(self._broker())
 
     @property
     def CELERY_RESULT_BACKEND(self) -> str:  # noqa: N802 (named like the settings)
         """URL of the result backend; holds the password."""
+        if self.given_result_backend is not None:
+            return self.given_result_backend
         if self.CELERY_RESULT_BACKEND_TYPE == "redis":
             return self._redis_url(self._results())
+        database = self.database_config()
+        chosen = "CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME"
+        if database.given_database_uri is not None and chosen not in self.model_fields_set:
+            return f"db+{database.SQLALCHEMY_DATABASE_SYNC_URI}"
         scheme = synchronous_scheme(self.CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME)
-        return f"db+{self.database_config().uri(scheme)}"
+        return f"db+{database.uri(scheme)}"
 
     @property
     def CELERY_BROKER_TRANSPORT_OPTIONS(self) -> dict[str, object]:  # noqa: N802
         """What kombu is told beside the URL: timeouts, and how to find the master."""
-        options = {**self._socket_options(), **self._sentinel_options(self._broker())}
+        url = self.CELERY_BROKER_URL
+        options = self._sentinel_options(self._broker(), url)
+        if scheme_of(url) in {"redis", "rediss", "sentinel"}:
+            options |= self._socket_options()
         if self.CELERY_BROKER_VISIBILITY_TIMEOUT is not None:
             options["visibility_timeout"] = self.CELERY_BROKER_VISIBILITY_TIMEOUT
         return options
@@ -48,9 +80,7 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
     @property
     def CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS(self) -> dict[str, object]:  # noqa: N802
         """What the result backend is told beside the URL: how to find the master."""
-        if self.CELERY_RESULT_BACKEND_TYPE != "redis":
-            return {}
-        return self._sentinel_options(self._results())
+        return self._sentinel_options(self._results(), self.CELERY_RESULT_BACKEND)
 
     def celery_settings(self) -> dict[str, object]:
         """Everything, under Celery's own names of the settings; contains passwords."""
@@ -65,6 +95,7 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
         settings["result_backend"] = Concealed(self.CELERY_RESULT_BACKEND)
         settings["broker_transport_options"] = self.CELERY_BROKER_TRANSPORT_OPTIONS
         settings["result_backend_transport_options"] = self.CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS
+        # An SSL_ setting of ours says what a rediss:// URL leaves open; what such a URL says wins.
         if self.CELERY_BROKER_REDIS_USE_SSL:
             settings["broker_use_ssl"] = dict(self._broker().REDIS_TLS_OPTIONS)
         if self.CELERY_RESULT_BACKEND_REDIS_USE_SSL:

@@ -4,15 +4,48 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    model_validator,
+)
 from typing_extensions import TypedDict
 
-from tomskit.settings import Port, Seconds, Secret, TomsKitBaseSettings, secret
-from tomskit.urls import host_name, parse_nodes, redis_url
+from tomskit.errors import ConfigurationError
+from tomskit.settings import (
+    Concealed,
+    Port,
+    Seconds,
+    Secret,
+    TomsKitBaseSettings,
+    Url,
+    instead_of_parts,
+    secret,
+)
+from tomskit.urls import RedisAddress, host_name, parse_nodes, parse_redis_url, redis_url
 
-__all__ = ("CertificateCheck", "Host", "Nodes", "RedisConfig", "TLSOptions", "tls_options")
+__all__ = (
+    "CertificateCheck",
+    "Host",
+    "Nodes",
+    "RedisConfig",
+    "RedisUrl",
+    "TLSOptions",
+    "redis_parts",
+    "tls_options",
+)
 
 _ANY_PORT: Final = 1
+
+
+def _joined(value: object) -> object:
+    if isinstance(value, str) and value.lstrip().startswith('["'):
+        return ",".join(TypeAdapter(list[str]).validate_json(value))
+    return value
 
 
 def _nodes(text: str) -> str:
@@ -23,8 +56,8 @@ def _nodes(text: str) -> str:
 Host = Annotated[str, AfterValidator(host_name)]
 """A host name or an IP address; an IPv6 address with or without brackets."""
 
-Nodes = Annotated[str, AfterValidator(_nodes)]
-"""Servers, as ``host:port,host:port``."""
+Nodes = Annotated[str, BeforeValidator(_joined), AfterValidator(_nodes)]
+"""Servers, as ``host:port,host:port`` or a JSON list of ``"host:port"``."""
 
 CertificateCheck = Literal["required", "optional", "none"]
 
@@ -62,9 +95,41 @@ def tls_options(
     return options
 
 
+def redis_parts(address: RedisAddress) -> dict[str, object]:
+    """The fields of RedisConfig that a URL says."""
+    return {
+        "REDIS_HOST": address.host,
+        "REDIS_PORT": address.port,
+        "REDIS_USERNAME": address.username,
+        "REDIS_PASSWORD": address.password and Concealed(address.password),
+        "REDIS_DB": address.db,
+        "REDIS_USE_SSL": address.tls,
+    }
+
+
+def _redis_url(text: str | None) -> str | None:
+    if text is not None and (options := parse_redis_url(text).options):
+        raise ConfigurationError(
+            f"options in the URL are not read ({', '.join(sorted(options))}): use the other REDIS_ "
+            "settings, such as REDIS_SSL_CA_CERTS"
+        )
+    return text
+
+
+RedisUrl = Annotated[Url, AfterValidator(_redis_url)]
+"""``redis://user:password@host:port/db``, or ``rediss://`` for TLS."""
+
+
 class RedisConfig(TomsKitBaseSettings):
     """The Redis of ``redis_client``; every field is an environment variable of the same name."""
 
+    given_redis_url: RedisUrl = Field(
+        default=None,
+        alias="REDIS_URL",
+        exclude=True,
+        description="URL of the one server, in place of REDIS_HOST, REDIS_PORT, REDIS_USERNAME, "
+        "REDIS_PASSWORD, REDIS_DB and REDIS_USE_SSL.",
+    )
     REDIS_HOST: Host = Field(default="localhost", description="Host of the Redis server.")
     REDIS_PORT: Port = Field(default=6379, description="Port of the Redis server.")
     REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
@@ -117,6 +182,12 @@ class RedisConfig(TomsKitBaseSettings):
     )
 
     @model_validator(mode="after")
+    def _use_the_url(self) -> Self:
+        if self.given_redis_url is not None:
+            instead_of_parts(self, "REDIS_URL", redis_parts(parse_redis_url(self.given_redis_url)))
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.REDIS_USE_SENTINEL and self.REDIS_USE_CLUSTER:
             raise ValueError("REDIS_USE_SENTINEL and REDIS_USE_CLUSTER exclude each other")
@@ -129,13 +200,26 @@ class RedisConfig(TomsKitBaseSettings):
     @property
     def REDIS_URL(self) -> str:  # noqa: N802 (named like the settings)
         """URL of the one server; holds the password."""
-        return redis_url(
-            self.REDIS_HOST,
-            self.REDIS_PORT,
-            self.REDIS_DB,
+        parts = RedisAddress(
+            host=self.REDIS_HOST,
+            port=self.REDIS_PORT,
+            db=self.REDIS_DB,
             username=self.REDIS_USERNAME,
             password=self.REDIS_PASSWORD,
             tls=self.REDIS_USE_SSL,
+            options={},
+        )
+        given = self.given_redis_url
+        # Of a copy with another host, say, the fields count.
+        if given is not None and parse_redis_url(given) == parts:
+            return given
+        return redis_url(
+            parts.host,
+            parts.port,
+            parts.db,
+            username=parts.username,
+            password=parts.password,
+            tls=parts.tls,
         )
 
     @property

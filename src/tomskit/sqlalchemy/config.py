@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt
+from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 from typing_extensions import TypedDict
 
-from tomskit.settings import Password, Port, TomsKitBaseSettings, secret
+from tomskit.settings import (
+    Concealed,
+    Password,
+    Port,
+    TomsKitBaseSettings,
+    Url,
+    instead_of_parts,
+    secret,
+)
+from tomskit.sqlalchemy.schemes import (
+    asynchronous,
+    parse_database_url,
+    synchronous,
+    synchronous_of,
+)
 from tomskit.urls import (
     database_query,
     database_url,
@@ -17,7 +31,17 @@ from tomskit.urls import (
     synchronous_scheme,
 )
 
-__all__ = ("DatabaseConfig", "DatabaseHost", "EngineOptions", "Extras", "Scheme")
+__all__ = (
+    "AsyncScheme",
+    "DatabaseConfig",
+    "DatabaseHost",
+    "DatabaseUrl",
+    "EngineOptions",
+    "Extras",
+    "Scheme",
+    "SyncScheme",
+    "use_database_url",
+)
 
 
 def _host(text: str) -> str:
@@ -38,6 +62,54 @@ Extras = Annotated[str, AfterValidator(_extras), Field(repr=False)]
 Scheme = Annotated[str, Field(pattern=r"^\w+(\+\w+)?$")]
 """``dialect`` or ``dialect+driver``."""
 
+AsyncScheme = Annotated[Scheme, AfterValidator(asynchronous)]
+"""``dialect+driver`` of a driver that works in coroutines."""
+
+SyncScheme = Annotated[Scheme, AfterValidator(synchronous)]
+"""``dialect`` or ``dialect+driver`` of a driver that works without coroutines."""
+
+
+def _database_url(text: str | None) -> str | None:
+    if text is not None:
+        asynchronous(parse_database_url(text).scheme)
+    return text
+
+
+DatabaseUrl = Annotated[Url, AfterValidator(_database_url)]
+"""``dialect+driver://user:password@host:port/database?option=value``, of an asynchronous driver."""
+
+
+def use_database_url(settings: TomsKitBaseSettings, text: str, *, url: str, prefix: str) -> None:
+    """Let a database URL take the place of the fields that say parts of it.
+
+    Args:
+        settings: Has these fields.
+        text: The URL.
+        url: Name of the setting that is the URL.
+        prefix: What the names of the fields begin with, before those of DatabaseConfig.
+    """
+    address = parse_database_url(text)
+    parts: dict[str, object] = {
+        "DB_HOST": address.host,
+        "DB_USERNAME": address.username,
+        "DB_PASSWORD": Concealed(address.password),
+        "DB_DATABASE": address.database,
+        "DB_CHARSET": "",
+        "DB_EXTRAS": address.extras,
+        "SQLALCHEMY_DATABASE_URI_SCHEME": address.scheme,
+    }
+    if address.port is not None:
+        parts["DB_PORT"] = address.port
+    # A driver of the same kind of database may be chosen beside the URL.
+    chosen = f"{prefix}SQLALCHEMY_DATABASE_SYNC_URI_SCHEME"
+    dialect = address.scheme.partition("+")[0]
+    if (
+        chosen not in settings.model_fields_set
+        or vars(settings)[chosen].partition("+")[0] != dialect
+    ):
+        parts["SQLALCHEMY_DATABASE_SYNC_URI_SCHEME"] = synchronous_of(address.scheme)
+    instead_of_parts(settings, url, {prefix + name: part for name, part in parts.items()})
+
 
 class EngineOptions(TypedDict, total=False):
     """Keyword arguments of SQLAlchemy's ``create_async_engine``."""
@@ -53,6 +125,13 @@ class EngineOptions(TypedDict, total=False):
 class DatabaseConfig(TomsKitBaseSettings):
     """The database of ``db.session``; every field is an environment variable of the same name."""
 
+    given_database_uri: DatabaseUrl = Field(
+        default=None,
+        alias="SQLALCHEMY_DATABASE_URI",
+        exclude=True,
+        description="URL of the database with an asynchronous driver, in place of the DB_ settings "
+        "and SQLALCHEMY_DATABASE_URI_SCHEME.",
+    )
     DB_HOST: DatabaseHost = Field(default="localhost", description="Host of the database server.")
     DB_PORT: Port = Field(default=5432, description="Port of the database server.")
     DB_USERNAME: str = Field(default="", description="User name; empty for none.")
@@ -66,10 +145,10 @@ class DatabaseConfig(TomsKitBaseSettings):
     DB_EXTRAS: Extras = Field(
         default="", description="More URL parameters as a query string: `a=1&b=2`."
     )
-    SQLALCHEMY_DATABASE_URI_SCHEME: Scheme = Field(
+    SQLALCHEMY_DATABASE_URI_SCHEME: AsyncScheme = Field(
         default="mysql+aiomysql", description="Dialect and asynchronous driver."
     )
-    SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: Scheme = Field(
+    SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: SyncScheme = Field(
         default="mysql+pymysql", description="Dialect and synchronous driver."
     )
     SQLALCHEMY_POOL_SIZE: NonNegativeInt = Field(
@@ -89,10 +168,18 @@ class DatabaseConfig(TomsKitBaseSettings):
     SQLALCHEMY_ECHO: bool = Field(default=False, description="Log every statement.")
     SQLALCHEMY_POOL_ECHO: bool = Field(default=False, description="Log what the pool does.")
 
+    @model_validator(mode="after")
+    def _use_the_url(self) -> Self:
+        if self.given_database_uri is not None:
+            use_database_url(
+                self, self.given_database_uri, url="SQLALCHEMY_DATABASE_URI", prefix=""
+            )
+        return self
+
     @property
     def SQLALCHEMY_DATABASE_URI(self) -> str:  # noqa: N802 (named like the settings)
         """URL for the asynchronous engine; holds the password."""
-        return self.uri(self.SQLALCHEMY_DATABASE_URI_SCHEME)
+        return self.given_database_uri or self.uri(self.SQLALCHEMY_DATABASE_URI_SCHEME)
 
     @property
     def SQLALCHEMY_DATABASE_SYNC_URI(self) -> str:  # noqa: N802 (named like the settings)

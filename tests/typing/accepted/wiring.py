@@ -69,6 +69,11 @@ def the_app() -> None:
     assert_type(app.config.CELERY_BROKER_URL, str)
     assert_type(app.config.CELERY_BROKER_REDIS_PORT, int)
     assert_type(app.config.CELERY_BROKER_REDIS_PASSWORD, str | None)
+    assert_type(CeleryConfig(CELERY_BROKER_URL="redis://h").CELERY_BROKER_URL, str)
+    assert_type(RedisConfig(REDIS_URL="redis://h").REDIS_URL, str)
+    assert_type(
+        DatabaseConfig(SQLALCHEMY_DATABASE_URI="sqlite+aiosqlite://").SQLALCHEMY_DATABASE_URI, str
+    )
     assert_type(RedisConfig(REDIS_PASSWORD=SecretStr("s p")).REDIS_PASSWORD, str | None)
     assert_type(DatabaseConfig(DB_PASSWORD=SecretStr("s p")).DB_PASSWORD, str)
     assert_type(app.db_config, DatabaseConfig)

@@ -193,6 +193,7 @@ def configuring() -> None:
     CeleryConfig(CELERY_BROKER_REDIS_PROT=6379)  # E: misspelt
     CeleryConfig(CELERY_RESULT_BACKEND_TYPE="mongodb")  # E: not one of the literals
     n: str = app.config.CELERY_BROKER_REDIS_PORT  # E: int is not str
+    CeleryConfig(CELERY_BROKER_URL=6379)  # E: int for a URL
     app.config.CELERY_BROKER_URL = "redis://"  # E: computed
     print(celery_context.get().main)  # E: may be None
     celery_context.set("shop")  # E: a name

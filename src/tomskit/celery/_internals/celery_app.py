@@ -21,6 +21,11 @@
     For: importing what a configuration's name stands for, as Celery does.
     When it is missing: an app with such a name raises AttributeError when it is first used.
 
+`Settings.broker_url`, `broker_read_url`, `broker_write_url` and `result_backend`
+    For: a CeleryConfig whose URLs are those that are used. Celery prefers environment variables of
+    its own, which a CeleryConfig has already read.
+    When it is missing: such a variable wins over an argument of CeleryConfig.
+
 `Settings.changes`
     For: seeing in 0.1 us whether any setting was changed since a decision that depends on them.
     When it is missing: sending from an event loop raises AttributeError.
@@ -28,17 +33,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery
+from celery.app.utils import Settings
+from typing_extensions import override
 
 if TYPE_CHECKING:
-    from celery.app.utils import Settings
     from celery.backends.base import Backend
-    from typing_extensions import override
 
-__all__ = ("App", "changes_of", "import_configuration", "set_accepted", "set_setting")
+__all__ = (
+    "App",
+    "changes_of",
+    "import_configuration",
+    "overruled_variables",
+    "prefer_configuration",
+    "set_accepted",
+    "set_setting",
+)
 
 if TYPE_CHECKING:
 
@@ -91,3 +105,56 @@ def import_configuration(app: Any, name: str) -> object:
         # Celery will say so itself, unless it was told to be silent.
         return name
     return found
+
+
+_IS_PREFERRED: Final = "configuration_is_preferred"
+
+
+class _Settings(Settings):
+    """``app.conf`` whose URLs may be those of the configuration, whatever the environment says."""
+
+    @property
+    @override
+    def broker_url(self) -> str:
+        return _chosen(self, "CELERY_BROKER_URL", "broker_url", "broker_host")
+
+    @property
+    @override
+    def broker_read_url(self) -> str:
+        return _chosen(self, "CELERY_BROKER_READ_URL", "broker_read_url") or self.broker_url
+
+    @property
+    @override
+    def broker_write_url(self) -> str:
+        return _chosen(self, "CELERY_BROKER_WRITE_URL", "broker_write_url") or self.broker_url
+
+    @property
+    @override
+    def result_backend(self) -> str:
+        return _chosen(self, "CELERY_RESULT_BACKEND", "result_backend", "CELERY_RESULT_BACKEND")
+
+
+def _chosen(conf: Any, variable: str, *settings: str) -> str:
+    # Reading a setting loads the configuration, which sets the mark.
+    configured: str = conf.first(*settings)
+    if conf.__dict__.get(_IS_PREFERRED):
+        return configured
+    return os.environ.get(variable) or configured
+
+
+def prefer_configuration(conf: Any, *, preferred: bool) -> None:
+    """Let the URLs be those of the configuration if `preferred`, or else Celery's choice."""
+    # Past its __setattr__, which makes a setting of every attribute.
+    object.__setattr__(conf, "__class__", _Settings)
+    conf.__dict__[_IS_PREFERRED] = preferred
+
+
+def overruled_variables(conf: Any) -> list[str]:
+    """The environment variables with other URLs than those that are used."""
+    used = {
+        "CELERY_BROKER_URL": conf.broker_url,
+        "CELERY_BROKER_READ_URL": conf.broker_read_url,
+        "CELERY_BROKER_WRITE_URL": conf.broker_write_url,
+        "CELERY_RESULT_BACKEND": conf.result_backend,
+    }
+    return [name for name, url in used.items() if os.environ.get(name, url) not in {"", url}]

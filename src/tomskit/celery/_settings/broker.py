@@ -7,7 +7,8 @@ from typing import Final, Self
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from tomskit.celery._settings.prefixes import without_prefix
-from tomskit.redis.config import CertificateCheck, Host, Nodes, RedisConfig
+from tomskit.celery._settings.urls import BrokerUrl, redis_address, scheme_of
+from tomskit.redis.config import CertificateCheck, Host, Nodes, RedisConfig, redis_parts
 from tomskit.settings import (
     Concealed,
     Port,
@@ -15,6 +16,7 @@ from tomskit.settings import (
     SecondsOrZero,
     Secret,
     TomsKitBaseSettings,
+    instead_of_parts,
     secret,
 )
 from tomskit.urls import HostPort, parse_nodes, sentinel_url
@@ -28,6 +30,19 @@ class BrokerSettings(TomsKitBaseSettings):
     """The broker of CeleryConfig, and how Celery finds a Redis."""
 
     # -- broker
+    given_broker_url: BrokerUrl = Field(
+        default=None,
+        alias="CELERY_BROKER_URL",
+        exclude=True,
+        description="URL of any broker that kombu knows, in place of the CELERY_BROKER_REDIS_ "
+        "settings without SSL_.",
+    )
+    CELERY_BROKER_READ_URL: BrokerUrl = Field(
+        default=None, description="URL of the broker for workers, where that is another one."
+    )
+    CELERY_BROKER_WRITE_URL: BrokerUrl = Field(
+        default=None, description="URL of the broker for sending, where that is another one."
+    )
     CELERY_BROKER_REDIS_HOST: Host = Field(default="localhost", description="Host of the broker.")
     CELERY_BROKER_REDIS_PORT: Port = Field(default=6379, description="Port of the broker.")
     CELERY_BROKER_REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
@@ -105,10 +120,34 @@ class BrokerSettings(TomsKitBaseSettings):
     )
 
     @model_validator(mode="after")
-    def _sentinels_know_the_master(self) -> Self:
-        if self.CELERY_USE_SENTINEL and not self.CELERY_SENTINEL_MASTER_NAME:
-            raise ValueError("CELERY_USE_SENTINEL needs CELERY_SENTINEL_MASTER_NAME")
+    def _use_the_broker_url(self) -> Self:
+        url = self.given_broker_url
+        if url is not None:
+            self._use_redis_url("CELERY_BROKER_URL", url, "CELERY_BROKER_")
         return self
+
+    @model_validator(mode="after")
+    def _sentinels_know_the_master(self) -> Self:
+        urls = {"CELERY_BROKER_URL": self.given_broker_url}
+        urls |= {
+            name: vars(self)[name] for name in ("CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
+        }
+        asking = [name for name, url in urls.items() if scheme_of(url or "") == "sentinel"]
+        if self.CELERY_USE_SENTINEL:
+            asking.append("CELERY_USE_SENTINEL")
+        if asking and not self.CELERY_SENTINEL_MASTER_NAME:
+            raise ValueError(f"{asking[0]} needs CELERY_SENTINEL_MASTER_NAME")
+        return self
+
+    def _use_redis_url(self, name: str, url: str, prefix: str) -> None:
+        address = redis_address(url)
+        fields = {f"{prefix}{field}" for field in ("REDIS_HOST", "REDIS_PORT", "REDIS_DB")}
+        fields |= {f"{prefix}REDIS_USERNAME", f"{prefix}REDIS_PASSWORD"}
+        if scheme_of(url) != "sentinel":
+            # A sentinel URL does not say whether to use TLS.
+            fields.add(f"{prefix}REDIS_USE_SSL")
+        parts = {} if address is None else redis_parts(address)
+        instead_of_parts(self, name, {prefix + one: part for one, part in parts.items()}, *fields)
 
     def _broker(self) -> RedisConfig:
         return without_prefix(self, RedisConfig, "CELERY_BROKER_")
@@ -136,8 +175,8 @@ class BrokerSettings(TomsKitBaseSettings):
         nodes = parse_nodes(self.CELERY_SENTINELS or "", default_port=_DEFAULT_SENTINEL_PORT)
         return nodes or [HostPort(self.CELERY_BROKER_REDIS_HOST, self.CELERY_BROKER_REDIS_PORT)]
 
-    def _sentinel_options(self, server: RedisConfig) -> dict[str, object]:
-        if not self.CELERY_USE_SENTINEL:
+    def _sentinel_options(self, server: RedisConfig, url: str) -> dict[str, object]:
+        if scheme_of(url) != "sentinel":
             return {}
         # Only for the connections to the sentinels: on the connection to the master this short
         # timeout would end each blocking read.

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from tomskit.celery._settings.prefixes import PREFIX, read_like, without_prefix
-from tomskit.redis.config import CertificateCheck, Host, RedisConfig
-from tomskit.settings import Password, Port, Secret, TomsKitBaseSettings, secret
+from tomskit.celery._settings.prefixes import PREFIX, read_like, setting_name, without_prefix
+from tomskit.redis.config import CertificateCheck, Host, RedisConfig, RedisUrl, redis_parts
+from tomskit.settings import (
+    Password,
+    Port,
+    Secret,
+    TomsKitBaseSettings,
+    instead_of_parts,
+    secret,
+)
 from tomskit.sqlalchemy.config import (
+    AsyncScheme,
     DatabaseConfig,
     DatabaseHost,
+    DatabaseUrl,
     EngineOptions,
     Extras,
-    Scheme,
+    SyncScheme,
+    use_database_url,
 )
+from tomskit.urls import parse_redis_url
 
 __all__ = ("ResourceSettings",)
 
@@ -24,6 +36,13 @@ class ResourceSettings(TomsKitBaseSettings):
     """The database and the Redis that CeleryConfig gives to tasks."""
 
     # -- the database of db.session, and of results with the type "database"
+    given_database_uri: DatabaseUrl = Field(
+        default=None,
+        alias="CELERY_SQLALCHEMY_DATABASE_URI",
+        exclude=True,
+        description="URL of the database with an asynchronous driver, in place of the CELERY_DB_ "
+        "settings and CELERY_SQLALCHEMY_DATABASE_URI_SCHEME.",
+    )
     CELERY_DB_HOST: DatabaseHost = Field(
         default="localhost", description="Host of the database server."
     )
@@ -39,10 +58,10 @@ class ResourceSettings(TomsKitBaseSettings):
     CELERY_DB_EXTRAS: Extras = Field(
         default="", description="More URL parameters as a query string: `a=1&b=2`."
     )
-    CELERY_SQLALCHEMY_DATABASE_URI_SCHEME: Scheme = Field(
+    CELERY_SQLALCHEMY_DATABASE_URI_SCHEME: AsyncScheme = Field(
         default="mysql+aiomysql", description="Dialect and asynchronous driver."
     )
-    CELERY_SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: Scheme = Field(
+    CELERY_SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: SyncScheme = Field(
         default="mysql+pymysql", description="Dialect and synchronous driver."
     )
     CELERY_SQLALCHEMY_POOL_SIZE: NonNegativeInt = Field(
@@ -63,6 +82,13 @@ class ResourceSettings(TomsKitBaseSettings):
     CELERY_SQLALCHEMY_POOL_ECHO: bool = Field(default=False, description="Log what the pool does.")
 
     # -- the Redis of redis_client
+    given_worker_redis_url: RedisUrl = Field(
+        default=None,
+        alias="CELERY_WORKER_REDIS_URL",
+        exclude=True,
+        description="URL of the server, in place of the CELERY_WORKER_REDIS_ settings for host, port, "
+        "user name, password, database number and USE_SSL.",
+    )
     CELERY_WORKER_REDIS_HOST: Host = Field(default="localhost", description="Host.")
     CELERY_WORKER_REDIS_PORT: Port = Field(default=6379, description="Port.")
     CELERY_WORKER_REDIS_USERNAME: str | None = Field(default=None, description="ACL user name.")
@@ -87,6 +113,19 @@ class ResourceSettings(TomsKitBaseSettings):
     CELERY_WORKER_REDIS_SSL_KEYFILE: str | None = Field(
         default=None, description="Path of the client's key."
     )
+
+    @model_validator(mode="after")
+    def _use_the_urls(self) -> Self:
+        if (uri := self.given_database_uri) is not None:
+            use_database_url(self, uri, url="CELERY_SQLALCHEMY_DATABASE_URI", prefix=PREFIX)
+        if (url := self.given_worker_redis_url) is not None:
+            parts = redis_parts(parse_redis_url(url))
+            instead_of_parts(
+                self,
+                "CELERY_WORKER_REDIS_URL",
+                {f"CELERY_WORKER_{name}": part for name, part in parts.items()},
+            )
+        return self
 
     @property
     def SQLALCHEMY_DATABASE_URI(self) -> str:  # noqa: N802 (named like the settings)
@@ -123,7 +162,11 @@ class ResourceSettings(TomsKitBaseSettings):
 
     def sets_any(self, *prefixes: str) -> bool:
         """Whether a field with one of these prefixes was given, by argument or environment."""
-        return any(name.startswith(prefixes) for name in self.model_fields_set)
+        fields = type(self).model_fields
+        return any(
+            setting_name(field, fields[field]).startswith(prefixes)
+            for field in self.model_fields_set & fields.keys()
+        )
 
     # Read once: a later change of the environment does not change what the app uses.
     @cached_property

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from tomskit.celery._settings.prefixes import without_prefix
+from tomskit.celery._settings.urls import BackendUrl
 from tomskit.redis.config import CertificateCheck, Host, RedisConfig
 from tomskit.settings import Port, Seconds, SecondsOrZero, Secret, TomsKitBaseSettings, secret
-from tomskit.sqlalchemy.config import Scheme
+from tomskit.sqlalchemy.config import SyncScheme
 
 __all__ = ("ResultSettings",)
 
@@ -22,6 +23,13 @@ class ResultSettings(TomsKitBaseSettings):
     """Where CeleryConfig keeps results, and for how long."""
 
     # -- results
+    given_result_backend: BackendUrl = Field(
+        default=None,
+        alias="CELERY_RESULT_BACKEND",
+        exclude=True,
+        description="URL of any result backend that Celery knows, in place of "
+        "CELERY_RESULT_BACKEND_TYPE and the CELERY_RESULT_BACKEND_ settings without SSL_.",
+    )
     CELERY_RESULT_BACKEND_TYPE: Literal["redis", "database"] = Field(
         default="redis", description="Where results go: to Redis, or to the CELERY_DB_ database."
     )
@@ -53,7 +61,7 @@ class ResultSettings(TomsKitBaseSettings):
         default=None, description="Path of the client's key."
     )
     CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME: Annotated[
-        Scheme, BeforeValidator(_without_db_prefix)
+        SyncScheme, BeforeValidator(_without_db_prefix)
     ] = Field(default="mysql", description="Dialect and synchronous driver of a result database.")
     CELERY_RESULT_EXPIRES: NonNegativeInt | None = Field(
         default=None,
