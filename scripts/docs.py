@@ -34,6 +34,7 @@ from typing import Final, NamedTuple, cast
 
 import click
 from celery.bin.celery import celery
+from celery.bin.worker import worker
 from scripts import reference
 from typing_extensions import override
 
@@ -285,7 +286,11 @@ def run_blocks(page: Page, folder: Path) -> Iterator[Problem]:
     for block in page.blocks:
         command = block.mark.partition("run")[2].lstrip(": ") if block.mark[:3] == "run" else None
         if command is not None:
-            runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if command else []
+            runner = (
+                ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tomskit.testing.plugin"]
+                if command
+                else []
+            )
             done = run_python([*runner, block.module], folder)
             output = done.stdout
             if done.returncode != 0:
@@ -401,7 +406,8 @@ def celery_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
                 yield f"there is no app {word}"
         elif word.startswith("-"):
             name = word.partition("=")[0]
-            known = {option for param in command.params for option in param.opts}
+            params = [*command.params, *(worker.params if command.name == "workers" else ())]
+            known = {option for param in params for option in param.opts}
             if name not in known and (name.startswith("--") or name[:2] not in known):
                 yield f"this celery command has no option {name}"
             expects_app = name in {"-A", "--app"} and "=" not in word
@@ -428,6 +434,7 @@ COMMANDS: Final[Mapping[str, Callable[[Sequence[str], Place], Iterator[str]]]] =
     "celery": celery_problems,
     "cd": folder_problems,
     "kill": no_problems,
+    "test": no_problems,
 }
 
 

@@ -536,6 +536,7 @@ PUBLIC: Final[Sequence[tuple[str, Sequence[str]]]] = [
     ("tomskit.redis", ()),
     ("tomskit.redis.redis_pool", ["redis_client"]),
     ("tomskit.protocols", ()),
+    ("tomskit.testing", ()),
     ("tomskit.celery.serializers", ["OrjsonSerializer"]),
     ("tomskit", ["TomsKitBaseSettings"]),
 ]

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Never, Protocol, TypeVar
 
 from celery.backends.base import Backend
+from kombu import Producer
 
 from tomskit.celery._internals.celery_app import App
 from tomskit.celery.config import CeleryConfig
@@ -71,9 +72,11 @@ class AsyncApp(App):
         runtime: What runs coroutines.
         pool_backend: Set by the asyncio pool: makes the result backend that its tasks and its worker
             use in place of Celery's.
+        recorder: Set by `tomskit.testing.sent`: takes messages in place of a broker.
     """
 
     runtime: Runtime
+    recorder: Producer | None = None
     pool_backend: Callable[[Backend], Backend] | None = None
 
     @property

@@ -185,7 +185,7 @@ class AsyncCelery(AsyncApp):
         if recording is not None:
             return recording.send(self, super().send_task, args, kwargs)
         place = here()
-        if place is None:
+        if place is None or self.recorder is not None:
             return super().send_task(*args, **kwargs)
         return place.publish(self, super().send_task, args, kwargs)
 
@@ -195,6 +195,8 @@ class AsyncCelery(AsyncApp):
         recording = recording_here()
         if producer is None and recording is not None and recording.records(self):
             return nullcontext(recording.producer)
+        if producer is None and self.recorder is not None:
+            return nullcontext(self.recorder)
         if producer is None and (place := here()) is not None:
             # None where each `send_task` finds its own: one that is held is missing elsewhere.
             return nullcontext(place.producer_for(self))

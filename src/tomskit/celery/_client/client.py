@@ -119,7 +119,7 @@ class AsyncClient:
             # Reading one setting takes 4 us, comparing all changed ones 0.1 us.
             self._settings = changes.copy()
             self._is_eager = bool(self._app.conf.task_always_eager)
-        return self._publishes_in_loop and not self._is_eager
+        return self._publishes_in_loop and not self._is_eager and self._app.recorder is None
 
     @cached_property
     def _publishes_in_loop(self) -> bool:

@@ -11,7 +11,7 @@ from celery.canvas import Signature
 from tomskit.celery._internals.celery_tasks import ChainSignature
 from tomskit.celery._values.codec import Codec
 
-__all__ = ("check_follower", "check_upstream", "require_signature")
+__all__ = ("check_follower", "check_upstream", "codec_of", "require_signature")
 
 
 def require_signature(other: object) -> None:
@@ -72,6 +72,12 @@ def _first_steps(signature: Signature[Any]) -> Iterator[Signature[Any]]:
         yield signature
 
 
+def codec_of(task: object) -> Codec | None:
+    """What encodes and decodes the arguments of a task; None for a task of Celery's own kind."""
+    codec: object = getattr(task, "_tomskit_codec", None)
+    return codec if isinstance(codec, Codec) else None
+
+
 def _codec_of(signature: Signature[Any]) -> Codec | None:
     """The codec of a signature's task; None for a plain task, and for one of another program."""
     try:
@@ -79,5 +85,4 @@ def _codec_of(signature: Signature[Any]) -> Codec | None:
     except KeyError:
         # It is not registered here.
         return None
-    codec: object = getattr(task, "_tomskit_codec", None)
-    return codec if isinstance(codec, Codec) else None
+    return codec_of(task)
