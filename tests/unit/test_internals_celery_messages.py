@@ -18,6 +18,7 @@ from tomskit.celery._internals.celery_messages import (
     PUBLISH_PATH,
     TASK_METHODS,
     call_options_of,
+    connect_as_celery,
     connect_with,
     lock_free_dispatcher,
     messages_of,
@@ -161,6 +162,8 @@ def test_an_app_connects_with_the_connection_of_its_amqp(app: Any) -> None:
     connect_with(app, OwnConnection)
     assert type(app.connection_for_read()) is OwnConnection
     assert type(app.connection_for_write()) is OwnConnection
+    connect_as_celery(app)
+    assert type(app.connection_for_write()) is Connection
 
 
 def _work() -> None: ...

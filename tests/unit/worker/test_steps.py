@@ -46,6 +46,7 @@ def worker_of(app: Celery, pool: str, **members: object) -> Any:
     """What of a worker the step looks at."""
     known: dict[str, object] = {
         "app": app,
+        "pool": None,
         "pool_cls": get_implementation(pool),
         "steps": [],
         "hub": None,

@@ -61,6 +61,7 @@ __all__ = (
     "TASK_METHODS",
     "TaskMessages",
     "call_options_of",
+    "connect_as_celery",
     "connect_with",
     "lock_free_dispatcher",
     "messages_of",
@@ -133,3 +134,9 @@ def lock_free_dispatcher(app: Any) -> object:
 def connect_with(app: Any, connection: type[Connection]) -> None:
     """Let an app make its connections of this class."""
     app.amqp.Connection = connection
+
+
+def connect_as_celery(app: Any) -> None:
+    """Undo `connect_with`."""
+    amqp: object = app.amqp
+    vars(amqp).pop("Connection", None)

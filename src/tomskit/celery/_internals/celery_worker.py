@@ -1,6 +1,6 @@
 """Celery: the worker, its pool and its consumer.
 
-`WorkController`: `pool_cls`, `consumer_cls`, `concurrency`, `options`, `steps` and `use_eventloop`
+`WorkController`: `pool`, `pool_cls`, `consumer_cls`, `concurrency`, `options`, `steps` and `use_eventloop`
     For: preparing a worker for its pool before its parts are made, and refusing pools and transports
     that cannot run coroutines.
     When it is missing: the worker raises AttributeError when it starts.
@@ -108,6 +108,7 @@ class Worker(Protocol):
     """``celery.worker.WorkController``, as boot steps see it."""
 
     app: Celery
+    pool: object
     pool_cls: type[WorkerPool]
     consumer_cls: type[celery_consumer.Consumer] | str
     concurrency: int

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.solo import TaskPool as SoloPool
+from kombu.asynchronous import set_event_loop
 
 from tomskit.celery._internals.celery_messages import connect_with
 from tomskit.celery._internals.celery_worker import consumer_class_of, make_hub_of
@@ -30,6 +31,8 @@ DEFAULT_CONCURRENCY = 1000
 
 def prepare(worker: Worker, app: AsyncApp) -> None:
     """Let a worker of `app` be made with the parts that its pool and the configuration need."""
+    # Celery makes the worker use the event loop of an earlier one of this process, which is closed.
+    set_event_loop(None)
     pool: type[object] = get_implementation(worker.pool_cls)
     fast = app.config.CELERY_REDIS_FAST_PATH
     worker.consumer_cls = guarded_consumer(consumer_class_of(worker))

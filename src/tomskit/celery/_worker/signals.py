@@ -60,6 +60,7 @@ def host_of(app: Celery) -> Host | None:
 def _prepare_worker(sender: Worker, **_: object) -> None:
     end_with_supervisor()
     app = sender.app
+    os.environ.pop(_READY_VARIABLE, None)
     if isinstance(app, AsyncApp):
         from tomskit.celery._worker.prepare import prepare
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Final
 
 from celery import Celery, bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
+from kombu.asynchronous import get_event_loop, set_event_loop
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
+from tomskit.celery._internals.celery_messages import connect_as_celery
 from tomskit.celery._internals.celery_worker import Worker, stop_worker
 from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksError
 from tomskit.celery._running.runtime import AsyncRuntime
@@ -50,6 +54,7 @@ class RuntimeStep(bootsteps.StartStopStep):
             )
         self._in_process = not issubclass(pool, PreforkPool)
         self._signals: SignalHandlers | None = None
+        self._replaced: signal.Handlers | Callable[..., object] | int | None = None
         if issubclass(pool, AsyncioPool):
             _check_transport(parent)
         _check_annotations(parent.app)
@@ -65,7 +70,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         host = host_of(parent.app)
         if not self._in_process:
             if threading.current_thread() is threading.main_thread():
-                signal.signal(CHILD_FAILED, _stop_failed_worker)
+                self._replaced = signal.signal(CHILD_FAILED, _stop_failed_worker)
         elif host is not None:
             if isinstance(parent.hub, LoopHub):
                 self._run_in_worker_loop(parent.app, parent.hub)
@@ -81,6 +86,7 @@ class RuntimeStep(bootsteps.StartStopStep):
                 "event loop: without runtime=, or with a subclass of AsyncRuntime, they would.",
                 app.runtime,
             )
+        hub.take_this_thread()
         main_loop = MainLoop(app, hub)
         main_loop.start()
         AsyncRuntime.adopt(main_loop)
@@ -96,10 +102,20 @@ class RuntimeStep(bootsteps.StartStopStep):
                 self._signals.remove()
             host.stop()
             AsyncRuntime.enforce_limits(None)
+        # What follows is for processes that outlive their worker, such as those of tests.
+        if self._replaced is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(CHILD_FAILED, self._replaced)
+        connect_as_celery(parent.app)
+        if parent.hub is not None and get_event_loop() is parent.hub:
+            set_event_loop(None)
 
     @override
     def terminate(self, parent: Worker) -> None:
         self.stop(parent)
+        threads: Executor | None = getattr(parent.pool, "executor", None)
+        if threads is not None:
+            # The pool of threads leaves them running.
+            threads.shutdown(wait=False)
 
 
 def _check_transport(worker: Worker) -> None:

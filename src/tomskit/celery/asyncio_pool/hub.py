@@ -61,10 +61,7 @@ class LoopHub(Hub):
 
     def __init__(self, timer: Timer | None = None) -> None:
         self.asyncio_loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
-        self._thread = threading.get_ident()
-        # A forked process, such as the embedded beat, has a main thread of the same ident, and a copy
-        # of the loop that it must not run.
-        self._pid = os.getpid()
+        self.take_this_thread()
         self._poller_fd: int | None = None
         self._place = _BetweenTurns(self)
         self._has_news = False
@@ -75,6 +72,13 @@ class LoopHub(Hub):
         # kombu's loop sleeps, and all tasks with it, when it has no descriptor to poll.
         self._filler, self._filler_end = os.pipe()
         super().__init__(timer)
+
+    def take_this_thread(self) -> None:
+        """Belong to this thread: a worker may be made in one thread and started in another."""
+        self._thread = threading.get_ident()
+        # A forked process, such as the embedded beat, has a main thread of the same ident, and a copy
+        # of the loop that it must not run.
+        self._pid = os.getpid()
 
     def owns_this_thread(self) -> bool:
         """Whether this is the thread of the worker and of its asyncio loop."""
