@@ -1,10 +1,12 @@
 """What tomskit relies on in Celery beyond its public names: configuration, and what it overrides."""
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, Task, shared_task
 from celery.app.utils import Settings
 from celery.backends.base import Backend
 from celery.loaders.base import BaseLoader
@@ -14,12 +16,16 @@ from tests.support.contracts import assert_accepts, assert_has, assert_signature
 from tomskit.celery._internals.celery_app import (
     App,
     changes_of,
+    class_of_tasks,
     import_configuration,
     overruled_variables,
     prefer_configuration,
     set_accepted,
     set_setting,
 )
+
+
+def _function() -> None: ...
 
 
 class RecordingApp(App):
@@ -35,6 +41,11 @@ class RecordingApp(App):
         return super()._load_config()
 
     @override
+    def _task_from_fun(self, fun: Callable[..., object], **options: Any) -> Any:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.calls.append(f"_task_from_fun {options['name']}")
+        return super()._task_from_fun(fun, **options)
+
+    @override
     def _get_backend(self) -> Backend:
         self.calls.append("_get_backend")
         return super()._get_backend()
@@ -48,6 +59,9 @@ class RecordingApp(App):
         ("__reduce_keys__", "(self)"),
         ("config_from_object", "(self, obj, silent=False, force=False, namespace=None)"),
         ("producer_or_acquire", "(self, producer=None)"),
+        ("finalize", "(self, auto=False)"),
+        ("register_task", "(self, task, **options)"),
+        ("task", "(self, *args, **opts)"),
     ],
 )
 def test_the_methods_that_asynccelery_overrides(name: str, signature: str) -> None:
@@ -60,6 +74,37 @@ def test_the_configuration_is_loaded_by_load_config_when_it_is_needed() -> None:
     assert app.calls == []
     assert app.conf.task_always_eager is False
     assert app.calls == ["_load_config"]
+
+
+def test_every_task_comes_from_task_from_fun() -> None:
+    """``Celery._task_from_fun``, with the options of the decorator."""
+    assert_accepts(Celery, "_task_from_fun", None, _function, "name", None, True, more=1)
+    app = RecordingApp("app")
+    made = app.task(name="made.lazily")(_function)
+    app.task(name="made.at_once", lazy=False)(_function)
+    assert "_task_from_fun made.at_once" in app.calls
+    assert "_task_from_fun made.lazily" not in app.calls
+    assert untyped(made).name == "made.lazily"
+    shared_task(name="made.for_all")(_function)
+    app.finalize()
+    assert {"_task_from_fun made.lazily", "_task_from_fun made.for_all"} < set(app.calls)
+
+
+def test_all_tasks_of_an_app_are_among_its_tasks() -> None:
+    """``Celery._tasks``, without finalizing the app."""
+    app = RecordingApp("app")
+    task = app.task(name="made.at_once", lazy=False)(_function)
+    assert app._tasks["made.at_once"] is task
+    assert not app.finalized
+
+
+def test_the_class_of_plain_tasks_is_that_of_the_app() -> None:
+    class Mine(Task[..., Any]): ...
+
+    app = Celery("app", set_as_current=False, task_cls=Mine)
+    assert issubclass(class_of_tasks(app), Mine)
+    made = untyped(app).task(name="made", lazy=False)(_function)
+    assert type(made).__mro__[1] is class_of_tasks(app)
 
 
 def test_every_backend_comes_from_get_backend() -> None:

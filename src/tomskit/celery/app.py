@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 from celery.app.utils import Settings
 from typing_extensions import override
 
-from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import AsyncClient
 from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
@@ -29,6 +28,7 @@ from tomskit.celery._running.context import task_id_context
 from tomskit.celery._running.host import RuntimeHost
 from tomskit.celery._running.places import here
 from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._tasks.app_tasks import TaskApp
 from tomskit.celery._worker import signals
 from tomskit.celery._worker.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
 from tomskit.celery.config import CeleryConfig
@@ -55,7 +55,7 @@ celery_context: Final[ContextVar[AsyncCelery | None]] = cast(
 """The running app: in the main thread, in the worker's threads and in coroutines."""
 
 
-class AsyncCelery(AsyncApp):
+class AsyncCelery(TaskApp):
     """A Celery app whose workers have an event loop, database sessions and a redis client.
 
     Args:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never, TypeAlias
 
 from typing_extensions import TypedDict
 
@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     import kombu
     from celery.canvas import Signature
 
-__all__ = ("CallOptions", "TaskOptions")
+__all__ = ("AppTaskOptions", "CallOptions", "TaskOptions")
+
+_StartMethod: TypeAlias = Callable[[Never, Never, Never, Never], object]
+_OutcomeMethod: TypeAlias = Callable[[Never, Never, Never, Never, Never], object]
+_ErrorMethod: TypeAlias = Callable[[Never, Never, Never, Never, Never, Never], object]
+_EndMethod: TypeAlias = Callable[[Never, Never, Never, Never, Never, Never, Never], object]
 
 
-class TaskOptions(TypedDict, total=False, closed=True):
-    """Keyword arguments of `async_shared_task`, beside ``bind``. Times are in seconds."""
-
+class _Options(TypedDict, total=False):
     name: str
     """The name in messages; ``module.function`` by default."""
     queue: str
@@ -57,6 +60,38 @@ class TaskOptions(TypedDict, total=False, closed=True):
     acks_on_timeout: bool
     reject_on_worker_lost: bool
     retry_on_worker_lost: bool
+
+    before_start: _StartMethod
+    """A hook, plain or ``async def``: ``(self, task_id, args, kwargs)``."""
+    on_success: _OutcomeMethod
+    """``(self, retval, task_id, args, kwargs)``, where `retval` is what is stored."""
+    on_retry: _ErrorMethod
+    """``(self, exc, task_id, args, kwargs, einfo)``."""
+    on_failure: _ErrorMethod
+    """``(self, exc, task_id, args, kwargs, einfo)``."""
+    after_return: _EndMethod
+    """``(self, status, retval, task_id, args, kwargs, einfo)``."""
+
+
+class TaskOptions(_Options, total=False, closed=True):
+    """Keyword arguments of `async_shared_task`, beside ``bind``, ``base`` and ``every``.
+
+    Times are in seconds.
+    """
+
+
+class AppTaskOptions(_Options, total=False, closed=True):
+    """Keyword arguments of `AsyncCelery.task`, beside ``bind``, ``base`` and ``every``."""
+
+    shared: bool
+    """Whether other apps of the process have the task too, as they do by default."""
+    lazy: bool
+    """Whether the task is made when it is first used, as it is by default."""
+    pydantic: bool
+    """Celery's conversion of models, for plain functions; coroutine functions have it anyway."""
+    pydantic_strict: bool
+    pydantic_context: dict[str, object]
+    pydantic_dump_kwargs: dict[str, object]
 
 
 class CallOptions(TypedDict, total=False, closed=True):

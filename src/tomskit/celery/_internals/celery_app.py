@@ -26,6 +26,15 @@
     its own, which a CeleryConfig has already read.
     When it is missing: such a variable wins over an argument of CeleryConfig.
 
+`Celery._task_from_fun`
+    For: seeing each task that an app is given: an async task gets the app's task class as a base, and
+    a coroutine function that no task of ours has made is refused.
+    When it is missing: such a function is accepted and never awaited, and `task_cls` does not count.
+
+`Celery._tasks`
+    For: looking at all tasks of an app while it is finalized.
+    When it is missing: finalizing an app raises AttributeError.
+
 `Settings.changes`
     For: seeing in 0.1 us whether any setting was changed since a decision that depends on them.
     When it is missing: sending from an event loop raises AttributeError.
@@ -34,7 +43,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery
@@ -42,11 +51,13 @@ from celery.app.utils import Settings
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    from celery.app.task import Task
     from celery.backends.base import Backend
 
 __all__ = (
     "App",
     "changes_of",
+    "class_of_tasks",
     "import_configuration",
     "overruled_variables",
     "prefer_configuration",
@@ -60,10 +71,21 @@ if TYPE_CHECKING:
         """``celery.Celery``, with the methods that its types leave out."""
 
         _config_source: object
+        _tasks: dict[str, Task[..., Any]]
+        finalized: bool
 
         def __init__(self, *args: object, **kwargs: object) -> None: ...
         def _get_backend(self) -> Backend: ...
         def _load_config(self) -> Settings: ...
+        @override
+        def _task_from_fun(  # type: ignore[override]
+            self,
+            fun: Callable[..., object],
+            name: str | None = None,
+            base: type[Task[..., Any]] | None = None,
+            bind: bool = False,
+            **options: Any,
+        ) -> Task[..., Any]: ...
         @override
         def config_from_object(
             self,
@@ -77,6 +99,12 @@ if TYPE_CHECKING:
 
 else:
     App = Celery
+
+
+def class_of_tasks(app: Any) -> type[Task[..., Any]]:
+    """The class of an app's plain tasks, as the app was given it."""
+    task_class: type[Task[..., Any]] = app.Task
+    return task_class
 
 
 def changes_of(app: Any) -> dict[str, object]:

@@ -1,9 +1,15 @@
 """Tasks and signatures: what the decorator makes, and what is sent from it.
 
+    app_tasks         how an app makes its tasks, and which it refuses
     decorator         async_shared_task
+    functions         what may be decorated
+    periodic          every=, and the app's schedule
+    bases             task classes of users
     proxy             the decorated name
     task              AsyncTask and TaskCall
     contained         what all tasks of an app share: executions that keep out of each other's way
+    hooks             hooks of a task that are to be awaited
+    body              the run method, around the coroutine function
     bound             the `self` of a task, and its request
     signatures        calls and groups of calls, with their types
     workflows         group, chain and chord

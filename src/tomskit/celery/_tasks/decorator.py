@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Coroutine
-from typing import Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from celery import Celery, Task
-from celery.exceptions import TimeLimitExceeded
+from celery.local import Proxy
 
-from tomskit.celery._app import AsyncApp
-from tomskit.celery._internals.celery import stack_of, task_stack
-from tomskit.celery._internals.celery_tasks import (
-    CALLS_OF_TASKS,
-    HEADER,
-    head_from_fun,
-    shared_task,
-    target_of,
-)
-from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._internals.celery_tasks import shared_task, target_of
+from tomskit.celery._tasks.bases import async_class
+from tomskit.celery._tasks.body import body_of, members_of
+from tomskit.celery._tasks.functions import coroutine_function
+from tomskit.celery._tasks.periodic import EVERY, Every, check_every
 from tomskit.celery._tasks.proxy import TaskProxy
 from tomskit.celery._tasks.task import AsyncTask
-from tomskit.celery._values.codec import Codec
 from tomskit.celery.options import TaskOptions
-from tomskit.errors import (
-    ConfigurationError,
-    NotACoroutineFunctionError,
-    TaskArgumentsError,
-    TaskResultError,
-)
+from tomskit.errors import ConfigurationError
 
-__all__ = ("async_shared_task",)
+__all__ = ("PeriodicBinding", "PeriodicFunction", "async_shared_task", "make_task")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class PeriodicFunction(Protocol[P, R_co]):
+    """A coroutine function that can be called without arguments."""
+
+    @overload
+    def __call__(self) -> Coroutine[object, Never, R_co]: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, Never, R_co]: ...
+
+
+class PeriodicBinding(Protocol[P, R_co]):
+    """A coroutine function that can be called with the task as its only argument."""
+
+    @overload
+    def __call__(self, task: AsyncTask[..., Never], /) -> Coroutine[object, Never, R_co]: ...
+    @overload
+    def __call__(
+        self, task: AsyncTask[..., Never], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[object, Never, R_co]: ...
 
 
 class _Decorator(Protocol):
@@ -49,8 +57,24 @@ class _BindingDecorator(Protocol):
     ) -> AsyncTask[P, R]: ...
 
 
+class _PeriodicDecorator(Protocol):
+    def __call__(self, func: PeriodicFunction[P, R], /) -> AsyncTask[P, R]: ...
+
+
+class _PeriodicBindingDecorator(Protocol):
+    def __call__(self, func: PeriodicBinding[P, R], /) -> AsyncTask[P, R]: ...
+
+
 @overload
 def async_shared_task(func: Callable[P, Coroutine[object, Never, R]], /) -> AsyncTask[P, R]: ...
+@overload
+def async_shared_task(
+    *, bind: Literal[True], every: Every, **options: Unpack[TaskOptions]
+) -> _PeriodicBindingDecorator: ...
+@overload
+def async_shared_task(
+    *, bind: Literal[False] = False, every: Every, **options: Unpack[TaskOptions]
+) -> _PeriodicDecorator: ...
 @overload
 def async_shared_task(
     *, bind: Literal[True], **options: Unpack[TaskOptions]
@@ -59,12 +83,26 @@ def async_shared_task(
 def async_shared_task(
     *, bind: Literal[False] = False, **options: Unpack[TaskOptions]
 ) -> _Decorator: ...
+@overload
+def async_shared_task(
+    *,
+    base: type[object],
+    bind: Literal[True],
+    every: Every | None = None,
+    **options: object,
+) -> _BindingDecorator: ...
+@overload
+def async_shared_task(
+    *,
+    base: type[object],
+    bind: Literal[False] = False,
+    every: Every | None = None,
+    **options: object,
+) -> _Decorator: ...
 def async_shared_task(
     func: Callable[..., Coroutine[object, Never, object]] | None = None,
     /,
-    *,
-    bind: bool = False,
-    **options: Unpack[TaskOptions],
+    **options: object,
 ) -> object:
     """Make a Celery task of an ``async def`` function, for whichever app is current.
 
@@ -74,94 +112,66 @@ def async_shared_task(
     Args:
         func: The coroutine function, when used without parentheses.
         bind: Pass the task itself to the function as its first argument.
+        every: How often beat sends the task, which has to need no arguments: seconds, a timedelta,
+            or a schedule such as ``crontab(hour=3)``. An entry of ``beat_schedule`` with the task's
+            name takes its place.
+        base: A task class, whose methods and hooks the task gets. Further options are attributes of
+            the task, as with Celery. Its hooks may be ``async def``.
         **options: See `TaskOptions`.
 
     Raises:
         NotACoroutineFunctionError: The function is not ``async def``.
-        ConfigurationError: The function takes ``self``, and ``bind=True`` is missing.
+        ConfigurationError: The function takes ``self``, and ``bind=True`` is missing; or it has no
+            name that the task could have.
+        TypeError: `every` is no schedule, or the function needs an argument; or `base` is no class
+            that goes together with AsyncTask.
+        ValueError: `every` is no time that could pass.
     """
 
-    def decorate(function: Callable[..., Coroutine[object, Never, object]]) -> object:
-        if not inspect.iscoroutinefunction(function):
-            raise NotACoroutineFunctionError(
-                f"async_shared_task takes a coroutine function, not {function!r}: "
-                "define it with async def, or use Celery's shared_task for a plain function."
-            )
-        if not bind and next(iter(inspect.signature(function).parameters), None) == "self":
-            raise ConfigurationError(
-                f"The task {function.__qualname__} takes self, but nothing passes it: "
-                "write @async_shared_task(bind=True)."
-            )
-        return _create(function, bind=bind, options=options)
+    def decorate(function: object) -> object:
+        return make_task(shared_task, function, options)
 
     return decorate if func is None else decorate(func)
 
 
-def _create(
-    function: Callable[..., Coroutine[object, Never, object]], *, bind: bool, options: TaskOptions
+def make_task(
+    create: Callable[..., Callable[[Callable[..., object]], object]],
+    found: object,
+    options: dict[str, object],
 ) -> object:
-    celery_options: dict[str, object] = dict(options)
+    """Make a task of what a decorator was put on.
+
+    Args:
+        create: Celery's decorator.
+        found: A coroutine function, or what can be called like one.
+        options: Of the task.
+    """
+    given: dict[str, Any] = dict(options)
+    bind: bool = given.pop("bind", False)
+    base: object = given.pop("base", None) or AsyncTask
+    every: Every | None = given.pop("every", None)
+    function = coroutine_function(found, name=given.get("name"), bind=bind)
+    name: str = given.get("name") or f"{function.__module__}.{function.__name__}"
+    if given.get("pydantic"):
+        raise ConfigurationError(
+            f"The task {name} has pydantic=True, which is Celery's for plain functions: leave it out, "
+            "the annotations of a coroutine function are converted anyway."
+        )
+    never_retried = given.pop("dont_autoretry_for", getattr(base, "dont_autoretry_for", ()))
+    members = members_of(function, name=name, bind=bind, never_retried=never_retried)
+    if every is not None:
+        check_every(every, function, name=name, bind=bind)
+        members[EVERY] = every
     # Celery deprecates it as a task's attribute; here it is a default for calls.
-    queue = celery_options.pop("queue", None)
-    celery_options["dont_autoretry_for"] = (
-        *options.get("dont_autoretry_for", ()),
-        # As under prefork, where a task that exceeds its hard limit is never retried.
-        TimeLimitExceeded,
-        # A retry would get the same arguments, or do the same work again.
-        TaskArgumentsError,
-        TaskResultError,
-    )
-    if not bind:
-        # By its header Celery tells an error callback that takes (request, exc, traceback) from one
-        # that takes a task id. For Celery every task here is bound, and the header that it makes of
-        # a bound task is always one of the latter.
-        celery_options[HEADER] = staticmethod(head_from_fun(function))
-    name = options.get("name") or f"{function.__module__}.{function.__name__}"
-    codec = Codec(function, name=name, bind=bind)
-    base: type[AsyncTask[..., object]] = AsyncTask
-    shared = shared_task(
-        base=base,
-        bind=True,
-        _tomskit_function=staticmethod(function),
-        _tomskit_bind=bind,
-        _tomskit_queue=queue,
-        _tomskit_codec=codec,
-        **celery_options,
-    )(_body(function, codec, bind=bind))
-    return TaskProxy(function, bind=bind, find_task=functools.partial(target_of, shared))
+    members["_tomskit_queue"] = given.pop("queue", None)
+    body = body_of(function, members["_tomskit_codec"], bind=bind)
+    kind = async_class(base)
+    made: Any = create(base=kind, bind=True, **members, **given)(body)
+    find_task = functools.partial(_task_of, made)
+    return TaskProxy(function, bind=bind, find_task=find_task, kind=kind)
 
 
-def _body(
-    function: Callable[..., Coroutine[object, Never, object]], codec: Codec, *, bind: bool
-) -> Callable[..., object]:
-    """The ``run`` method: a plain function, because Celery does not await what it calls."""
-
-    @functools.wraps(function)
-    def run(self: AsyncTask[..., object], *args: object, **kwargs: object) -> object:
-        args, kwargs = codec.load(args, kwargs)
-        coro = function(self, *args, **kwargs) if bind else function(*args, **kwargs)
-        app: Celery = self.app
-        value = app.runtime_host.run(coro) if isinstance(app, AsyncApp) else AsyncRuntime.run(coro)
-        return codec.dump_result(value) if _is_result_sent(self) else value
-
-    # Celery checks a call's arguments against this; it does not follow __wrapped__.
-    signature = inspect.signature(function)
-    if not bind:
-        # Valid in front of any kind of parameter, since it is positional-only.
-        task = inspect.Parameter("_task", inspect.Parameter.POSITIONAL_ONLY)
-        signature = signature.replace(parameters=[task, *signature.parameters.values()])
-    vars(run)["__signature__"] = signature
-    return run
-
-
-def _is_result_sent(task: AsyncTask[..., object]) -> bool:
-    """Whether the result of the running call goes into a message or to the result backend."""
-    request = task.request
-    if request.called_directly:
-        # The caller gets the value itself, unless it is one of two tasks of Celery's.
-        caller = next(iter(stack_of(task_stack)[-2:-1]), None)
-        return isinstance(caller, Task) and caller.name in CALLS_OF_TASKS
-    if task.app.conf.result_serializer == "pickle":
-        return False
-    is_ignored = request.ignore_result or task.ignore_result
-    return not is_ignored or bool(request.chain or request.callbacks or request.chord)
+def _task_of(
+    made: Proxy[AsyncTask[..., object]] | AsyncTask[..., object],
+) -> AsyncTask[..., object]:
+    return target_of(made) if isinstance(made, Proxy) else made

@@ -62,14 +62,16 @@ class TaskProxy(_Proxy):
         function: The coroutine function.
         bind: Whether the function's first parameter is the task.
         find_task: Finds the task in the current app.
+        kind: The class of the task, as far as it does not depend on the app.
     """
 
-    __slots__ = ("_bind", "_find_task", "_found", "_function")
+    __slots__ = ("_bind", "_find_task", "_found", "_function", "_kind")
 
     _function: Callable[..., object]
     _bind: bool
     _find_task: Callable[[], AsyncTask[..., object]]
     _found: tuple[Celery, AsyncTask[..., object]] | None
+    _kind: type[AsyncTask[..., object]]
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class TaskProxy(_Proxy):
         *,
         bind: bool,
         find_task: Callable[[], AsyncTask[..., object]],
+        kind: type[AsyncTask[..., object]],
     ) -> None:
         super().__init__(self._get_current_object, name=function.__name__)
         # Attributes that are set on a proxy are set on the task.
@@ -85,6 +88,7 @@ class TaskProxy(_Proxy):
         set_own("_bind", bind)
         set_own("_find_task", find_task)
         set_own("_found", None)
+        set_own("_kind", kind)
 
     @override
     def _get_current_object(self) -> AsyncTask[..., object]:
@@ -140,7 +144,7 @@ class TaskProxy(_Proxy):
 
         @property
         def __class__(self) -> type[AsyncTask[..., object]]:
-            return AsyncTask
+            return self._kind
 
         @property
         def __doc__(self) -> str | None:

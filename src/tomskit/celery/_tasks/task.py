@@ -25,11 +25,21 @@ from typing_extensions import override
 from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
 from tomskit.celery._outbox.commits import send_on_commit
+from tomskit.celery._tasks.body import body_of, members_of
 from tomskit.celery._tasks.contained import ContainedTask
+from tomskit.celery._tasks.functions import coroutine_function, is_async
+from tomskit.celery._tasks.hooks import await_hooks
+from tomskit.celery._tasks.periodic import add_to_schedule
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery._values.codec import Codec
 from tomskit.celery._values.parameters import Arguments
 from tomskit.celery.options import CallOptions
+
+if TYPE_CHECKING:
+    from billiard.einfo import ExceptionInfo
+
+    _Args = tuple[object, ...]
+    _Kwargs = dict[str, object]
 
 __all__ = ("AsyncTask", "CallerArguments", "TaskCall")
 
@@ -63,8 +73,31 @@ class AsyncTask(ContainedTask[P, R_co]):
 
     _tomskit_function: Callable[..., Coroutine[object, Never, R_co]]
     _tomskit_bind: bool
-    _tomskit_queue: str | None
+    _tomskit_queue: str | None = None
     _tomskit_codec: Codec
+    _tomskit_sends_itself: bool = False
+
+    @override
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        run = vars(cls).get("run")
+        if run is not None and is_async(run):
+            # A class that is to be registered: `app.register_task(Charge)`.
+            name = vars(cls).get("name") or f"{cls.__module__}.{cls.__name__}"
+            function = coroutine_function(run, name=name, bind=True)
+            never_retried = getattr(cls, "dont_autoretry_for", ())
+            members = members_of(function, name=name, bind=True, never_retried=never_retried)
+            members["run"] = body_of(function, members["_tomskit_codec"], bind=True)
+            for member, value in members.items():
+                setattr(cls, member, value)
+
+    @override
+    @classmethod
+    def bind(cls, app: Celery) -> Celery:
+        super().bind(app)
+        await_hooks(cls)
+        add_to_schedule(app, cls)
+        return app
 
     # No docstrings on these: editors then show the function's own where it is called.
     @override
@@ -73,6 +106,8 @@ class AsyncTask(ContainedTask[P, R_co]):
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         call = functools.partial(self.delay, *args, **kwargs)
+        if self._tomskit_sends_itself:
+            return await send(self.app, call, blocks=True)
         return await send_call(self, call, functools.partial(self._check, args, kwargs))
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
@@ -88,9 +123,9 @@ class AsyncTask(ContainedTask[P, R_co]):
         **options: Unpack[CallOptions],
     ) -> TypedResult[R_co]:
         call = functools.partial(self.apply_async, args, kwargs, **options)
-        if not options:
+        if not options and not self._tomskit_sends_itself:
             return await send_call(self, call, functools.partial(self._to_wire, args, kwargs))
-        return await _send_with(self.app, call, options)
+        return await _send_with(self, call, options)
 
     def options(self, **options: Unpack[CallOptions]) -> TaskCall[P, R_co]:
         """The same task with options for a call: ``task.options(countdown=3).delay(...)``."""
@@ -171,6 +206,38 @@ class AsyncTask(ContainedTask[P, R_co]):
         ) -> TypedEagerResult[R_co]: ...
         @override
         def AsyncResult(self, task_id: str) -> TypedResult[R_co]: ...  # type: ignore[override]
+
+        # What a subclass overrides, as a plain function or as a coroutine function.
+        @override
+        def run(  # type: ignore[override]
+            self, *args: P.args, **kwargs: P.kwargs
+        ) -> R_co | Coroutine[object, Never, R_co]: ...
+        @override
+        def before_start(  # type: ignore[override]
+            self, task_id: str, args: _Args, kwargs: _Kwargs
+        ) -> object: ...
+        @override
+        def on_success(  # type: ignore[override]
+            self, retval: object, task_id: str, args: _Args, kwargs: _Kwargs
+        ) -> object: ...
+        @override
+        def on_retry(  # type: ignore[override]
+            self, exc: Exception, task_id: str, args: _Args, kwargs: _Kwargs, einfo: ExceptionInfo
+        ) -> object: ...
+        @override
+        def on_failure(  # type: ignore[override]
+            self, exc: Exception, task_id: str, args: _Args, kwargs: _Kwargs, einfo: ExceptionInfo
+        ) -> object: ...
+        @override
+        def after_return(  # type: ignore[override]
+            self,
+            status: str,
+            retval: object,
+            task_id: str,
+            args: _Args,
+            kwargs: _Kwargs,
+            einfo: ExceptionInfo | None,
+        ) -> object: ...
 
     else:
 
@@ -291,7 +358,7 @@ class TaskCall(Generic[P, R_co]):
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         call = functools.partial(self.delay, *args, **kwargs)
-        return await _send_with(self._task.app, call, self._options)
+        return await _send_with(self._task, call, self._options)
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         return send_on_commit(self._task.app, functools.partial(self.delay, *args, **kwargs))
@@ -310,6 +377,9 @@ class TaskCall(Generic[P, R_co]):
         return f"<{type(self).__name__} of {self._task.name}: {self._options}>"
 
 
-async def _send_with(app: Celery, call: Callable[[], R], options: CallOptions) -> R:
-    # A producer that the caller has brought blocks.
-    return await send(app, call, blocks="producer" in options)
+async def _send_with(
+    task: AsyncTask[..., object], call: Callable[[], R], options: CallOptions
+) -> R:
+    # A producer that the caller has brought blocks, and so may a class of the caller's.
+    blocks = "producer" in options or task._tomskit_sends_itself
+    return await send(task.app, call, blocks=blocks)

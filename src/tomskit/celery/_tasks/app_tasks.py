@@ -1,0 +1,252 @@
+"""TaskApp: how an app makes its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, Unpack, overload
+
+from celery import Task
+from typing_extensions import override
+
+from tomskit.celery._app import AsyncApp
+from tomskit.celery._internals.celery_app import class_of_tasks
+from tomskit.celery._tasks.bases import async_class
+from tomskit.celery._tasks.contained import ContainedTask
+from tomskit.celery._tasks.decorator import PeriodicBinding, PeriodicFunction, make_task
+from tomskit.celery._tasks.functions import is_async, is_task
+from tomskit.celery._tasks.hooks import await_hooks
+from tomskit.celery._tasks.periodic import EVERY, Every, add_to_schedule, check_every
+from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery.options import AppTaskOptions
+from tomskit.errors import ConfigurationError
+
+__all__ = ("TaskApp",)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _PlainPeriodicFunction(Protocol[P, R_co]):
+    @overload
+    def __call__(self) -> R_co: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class _PlainPeriodicBinding(Protocol[P, R_co]):
+    @overload
+    def __call__(self, task: Task[..., Never], /) -> R_co: ...
+    @overload
+    def __call__(self, task: Task[..., Never], /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, func: Callable[P, Coroutine[object, Never, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class _BindingDecorator(Protocol):
+    @overload
+    def __call__(
+        self,
+        func: Callable[Concatenate[AsyncTask[..., Never], P], Coroutine[object, Never, R]],
+        /,
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[Concatenate[Task[..., Never], P], R], /) -> Task[P, R]: ...
+
+
+class _PeriodicDecorator(Protocol):
+    @overload
+    def __call__(self, func: PeriodicFunction[P, R], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, func: _PlainPeriodicFunction[P, R], /) -> Task[P, R]: ...
+
+
+class _PeriodicBindingDecorator(Protocol):
+    @overload
+    def __call__(self, func: PeriodicBinding[P, R], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, func: _PlainPeriodicBinding[P, R], /) -> Task[P, R]: ...
+
+
+class TaskApp(AsyncApp):
+    """An app that makes asynchronous tasks of coroutine functions, and Celery's own of plain ones."""
+
+    _async_class: tuple[type[object], type[AsyncTask[..., object]]] | None = None
+    _refusal: str | None = None
+
+    @overload  # type: ignore[override]
+    def task(self, func: Callable[P, Coroutine[object, Never, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, func: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[True], every: Every, **options: Unpack[AppTaskOptions]
+    ) -> _PeriodicBindingDecorator: ...
+    @overload
+    def task(
+        self, *, bind: Literal[False] = False, every: Every, **options: Unpack[AppTaskOptions]
+    ) -> _PeriodicDecorator: ...
+    @overload
+    def task(
+        self, *, bind: Literal[True], **options: Unpack[AppTaskOptions]
+    ) -> _BindingDecorator: ...
+    @overload
+    def task(
+        self, *, bind: Literal[False] = False, **options: Unpack[AppTaskOptions]
+    ) -> _Decorator: ...
+    @overload
+    def task(
+        self,
+        *,
+        base: type[object],
+        bind: Literal[True],
+        every: Every | None = None,
+        **options: object,
+    ) -> _BindingDecorator: ...
+    @overload
+    def task(
+        self,
+        *,
+        base: type[object],
+        bind: Literal[False] = False,
+        every: Every | None = None,
+        **options: object,
+    ) -> _Decorator: ...
+    @override
+    def task(self, *found: object, **options: Any) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Make a task of this app.
+
+        Used bare or with any option of Celery's. A coroutine function becomes the same as with
+        `async_shared_task`, a plain function Celery's own task.
+
+        Args:
+            *found: The function, when used without parentheses.
+            bind: Pass the task itself to the function as its first argument.
+            every: As of `async_shared_task`.
+            base: As of `async_shared_task`; for a plain function it has to be a subclass of Task.
+            **options: See `AppTaskOptions`.
+
+        Raises:
+            NotACoroutineFunctionError: An asynchronous generator, or a class method.
+            ConfigurationError: The function takes ``self``, and ``bind=True`` is missing; or it has
+                no name that the task could have.
+            TypeError: As of `async_shared_task`.
+            ValueError: As of `async_shared_task`.
+        """
+        decorate = partial(_make, super().task, options)
+        if len(found) > 1:
+            raise TypeError(
+                f"task() takes one function, and options by keyword; {len(found)} given"
+            )
+        return decorate(found[0]) if found else decorate
+
+    @override
+    def register_task(self, task: Any, **options: Any) -> Any:
+        """Register a task of a class; as of ``celery.Celery``.
+
+        Raises:
+            ConfigurationError: Its ``run`` is a coroutine function, and its class no AsyncTask.
+        """
+        _check_class(task)
+        registered: Any = super().register_task(task, **options)
+        await_hooks(registered.__class__)
+        return registered
+
+    @override
+    def finalize(self, auto: bool = False) -> None:
+        """Make all tasks; as of ``celery.Celery``.
+
+        Raises:
+            ConfigurationError: One of them is a coroutine function that Celery would not await.
+        """
+        if self._refusal is not None:
+            # At each use: an app that lacks some of its tasks is none.
+            raise ConfigurationError(self._refusal)
+        try:
+            super().finalize(auto)
+            for task in self._tasks.values():
+                _check_class(task)
+        except ConfigurationError as exc:
+            self._refusal = str(exc)
+            raise
+        for task in self._tasks.values():
+            add_to_schedule(self, type(task))
+
+    @override
+    def _task_from_fun(  # type: ignore[override]
+        self,
+        fun: Callable[..., object],
+        name: str | None = None,
+        base: type[Task[..., Any]] | None = None,
+        bind: bool = False,
+        **options: Any,
+    ) -> Task[..., Any]:
+        if "_tomskit_function" in options:
+            base = self._async_task() if base is AsyncTask else base
+        else:
+            name = name or self.gen_task_name(fun.__name__, fun.__module__)
+            if is_async(fun):
+                raise ConfigurationError(
+                    f"The task {name} is async def, and Celery does not await it: decorate it with "
+                    "@async_shared_task of tomskit.celery, or with @app.task of an AsyncCelery."
+                )
+            base = _plain_base(base or class_of_tasks(self), name)
+        task = super()._task_from_fun(fun, name=name, base=base, bind=bind, **options)
+        await_hooks(type(task))
+        return task
+
+    def _async_task(self) -> type[AsyncTask[..., object]]:
+        """The class of asynchronous tasks, with the app's own task class as its base."""
+        base = class_of_tasks(self)
+        if self._async_class is None or self._async_class[0] is not base:
+            self._async_class = base, async_class(base)
+        return self._async_class[1]
+
+
+def _make(create: Callable[..., Any], options: dict[str, Any], function: Any) -> object:
+    """Make a task with Celery's decorator."""
+    if is_async(function) or is_task(function):
+        return make_task(create, function, options)
+    return create(**_plain(function, options))(function)
+
+
+def _plain(function: Any, options: dict[str, object]) -> dict[str, Any]:
+    """The options of a plain function's task, for Celery."""
+    given: dict[str, Any] = dict(options)
+    every: Every | None = given.pop("every", None)
+    if every is not None:
+        name = given.get("name") or f"{function.__module__}.{function.__name__}"
+        check_every(every, function, name=name, bind=given.get("bind", False))
+        given[EVERY] = every
+    return given
+
+
+def _plain_base(base: type[Task[..., Any]], name: str) -> type[Task[..., Any]]:
+    if not issubclass(base, AsyncTask):
+        return base
+    if name.startswith("celery."):
+        # Celery's own tasks are made with the class of the app, whatever that is for.
+        return ContainedTask
+    raise ConfigurationError(
+        f"The task {name} is a plain function, and its class {base.__qualname__} is an AsyncTask: "
+        "derive that from celery.Task; coroutine functions make an AsyncTask of it by themselves."
+    )
+
+
+def _check_class(task: Any) -> None:
+    run: object = getattr(task, "run", None)
+    if is_async(run):
+        found: object = task
+        kind = found if isinstance(found, type) else type(found)
+        name: str | None = getattr(task, "name", None)
+        name = name or f"{kind.__module__}.{kind.__name__}"
+        raise ConfigurationError(
+            f"The run method of the task {name} is async def, and Celery does not await it: derive "
+            f"its class from AsyncTask, as in class {kind.__name__}(AsyncTask[..., object])."
+        )

@@ -1,0 +1,110 @@
+"""What a task class has of its coroutine function: the ``run`` method, which Celery calls, and more."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
+
+from celery import Celery, Task
+from celery.exceptions import TimeLimitExceeded
+
+from tomskit.celery._app import AsyncApp
+from tomskit.celery._internals.celery import stack_of, task_stack
+from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
+from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._values.codec import Codec
+from tomskit.errors import TaskArgumentsError, TaskResultError
+
+if TYPE_CHECKING:
+    from celery.app.task import Context
+
+    from tomskit.celery._tasks.functions import CoroutineFunction
+
+__all__ = ("body_of", "members_of", "run_for")
+
+R = TypeVar("R")
+
+_running: Final[ContextVar[tuple[str, str | None, int] | None]] = ContextVar(
+    "tomskit_running", default=None
+)
+"""The call whose body runs. One that this calls directly, of the same task, looks like it to Celery."""
+
+
+def run_for(task: Task[..., Any], coro: Coroutine[object, Never, R]) -> R:
+    """Run a coroutine of a task to its end, on the runtime of its app and in the task's scopes."""
+    app: Celery = task.app
+    return app.runtime_host.run(coro) if isinstance(app, AsyncApp) else AsyncRuntime.run(coro)
+
+
+def members_of(
+    function: CoroutineFunction,
+    *,
+    name: str,
+    bind: bool,
+    never_retried: Iterable[type[Exception]] = (),
+) -> dict[str, Any]:
+    """The attributes of a task of this coroutine function."""
+    members = {
+        "_tomskit_function": staticmethod(function),
+        "_tomskit_bind": bind,
+        "_tomskit_codec": Codec(function, name=name, bind=bind),
+        "dont_autoretry_for": (
+            *never_retried,
+            # As under prefork, where a task that exceeds its hard limit is never retried.
+            TimeLimitExceeded,
+            # A retry would get the same arguments, or do the same work again.
+            TaskArgumentsError,
+            TaskResultError,
+        ),
+    }
+    if not bind:
+        # By its header Celery tells an error callback that takes (request, exc, traceback) from one
+        # that takes a task id. For Celery every task here is bound, and the header that it makes of
+        # a bound task is always one of the latter.
+        members[HEADER] = staticmethod(head_from_fun(function))
+    return members
+
+
+def body_of(
+    function: Callable[..., Coroutine[object, Never, object]], codec: Codec, *, bind: bool
+) -> Callable[..., object]:
+    """The ``run`` method: a plain function, because Celery does not await what it calls."""
+
+    @functools.wraps(function)
+    def run(self: Task[..., object], *args: object, **kwargs: object) -> object:
+        request = self.request
+        call = self.name, request.id, request.retries
+        is_nested = call == _running.get()
+        token = _running.set(call)
+        try:
+            args, kwargs = codec.load(args, kwargs)
+            coro = function(self, *args, **kwargs) if bind else function(*args, **kwargs)
+            value = run_for(self, coro)
+        finally:
+            _running.reset(token)
+        is_sent = not is_nested and _is_result_sent(self, request)
+        return codec.dump_result(value) if is_sent else value
+
+    # Celery checks a call's arguments against this; it does not follow __wrapped__.
+    signature = inspect.signature(function)
+    if not bind:
+        # Valid in front of any kind of parameter, since it is positional-only.
+        task = inspect.Parameter("_task", inspect.Parameter.POSITIONAL_ONLY)
+        signature = signature.replace(parameters=[task, *signature.parameters.values()])
+    vars(run)["__signature__"] = signature
+    return run
+
+
+def _is_result_sent(task: Task[..., object], request: Context) -> bool:
+    """Whether the result of the running call goes into a message or to the result backend."""
+    if request.called_directly:
+        # The caller gets the value itself, unless it is one of two tasks of Celery's.
+        caller = next(iter(stack_of(task_stack)[-2:-1]), None)
+        return isinstance(caller, Task) and caller.name in CALLS_OF_TASKS
+    if task.app.conf.result_serializer == "pickle":
+        return False
+    is_ignored = request.ignore_result or task.ignore_result
+    return not is_ignored or bool(request.chain or request.callbacks or request.chord)

@@ -1,0 +1,48 @@
+"""Hooks of a task class: those that are ``async def`` are awaited."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+from celery import Task
+
+from tomskit.celery._tasks.body import run_for
+
+__all__ = ("HOOKS", "await_hooks")
+
+HOOKS: Final = ("before_start", "on_success", "on_retry", "on_failure", "after_return")
+"""The methods of a task that Celery calls while it runs it."""
+
+
+def await_hooks(cls: type[Task[..., Any]]) -> None:
+    """Let Celery call the hooks of this class, and wait for what they are to await.
+
+    A hook may come from a base class, from an option of the decorator or from `task_annotations`.
+    """
+    for name in HOOKS:
+        found = next(vars(one)[name] for one in cls.__mro__ if name in vars(one))
+        if found is not vars(Task)[name] and not isinstance(found, _AwaitedHook):
+            setattr(cls, name, _AwaitedHook(found))
+
+
+class _AwaitedHook:
+    """A method that calls a hook. What it returns is awaited in the place of Celery, if it has to be."""
+
+    def __init__(self, hook: object) -> None:
+        self._hook = hook
+        functools.update_wrapper(self, hook)  # type: ignore[arg-type]
+
+    def __get__(self, task: Task[..., Any] | None, owner: type[Task[..., Any]]) -> object:
+        bind: Callable[..., object] | None = getattr(type(self._hook), "__get__", None)
+        hook: Any = self._hook if bind is None else bind(self._hook, task, owner)
+        return hook if task is None else functools.partial(_call, task, hook)
+
+
+def _call(
+    task: Task[..., Any], hook: Callable[..., object], *args: object, **kwargs: object
+) -> object:
+    outcome = hook(*args, **kwargs)
+    return run_for(task, outcome) if inspect.iscoroutine(outcome) else outcome

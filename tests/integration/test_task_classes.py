@@ -1,0 +1,103 @@
+"""Classes of tasks under every pool: hooks are awaited, classes of other packages do their work."""
+
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from celery.result import AsyncResult
+
+from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.remote import fresh_key, release
+from tests.support.servers import MariaDBServer, RedisServer
+from tests.support.workers import Pool
+
+SERVICE = "tests.integration.task_classes_service"
+
+
+@pytest.fixture(scope="module", params=["prefork", "solo", "threads", "asyncio"])
+def classes(
+    request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
+) -> Iterator[Deployment]:
+    pool: Pool = request.param
+    with deploy(redis_server, mariadb_server) as fresh:
+        fresh.make_tables()
+        fresh.running = fresh.worker(pool, 1, module=SERVICE)
+        yield fresh
+
+
+@pytest.fixture
+def notes(classes: Deployment) -> None:
+    classes.mariadb.query(f"DELETE FROM `{classes.database}`.users")
+
+
+def call(deployment: Deployment, task: str, *args: object) -> object:
+    return deployment.send(f"{SERVICE}.{task}", *args).get(timeout=TIMEOUT)
+
+
+def noted(deployment: Deployment, *lines: str) -> None:
+    """The hooks have written these lines; the last ones after the result was stored."""
+    eventually(lambda: len(deployment.users()) >= len(lines))
+    assert deployment.users() == [*lines]
+
+
+@pytest.mark.usefixtures("notes")
+def test_hooks_are_awaited(classes: Deployment) -> None:
+    assert cast("list[object]", call(classes, "noted"))[0] == "blue"
+
+    noted(classes, "before_start [] {} 0", "on_success ['blue', 0] 0")
+
+
+@pytest.mark.usefixtures("notes")
+def test_hooks_of_a_task_that_is_retried(classes: Deployment) -> None:
+    call(classes, "noted", "once")
+
+    noted(
+        classes,
+        "before_start ['once'] {} 0",
+        "on_retry KeyError('once') 0",
+        "before_start ['once'] {} 1",
+        "on_success ['blue', 1] 1",
+    )
+
+
+@pytest.mark.usefixtures("notes")
+def test_hooks_of_a_task_that_fails(classes: Deployment) -> None:
+    with pytest.raises(LookupError):
+        call(classes, "noted", "always")
+
+    noted(classes, "before_start ['always'] {} 0", "on_failure LookupError('always') 0")
+
+
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize("task", ["of_app", "plain"])
+def test_class_of_the_app_is_that_of_all_tasks(classes: Deployment, task: str) -> None:
+    assert call(classes, task, 3) == 3
+
+    noted(classes, "before_start [3] {} 0")
+
+
+@pytest.mark.usefixtures("notes")
+def test_task_that_is_a_class(classes: Deployment) -> None:
+    assert call(classes, "charge", 5) == 5
+
+    noted(classes, "charge 5 0")
+
+
+@pytest.mark.parametrize("task", ["single", "single_by_key", "once"])
+def test_only_one_is_sent_until_it_has_ended(classes: Deployment, task: str) -> None:
+    key = fresh_key()
+
+    first, second = cast("list[str | None]", call(classes, "send", task, key))
+    # celery_once knows no id of the one that is there.
+    assert second == (None if task == "once" else first)
+    result: AsyncResult[object] = classes.client.AsyncResult(str(first))
+    release(classes, key)
+    assert result.get(timeout=TIMEOUT) == "released"
+
+    # Its lock is given back after its result is stored.
+    def sent_again() -> bool:
+        third, _ = cast("list[str | None]", call(classes, "send", task, key))
+        return third not in {None, first}
+
+    eventually(sent_again)
+    release(classes, key)
