@@ -27,6 +27,7 @@ AWAY = (
     "CLUSTERDOWN The cluster is down",
     "TRYAGAIN Multiple keys request during rehashing of slot",
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
     "ERR max number of clients reached",
 )
 REFUSED = (

@@ -29,6 +29,7 @@ from tomskit.celery._internals.celery_worker import (
     quit_requested,
     request_of,
     sets_limits,
+    stop_if_requested,
     stop_requested,
     stop_worker,
     tags_of_running_tasks,
@@ -310,3 +311,20 @@ def test_messages_are_settled_by_promises_of_the_class_that_is_given() -> None:
 
 
 def _work() -> None: ...
+
+
+def test_a_consumer_connects_and_says_when_it_is_ready() -> None:
+    """``Consumer.connection_for_read``, its argument ``heartbeat``, and ``Consumer.on_ready``."""
+    assert_signature(Consumer, "connection_for_read", "(self, heartbeat=None)")
+    assert_signature(Consumer, "on_ready", "(self)")
+    assert "connection_for_read" in Consumer.connect.__code__.co_names
+    assert "on_ready" in untyped(loops).asynloop.__code__.co_names
+    assert "on_ready" in untyped(loops).synloop.__code__.co_names
+
+
+def test_a_worker_that_waits_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``state.maybe_shutdown``."""
+    stop_if_requested()
+    monkeypatch.setattr(flags, "should_stop", 3)
+    with pytest.raises(WorkerShutdown):
+        stop_if_requested()

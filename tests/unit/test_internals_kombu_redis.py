@@ -161,15 +161,18 @@ def test_signatures(owner: type, name: str, signature: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        "_async_pool",
+        "_pool",
         "ack_emulation",
         "active_queues",
+        "auto_delete_queues",
         "brpop_timeout",
         "connection_class",
         "connection_class_ssl",
         "connection_errors",
         "do_restore",
         "global_keyprefix",
-        "health_check_interval",
+        "socket_timeout",
         "pool",
         "priority_steps",
         "unacked_index_key",
@@ -296,7 +299,7 @@ def test_the_credit_is_asked_for_by_can_consume(channel: Any, message: Any) -> N
 
 
 def test_a_transport_delivers_to_the_consumer_of_a_queue(channel: Any) -> None:
-    """``Transport._deliver``."""
+    """``Transport._deliver`` and ``channels``."""
     delivered: list[Any] = []
     transport = untyped(Transport).__new__(Transport)
     transport._callbacks = {"one": delivered.append}

@@ -38,6 +38,7 @@ AWAY_CODES: Final = (
     "OOM",
     "READONLY",
     "TRYAGAIN",
+    "UNBLOCKED",
 )
 """The codes of answers that say: not now."""
 

@@ -11,6 +11,7 @@ from celery.worker.consumer import Consumer
 
 from tomskit.celery.asyncio_pool.consumer import LoopConsumer, consumer_class
 from tomskit.celery.asyncio_pool.hub import LoopHub
+from tomskit.celery.asyncio_pool.patient_consumer import PatientConsumer
 
 WAIT = 30.0
 
@@ -45,7 +46,7 @@ class Base:
 
 @pytest.fixture
 def consumer(hub: LoopHub, monkeypatch: pytest.MonkeyPatch) -> Any:
-    kind: Any = consumer_class(cast("type[Consumer]", Base))
+    kind: Any = consumer_class(cast("type[Consumer]", Base), in_loop=True)
     made: Any = kind("first", option=2)
     made.hub = hub
     # Celery's own needs a worker around it.
@@ -56,7 +57,7 @@ def consumer(hub: LoopHub, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_class_is_celerys_with_the_name_of_it(consumer: Any) -> None:
     kind: Any = consumer.__class__
 
-    assert kind.__mro__[1:3] == (LoopConsumer, Base)
+    assert kind.__mro__[1:4] == (LoopConsumer, PatientConsumer, Base)
     assert (kind.__name__, kind.__module__) == ("Base", __name__)
     assert consumer.made_with == (("first",), {"option": 2})
 

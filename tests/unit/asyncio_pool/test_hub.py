@@ -223,10 +223,29 @@ def test_waiting_until_something_can_be_read(hub: LoopHub, pipe: tuple[int, int]
     reading, writing = pipe
     hub.asyncio_loop.call_later(0.001, os.write, writing, b"x")
 
-    hub.wait_readable(reading)
+    assert hub.wait_for_socket(reading, seconds=None)
 
     assert os.read(reading, 1) == b"x"
     assert not hub.asyncio_loop.remove_reader(reading)  # it watches no longer
+
+
+def test_waiting_until_something_can_be_written(hub: LoopHub, pipe: tuple[int, int]) -> None:
+    _, writing = pipe
+
+    assert hub.wait_for_socket(writing, seconds=None, write=True)
+
+    assert not hub.asyncio_loop.remove_writer(writing)
+
+
+def test_waiting_for_a_socket_has_an_end(hub: LoopHub, pipe: tuple[int, int]) -> None:
+    reading, _ = pipe
+    turns: list[int] = []
+    hub.asyncio_loop.call_later(0.001, turns.append, 1)
+
+    assert not hub.wait_for_socket(reading, seconds=0.05)
+
+    assert turns == [1]
+    assert not hub.asyncio_loop.remove_reader(reading)
 
 
 # -- places

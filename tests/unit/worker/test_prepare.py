@@ -14,7 +14,9 @@ from tomskit.celery._worker.prepare import DEFAULT_CONCURRENCY, prepare
 from tomskit.celery._worker.unreadable import GuardedConsumer
 from tomskit.celery.asyncio_pool.consumer import LoopConsumer
 from tomskit.celery.asyncio_pool.hub import LoopHub
+from tomskit.celery.asyncio_pool.patient_consumer import PatientConsumer
 from tomskit.celery.fast_redis.channel import FastChannel
+from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
 
 
@@ -113,6 +115,20 @@ def test_a_message_that_cannot_be_read_ends_no_channel_and_no_consumer(
     assert issubclass(channel_of(app), GuardedChannel)
     assert issubclass(worker.consumer_cls, GuardedConsumer)
     assert issubclass(worker.consumer_cls, Consumer)
+
+
+def test_another_pool_waits_as_well_for_a_broker_that_cannot_be_written_to(
+    make: Callable[..., AsyncCelery],
+) -> None:
+    app = make()
+
+    worker = prepared(app, "threads")
+
+    assert issubclass(worker.consumer_cls, PatientConsumer)
+    assert not issubclass(worker.consumer_cls, LoopConsumer)
+    kind: Any = channel_of(app)
+    assert issubclass(kind.connection_class, AwayConnection)
+    assert issubclass(kind.connection_class_ssl, AwayConnection)
 
 
 # -- the soft shutdown, which Celery sleeps through

@@ -17,6 +17,10 @@
     For: ending a worker whose processes cannot start, and a second SIGTERM that ends it at once.
     When it is missing: a worker with the asyncio pool raises AttributeError when it ends.
 
+`state.maybe_shutdown`
+    For: ending a worker that waits for its broker.
+    When it is missing: an import of tomskit.celery raises AttributeError.
+
 `state.active_requests`, the ``message.delivery_tag`` of each
     For: knowing which messages still have a running task after the connection was lost.
     When it is missing: the worker cannot connect again: AttributeError in the log.
@@ -45,6 +49,10 @@ The arguments of the tracer, `fast_trace_task`: six, the first of which are name
     For: connecting in a thread, and consuming in the worker's own.
     When it is missing: while the broker is away, no coroutine runs. Where `asynloop` is missing, the
     worker cannot consume: AttributeError in the log.
+
+`Consumer.connection_for_read`, its argument ``heartbeat``, and `Consumer.on_ready`
+    For: waiting for a broker that can be reached and not be written to.
+    When it is missing: a worker whose broker is READONLY or the like connects again and again.
 
 `Consumer.on_connection_error_after_connected`
     For: giving back unacknowledged messages of a lost connection on the next one.
@@ -83,6 +91,7 @@ __all__ = (
     "request_of",
     "run_consumer_loop",
     "sets_limits",
+    "stop_if_requested",
     "stop_requested",
     "stop_worker",
     "tags_of_running_tasks",
@@ -150,6 +159,8 @@ if TYPE_CHECKING:
         task_consumer: kombu.Consumer | None
 
         @override
+        def connection_for_read(self, heartbeat: float | None = None) -> kombu.Connection: ...
+        @override
         def create_task_handler(
             self, promise: Callable[..., object] = ...
         ) -> Callable[..., object]: ...
@@ -205,6 +216,10 @@ def stop_worker(exit_code: int) -> None:
 def stop_requested() -> bool:
     """Whether the worker is to stop, warm."""
     return _flags.should_stop is not None and _flags.should_stop is not False
+
+
+stop_if_requested: Final[Callable[[], None]] = _untyped_state.maybe_shutdown
+"""Raises what ends the worker, if it is to stop; called where the worker waits."""
 
 
 def quit_requested() -> bool:

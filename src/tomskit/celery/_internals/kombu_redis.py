@@ -37,7 +37,7 @@
     When it is missing: such a connection is lost when its first token expires, and made anew.
 
 `Channel.active_queues`, `priority_steps`, `global_keyprefix`, `ack_emulation`, `do_restore`,
-`unacked_key`, `unacked_index_key`, `brpop_timeout` and `health_check_interval`
+`unacked_key`, `unacked_index_key`, `brpop_timeout` and `socket_timeout`
     For: kombu's own keys and settings, so that stock workers and producers work beside ours.
     When it is missing: a worker with Redis raises AttributeError when it connects.
 
@@ -74,6 +74,10 @@
 `Message._raw`
     For: the message as it was in its queue.
     When it is missing: rejecting a message with requeue raises AttributeError.
+
+`Transport.channels`, `Channel._pool`, `_async_pool` and `auto_delete_queues`
+    For: closing a connection that is lost without waiting for answers.
+    When it is missing: the worker cannot connect again: AttributeError in the log.
 
 `Transport._deliver`
     For: handing a message to the consumer.
@@ -133,6 +137,7 @@ __all__ = (
     "QoS",
     "Transport",
     "acknowledge_in_memory",
+    "channels_of",
     "deliverer_of",
     "lists_of",
     "next_queues",
@@ -169,6 +174,7 @@ class Client(Pushes, Protocol):
 
     connection: Connection
 
+    def hdel(self, name: str, key: str) -> int: ...
     def hexists(self, name: str, key: str) -> bool: ...
     def pipeline(self, *, transaction: bool) -> _Pipeline: ...
     def zrange(self, name: str, start: float, end: float, *, byscore: bool) -> list[bytes]: ...
@@ -210,13 +216,16 @@ if TYPE_CHECKING:
         ack_emulation: bool
         do_restore: bool
         active_queues: list[str]
+        auto_delete_queues: set[str]
         global_keyprefix: str
         priority_steps: list[int]
         handlers: dict[str, Callable[[], object]]
         unacked_key: str
         unacked_index_key: str
         brpop_timeout: float
-        health_check_interval: float | None
+        socket_timeout: float | None
+        _pool: redis.ConnectionPool | None
+        _async_pool: redis.ConnectionPool | None
         _queue_cycle: _Cycle
         _in_poll: object
 
@@ -299,6 +308,11 @@ def restore_message(
 def unacknowledged_tags(qos: QoS) -> set[str]:
     """The delivery tags of what was delivered and not acknowledged."""
     return set(qos._delivered) - qos._dirty
+
+
+def channels_of(connection: Any) -> list[object]:
+    """The open channels of a connection of kombu."""
+    return list(connection.transport.channels)
 
 
 def next_queues(channel: Channel) -> list[str]:

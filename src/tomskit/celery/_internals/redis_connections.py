@@ -4,6 +4,11 @@
     For: waiting for an answer in the asyncio loop, and knowing a connection that was made anew.
     When it is missing: a worker with Redis raises AttributeError when it connects.
 
+`Connection._connect`, which returns the socket
+    For: waiting for an answer, and for the rest of one, in the asyncio loop.
+    When it is missing: a worker with the asyncio pool and a Redis broker raises AttributeError when it
+    connects, or waits for Redis without running coroutines.
+
 `Connection._parser`, its ``set_invalidation_push_handler``
     For: hearing that a queue is not empty any more, without a blocking command.
     When it is missing: a worker on the Redis fast path raises AttributeError when it connects.
@@ -11,6 +16,10 @@
 `Connection.can_read`, ``send_command``, ``pack_commands``, ``send_packed_command``, ``read_response``
     For: writing many commands at once, and reading the answers when they come.
     When it is missing: a worker on the Redis fast path raises an error when it connects.
+
+`Connection.send_command` and ``send_packed_command``, their argument ``check_health``
+    For: no PING in between, whose answer would be waited for.
+    When it is missing: a worker on the Redis fast path raises TypeError when it connects.
 
 `Connection.read_response`, its argument ``push_request``
     For: reading a message that answers no command.
@@ -99,9 +108,9 @@ class Connection(Protocol):
     _sock: socket | None
     _parser: _Parser
 
-    def send_command(self, *command: object) -> None: ...
+    def send_command(self, *command: object, check_health: bool = True) -> None: ...
     def pack_commands(self, commands: Sequence[Command]) -> object: ...
-    def send_packed_command(self, command: object) -> None: ...
+    def send_packed_command(self, command: object, check_health: bool = True) -> None: ...
     def read_response(self, *, push_request: bool = False) -> object: ...
     def can_read(self, timeout: float = 0) -> bool: ...
     def disconnect(self) -> None: ...
@@ -115,9 +124,9 @@ if TYPE_CHECKING:
         _sock: socket | None
 
         def connect(self) -> None: ...
-        def send_packed_command(self, *args: object, **kwargs: object) -> None: ...
+        def disconnect(self) -> None: ...
         def read_response(self, *args: object, **kwargs: object) -> object: ...
-        def can_read(self) -> bool: ...
+        def _connect(self) -> Any: ...
 
 else:
     WaitingConnection = object

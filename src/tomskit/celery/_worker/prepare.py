@@ -35,15 +35,16 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
     set_event_loop(None)
     pool: type[object] = get_implementation(worker.pool_cls)
     fast = app.config.CELERY_REDIS_FAST_PATH
-    worker.consumer_cls = guarded_consumer(consumer_class_of(worker))
-    if not issubclass(pool, AsyncioPool):
+    in_loop = issubclass(pool, AsyncioPool)
+    guarded = guarded_consumer(consumer_class_of(worker))
+    worker.consumer_cls = consumer_class(guarded, in_loop=in_loop)
+    if not in_loop:
         connect_with(app, connection_class(_fast_parts(pool) if fast else kombu_parts()))
         return
     connect_with(app, connection_class(waiting_parts(fast=fast is not False)))
     if not (app.conf.worker_concurrency or worker.options.get("concurrency")):
         worker.concurrency = DEFAULT_CONCURRENCY
     make_hub_of(LoopHub, worker)
-    worker.consumer_cls = consumer_class(consumer_class_of(worker))
     worker.wait_for_soft_shutdown = partial(_wait, worker, worker.wait_for_soft_shutdown)
 
 

@@ -2,18 +2,20 @@
 
 Chosen by ``CELERY_WORKER_POOL=asyncio``, ``worker_pool = "asyncio"`` or ``-P asyncio``.
 
-    pool           which tasks run, and which wait for a slot
-    job            one task, from its start to its end
-    report         what Celery is told of a task
-    hub            the worker's event loop, waiting through asyncio's
-    main_loop      AsyncRuntime.run in the worker's loop
-    consumer       connecting and reconnecting, in a thread
-    redis_channel  waiting for Redis in the loop, and messages of a lost connection
-    backend        the result backend, in threads
-    redis_results  results in Redis, many at once
-    signals        ending the worker
-    watchdog       naming the task that blocks the loop
-    collector      Python's search for reference cycles, made rare
+    pool              which tasks run, and which wait for a slot
+    job               one task, from its start to its end
+    report            what Celery is told of a task
+    hub               the worker's event loop, waiting through asyncio's
+    main_loop         AsyncRuntime.run in the worker's loop
+    consumer          connecting and reconnecting, in a thread
+    patient_consumer  waiting for a broker that cannot be written to
+    redis_channel     waiting for Redis in the loop, and messages of a lost connection
+    loop_socket       the socket of a connection that waits in the loop
+    backend           the result backend, in threads
+    redis_results     results in Redis, many at once
+    signals           ending the worker
+    watchdog          naming the task that blocks the loop
+    collector         Python's search for reference cycles, made rare
 """
 
 from tomskit.celery.asyncio_pool.pool import AsyncioPool

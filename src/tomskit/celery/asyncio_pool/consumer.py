@@ -12,12 +12,12 @@ import vine
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import (
-    Consumer,
     run_consumer_loop,
     tags_of_running_tasks,
 )
 from tomskit.celery.asyncio_pool.hub import LoopHub, run_into
-from tomskit.celery.asyncio_pool.redis_channel import Outstanding
+from tomskit.celery.asyncio_pool.patient_consumer import PatientConsumer
+from tomskit.celery.asyncio_pool.redis_channel import Outstanding, abandon_channels
 from tomskit.celery.fast_redis.channel import FastChannel
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = ("LoopConsumer", "consumer_class")
 R = TypeVar("R")
 
 
-class LoopConsumer(Consumer):
+class LoopConsumer(PatientConsumer):
     """Put in front of a class of consumers, keeps them from blocking the event loop.
 
     Celery connects, and reconnects, in blocking calls with pauses between. Here a thread does that,
@@ -56,6 +56,7 @@ class LoopConsumer(Consumer):
         outstanding = None if consumer is None else Outstanding.of(consumer.channel)
         if outstanding is not None:
             self._outstanding.append(outstanding)
+            abandon_channels(self.connection)
         super().on_connection_error_after_connected(exc)
 
     @override
@@ -137,6 +138,14 @@ class _ConsumerThread:
         self._asked.set_result(None)
 
 
-def consumer_class(base: type[celery_consumer.Consumer]) -> type[celery_consumer.Consumer]:
-    """`base`, connecting in a thread."""
-    return type(base.__name__, (LoopConsumer, base), {"__module__": base.__module__})
+def consumer_class(
+    base: type[celery_consumer.Consumer], *, in_loop: bool
+) -> type[celery_consumer.Consumer]:
+    """`base`, waiting for a broker that cannot be written to.
+
+    Args:
+        base: The class that the worker would use.
+        in_loop: Whether it connects in a thread, as the event loop demands it.
+    """
+    kind = LoopConsumer if in_loop else PatientConsumer
+    return type(base.__name__, (kind, base), {"__module__": base.__module__})

@@ -130,23 +130,41 @@ class LoopHub(Hub):
         self.wait_for_thread(done)
         return done.result()
 
-    def wait_readable(self, fd: int) -> None:
-        """Let the asyncio loop run until something can be read from `fd`."""
+    def wait_for_socket(self, fd: int, *, seconds: float | None, write: bool = False) -> bool:
+        """Let the asyncio loop run until something can be read from `fd`, or written to it.
+
+        Args:
+            fd: The descriptor.
+            seconds: How long at most; None is for ever.
+            write: Whether it is to be written to.
+
+        Returns:
+            Whether it can be.
+        """
         loop = self.asyncio_loop
-        readable = False
+        ready = over = False
 
         def stop() -> None:
-            nonlocal readable
-            readable = True
+            nonlocal ready
+            ready = True
             loop.stop()
 
-        loop.add_reader(fd, stop)
+        def give_up() -> None:
+            nonlocal over
+            over = True
+            loop.stop()
+
+        (loop.add_writer if write else loop.add_reader)(fd, stop)
+        timer = None if seconds is None else loop.call_later(seconds, give_up)
         try:
-            while not readable:
+            while not ready and not over:
                 self._run()
                 self._handle_signals()
         finally:
-            loop.remove_reader(fd)
+            (loop.remove_writer if write else loop.remove_reader)(fd)
+            if timer is not None:
+                timer.cancel()
+        return ready
 
     def place(self) -> Place | None:
         """The place of the worker's own code; None in other threads and in coroutines."""

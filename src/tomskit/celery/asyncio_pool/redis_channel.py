@@ -7,7 +7,6 @@ the worker waits through the loop.
 
 from __future__ import annotations
 
-import select
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -18,30 +17,25 @@ from tomskit.celery._internals.kombu_redis import (
     Channel,
     Message,
     QoS,
+    channels_of,
     restore_message,
     unacknowledged_tags,
 )
-from tomskit.celery._internals.redis_connections import WaitingConnection
 from tomskit.celery.asyncio_pool.hub import LoopHub
+from tomskit.celery.asyncio_pool.loop_socket import LoopSocket
 from tomskit.celery.fast_redis.channel import FastChannel
+from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.parts import Parts, fast_parts
 
 if TYPE_CHECKING:
     import redis
 
-__all__ = ("Outstanding", "waiting_parts")
+__all__ = ("Outstanding", "abandon_channels", "waiting_parts")
 
 
-_PATIENCE_MS = 5
-"""How long the worker waits in the socket. A broker answers within a fraction of a millisecond, and
-turns of the loop for each answer cost more than that; one that does not is waited for in the loop."""
-
-
-class _WaitingConnection(WaitingConnection):
+class _WaitingConnection(AwayConnection):
     """Waits in the loop for an answer that does not come at once."""
-
-    _asked = False
 
     @override
     def connect(self) -> None:
@@ -53,23 +47,8 @@ class _WaitingConnection(WaitingConnection):
             super().connect()
 
     @override
-    def send_packed_command(self, *args: object, **kwargs: object) -> None:
-        self._asked = True
-        super().send_packed_command(*args, **kwargs)
-
-    @override
-    def read_response(self, *args: object, **kwargs: object) -> object:
-        if self._asked:
-            # The other answers of a pipeline arrive with the first one, or soon after.
-            self._asked = False
-            hub, sock = get_event_loop(), self._sock
-            if isinstance(hub, LoopHub) and hub.can_turn() and sock is not None:
-                answer = select.poll()
-                answer.register(sock, select.POLLIN)
-                # It may have been read together with the answer before.
-                if not self.can_read() and not answer.poll(_PATIENCE_MS):
-                    hub.wait_readable(sock.fileno())
-        return super().read_response(*args, **kwargs)
+    def _connect(self) -> object:
+        return LoopSocket(super()._connect())
 
 
 class _WaitingQoS(QoS):
@@ -111,6 +90,17 @@ class _WaitingChannel(GuardedChannel):
         self.unacknowledged: set[str] = set()
         super().__init__(*args, **kwargs)
 
+    def abandon(self) -> None:
+        """Close all connections, as they are lost, and say nothing to Redis when it is closed.
+
+        Otherwise each command of that waits until it is clear that it has no answer.
+        """
+        # Those of remote control, which the next connection of this worker uses again.
+        self.auto_delete_queues.clear()
+        for pool in (self._pool, self._async_pool):
+            if pool is not None:
+                pool.disconnect()
+
     @override
     def _get_pool(self, asynchronous: bool = False) -> redis.ConnectionPool:
         if asynchronous:
@@ -129,6 +119,13 @@ class _WaitingChannel(GuardedChannel):
         if known is None or known[0] is not pool:
             known = self._client_of_pool = (pool, super()._create_client())
         return known[1]
+
+
+def abandon_channels(connection: object) -> None:
+    """Close what the channels of a lost connection of kombu are connected with."""
+    for channel in channels_of(connection):
+        if isinstance(channel, _WaitingChannel):
+            channel.abandon()
 
 
 def waiting_parts(*, fast: bool) -> Parts:

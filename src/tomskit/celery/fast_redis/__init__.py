@@ -8,6 +8,7 @@ For a worker:
     channel       kombu's channel and its acknowledgements, without waiting for Redis
     guarded       a channel that messages which cannot be read do not end
     conversation  the commands of a channel, and their answers
+    connections   a connection that is lost when Redis cannot do what it is asked
     poller        when they are sent and read
     scripts       what Redis does in one step
 

@@ -119,7 +119,7 @@ class Conversation:
             return
         self._expected.clear()
         try:
-            connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
+            connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP", check_health=False)
             connection.read_response()
         except ResponseError as exc:
             self.is_possible = False
@@ -142,7 +142,7 @@ class Conversation:
         """Send what there is to send; called in each turn of the worker."""
         self._thread = threading.get_ident()
         if self._expected:
-            self._check_health()
+            self._check_deadline()
             return
         qos: TurnQoS = self._channel.qos
         commands = qos.take_commands()
@@ -188,19 +188,18 @@ class Conversation:
 
     def _send(self, commands: Sequence[Command]) -> None:
         connection, self._sent_at = self._connection, time.monotonic()
-        connection.send_packed_command(connection.pack_commands(commands))
+        # Without a health check, whose answer would be waited for: all answers have a deadline.
+        packed = connection.pack_commands(commands)
+        connection.send_packed_command(packed, check_health=False)
 
-    def _check_health(self) -> None:
+    def _check_deadline(self) -> None:
         # A broker that disappears without closing the connection never answers, and nothing else
         # would notice.
-        channel = self._channel
-        overdue = time.monotonic() - self._sent_at - channel.brpop_timeout
-        if channel.health_check_interval and overdue > channel.health_check_interval:
-            if self._connection.can_read(0):
-                return
-            logger.warning("Redis has not answered for %.0f seconds; reconnecting", overdue)
-            self._connection.disconnect()
-            raise ConnectionResetError("Redis did not answer")
+        waited, limit = time.monotonic() - self._sent_at, self._channel.socket_timeout
+        if limit is None or waited < limit or self._connection.can_read(0):
+            return
+        self._connection.disconnect()
+        raise ConnectionResetError(f"Redis has not answered for {waited:.0f} s")
 
     # -- answers
 

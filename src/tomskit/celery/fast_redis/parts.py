@@ -11,6 +11,7 @@ from kombu.transport import redis as kombu_redis
 
 from tomskit.celery._internals.kombu_redis import Transport
 from tomskit.celery.fast_redis.channel import FastChannel, FastQoS
+from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.poller import FastPoller
 
@@ -58,12 +59,17 @@ def fast_parts(*, tasks_run: Literal["elsewhere", "in threads", "in the turn"]) 
     Args:
         tasks_run: Where; the worker talks to Redis in the same turns of its loop.
     """
-    return Parts(channel=(FastChannel,), qos=(_QOS[tasks_run],), fast=True)
+    return Parts(
+        channel=(FastChannel,), qos=(_QOS[tasks_run],), connection=(AwayConnection,), fast=True
+    )
 
 
 def kombu_parts() -> Parts:
-    """The path of kombu, without its errors about messages that it cannot read."""
-    return Parts(channel=(GuardedChannel,))
+    """The path of kombu, without its errors about messages that it cannot read.
+
+    Answers such as READONLY are a connection that was lost.
+    """
+    return Parts(channel=(GuardedChannel,), connection=(AwayConnection,))
 
 
 class _ByTurn(FastQoS):

@@ -1,0 +1,88 @@
+"""PatientConsumer: a worker's consumer that waits for a broker that cannot be written to."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.utils.log import get_logger
+from kombu.transport import redis as kombu_redis
+from typing_extensions import override
+
+from tomskit.celery._client.retrying import Outage, Retrying
+from tomskit.celery._internals.celery_worker import Consumer, stop_if_requested
+from tomskit.redis.away import ServerAwayError, is_away
+
+if TYPE_CHECKING:
+    from kombu import Connection
+
+    from tomskit.celery._internals.kombu_redis import Channel
+
+__all__ = ("PatientConsumer",)
+
+logger: Final = get_logger(__name__)
+
+_SLICE_SECONDS: Final = 0.1
+"""How often a pause looks whether the worker is to stop."""
+
+
+class PatientConsumer(Consumer):
+    """Put in front of a class of consumers, waits until the broker does what it is asked.
+
+    Celery waits for a broker that cannot be reached. One that can be reached and is a replica, or
+    cannot write to its disk, would fail it again and again.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._outage = Outage("consume messages", "the broker", logger)
+        self._retrying = Retrying(self._outage)
+        self._refused: ServerAwayError | None = None
+        super().__init__(*args, **options)
+
+    @override
+    def connection_for_read(self, heartbeat: float | None = None) -> Connection:
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            # It was refused what the probe does not ask for.
+            self._pause(self._retrying.failed(refused))
+        while True:
+            connection: Connection = super().connection_for_read(heartbeat=heartbeat)
+            try:
+                if isinstance(connection.transport, kombu_redis.Transport):
+                    _probe(connection.default_channel)
+            except Exception as exc:  # noqa: BLE001 (what is not allowed is seen where it is needed)
+                if is_away(exc):
+                    connection.collect()
+                    self._pause(self._retrying.failed(exc))
+                    continue
+            return connection
+
+    @override
+    def on_ready(self) -> None:
+        self._retrying = Retrying(self._outage)
+        self._outage.ended()
+        super().on_ready()
+
+    @override
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        if isinstance(exc, ServerAwayError):
+            self._refused = exc
+        super().on_connection_error_after_connected(exc)
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            stop_if_requested()
+            time.sleep(min(left, _SLICE_SECONDS))
+
+
+def _probe(channel: Any) -> None:
+    """Ask Redis to write, without any effect.
+
+    Raises:
+        ServerAwayError: It cannot do that now. A Redis whose memory is full can: taking messages from it
+            is what helps.
+    """
+    found: Channel = channel
+    with found.conn_or_acquire() as client:
+        client.hdel(found.unacked_key, "")

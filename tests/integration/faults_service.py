@@ -1,0 +1,83 @@
+"""Tasks for the tests of faults. They tell their own Redis what they do: that one has no fault."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from celery import shared_task
+
+from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
+from tomskit.redis.redis_pool import redis_client
+
+app = AsyncCelery("faults", config=CeleryConfig())
+
+
+@async_shared_task
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+@async_shared_task
+async def count(key: str, seconds: float) -> int:
+    """Sleeps, and counts."""
+    await asyncio.sleep(seconds)
+    return int(await redis_client.incr(key))
+
+
+@async_shared_task(acks_late=True)
+async def late(key: str, seconds: float) -> int:
+    """The same, acknowledged afterwards."""
+    await asyncio.sleep(seconds)
+    return int(await redis_client.incr(key))
+
+
+@async_shared_task
+async def length(text: str) -> int:
+    await redis_client.incr("lengths")
+    return len(text)
+
+
+@shared_task
+def plain(n: int) -> int:
+    return n + 1
+
+
+@async_shared_task
+async def send(n: int) -> str:
+    """Sends another task."""
+    return (await add.adelay(n, 1)).id
+
+
+@async_shared_task(ignore_result=True)
+async def watch() -> None:
+    """How late the loop has ever been in waking a coroutine, beyond what a thread was.
+
+    It ends when somebody sets the key ``watched``, and writes the seconds to ``gap``.
+    """
+    asked, worst = time.monotonic(), 0.0
+    thread = asyncio.create_task(asyncio.to_thread(_watch_from_thread))
+    last = time.monotonic()
+    while True:
+        await asyncio.sleep(0.01)
+        now = time.monotonic()
+        last, worst = now, max(worst, now - last - 0.01)
+        if now - asked > 0.2:
+            asked = now
+            if await redis_client.get("watched"):
+                break
+    _over.append(1)
+    await redis_client.set("gap", max(worst - await thread, 0.0))
+
+
+_over: list[int] = []
+
+
+def _watch_from_thread() -> float:
+    last, worst = time.monotonic(), 0.0
+    while not _over:
+        time.sleep(0.01)
+        now = time.monotonic()
+        last, worst = now, max(worst, now - last - 0.01)
+    _over.clear()
+    return worst
