@@ -13,8 +13,10 @@ from celery.app.utils import Settings
 from typing_extensions import override
 
 from tomskit.celery._client.client import AsyncClient
+from tomskit.celery._client.ignored import note_ignored
 from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
+from tomskit.celery._client.result import TypedGroupResult
 from tomskit.celery._internals.celery import is_set_as_current
 from tomskit.celery._internals.celery_app import (
     import_configuration,
@@ -182,12 +184,24 @@ class AsyncCelery(TaskApp):
         away it waits until it returns, unless the call says how often to try.
         """
         recording = recording_here()
-        if recording is not None:
-            return recording.send(self, super().send_task, args, kwargs)
         place = here()
-        if place is None or self.recorder is not None:
-            return super().send_task(*args, **kwargs)
-        return place.publish(self, super().send_task, args, kwargs)
+        if recording is not None:
+            result = recording.send(self, super().send_task, args, kwargs)
+        elif place is None or self.recorder is not None:
+            result = super().send_task(*args, **kwargs)
+        else:
+            result = place.publish(self, super().send_task, args, kwargs)
+        note_ignored(result)
+        return result
+
+    @cached_property
+    @override
+    def GroupResult(self) -> type[TypedGroupResult[Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The class of the results of groups, of Celery's ``group`` as well."""
+        made: type[TypedGroupResult[Any]] = self.subclass_with_self(
+            TypedGroupResult, reverse="GroupResult"
+        )
+        return made
 
     @override
     def producer_or_acquire(self, producer: Producer | None = None) -> Any:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
 from celery import states
 from celery.exceptions import TimeoutError as CeleryTimeoutError
-from celery.result import EagerResult
+from celery.result import AsyncResult, EagerResult, GroupResult
 from typing_extensions import override
 
 from tomskit.celery._client.client import subscriptions_of
+from tomskit.celery._client.ignored import is_ignored
 from tomskit.celery._client.states import StatefulGroup, StatefulResult, tasks_before
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._internals.celery import assert_will_not_block
@@ -39,6 +40,17 @@ _SLOWER: Final = 1.5
 
 class _Codec(Protocol):
     def load_result(self, wire: object) -> object: ...
+
+
+class _Awaitable(Protocol):
+    async def aget(
+        self,
+        timeout: float | None = None,
+        *,
+        propagate: bool = True,
+        interval: float = 0.5,
+        disable_sync_subtasks: bool = True,
+    ) -> Any: ...
 
 
 class TypedResult(StatefulResult[R_co]):
@@ -236,7 +248,22 @@ class TypedGroupResult(StatefulGroup, Generic[R_co]):
 
     else:
 
+        @property
+        def supports_native_join(self):
+            # Celery asks the first member, which may be one without a result.
+            expected = (result for result in self.results if not is_ignored(result))
+            return getattr(next(expected, None), "supports_native_join", False)
+
         def iter_native(self, *args, **kwargs):
+            expected = [result for result in self.results if not is_ignored(result)]
+            if len(expected) < len(self.results):
+                for member in self.results:
+                    if is_ignored(member):
+                        yield member.id, {"status": states.SUCCESS, "result": None}
+                if expected:
+                    rest = TypedGroupResult(self.id, expected, parent=self.parent, app=self.app)
+                    yield from rest.iter_native(*args, **kwargs)
+                return
             # Backends that do not push results return them as they have read them.
             members = {result.id: result for result in self.results}
             for member in self.results:
@@ -269,7 +296,7 @@ class TypedGroupResult(StatefulGroup, Generic[R_co]):
         """
         waiting = [
             asyncio.create_task(
-                result.aget(
+                _awaitable(result).aget(
                     timeout,
                     propagate=propagate,
                     interval=interval,
@@ -279,10 +306,29 @@ class TypedGroupResult(StatefulGroup, Generic[R_co]):
             for result in self
         ]
         try:
-            return await asyncio.gather(*waiting)
+            values: list[R_co] = await asyncio.gather(*waiting)
+            return values
         finally:
             for task in waiting:
                 task.cancel()
 
     def __await__(self) -> Generator[object, None, list[R_co]]:
         return self.aget().__await__()
+
+
+def _awaitable(result: ResultBase) -> _Awaitable:
+    """The same result; that of a plain task, or of a group of these, as one that can be awaited."""
+    if isinstance(result, TypedResult | TypedGroupResult):
+        return cast("_Awaitable", result)
+    if isinstance(result, GroupResult):
+        members: list[AsyncResult[Any]] = result.results or []
+        made: TypedGroupResult[object] = TypedGroupResult(
+            result.id, members, parent=result.parent, app=result.app
+        )
+        return made
+    assert isinstance(result, AsyncResult)  # noqa: S101 (Celery has no others)
+    one: TypedResult[object] = TypedResult(
+        result.id, result.backend, app=result.app, parent=result.parent
+    )
+    one.ignored = result.ignored
+    return one

@@ -12,6 +12,7 @@ from celery import canvas
 from celery.canvas import Signature
 from typing_extensions import override
 
+from tomskit.celery._client.ignored import ignores_result
 from tomskit.celery._internals.celery_tasks import ChainSignature
 from tomskit.celery._tasks.signature_checks import require_signature
 from tomskit.celery.options import CallOptions
@@ -52,6 +53,12 @@ class SignatureBase(Signature[R_co]):
             require_signature(other)
             # What is on the left has refused to join them.
             return NotImplemented
+
+        def freeze(self, *args: object, **options: object) -> Any:
+            result = super().freeze(*args, **options)
+            if "tasks" not in self and ignores_result(self):
+                result.ignored = True
+            return result
 
     def _join(self, other: Signature[Any]) -> Any:
         """``self | other``, typed."""

@@ -14,6 +14,7 @@ from celery.result import AsyncResult, GroupResult
 from typing_extensions import TypeIs, override
 
 from tomskit.celery._client.client import send
+from tomskit.celery._client.ignored import mark_ignored, noting_ignored
 from tomskit.celery._client.result import TypedEagerResult, TypedGroupResult, TypedResult
 from tomskit.celery._internals.celery_tasks import ChainSignature
 from tomskit.celery._outbox.commits import asend_on_commit, send_on_commit
@@ -157,7 +158,10 @@ class _Group(SignatureBase[object]):
     else:
 
         def apply_async(self, *args: object, **options: object) -> TypedGroupResult[object]:
-            return _typed_results(super().apply_async(*args, **options))
+            with noting_ignored() as ids:
+                result = _typed_results(super().apply_async(*args, **options))
+            mark_ignored(result, ids)
+            return result
 
         def apply(self, *args: object, **options: object) -> TypedGroupResult[object]:
             return _typed_results(super().apply(*args, **options))
