@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, overload
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple, overload
 
 from pydantic import (
     AfterValidator,
@@ -23,18 +21,21 @@ from pydantic import (
     ValidationError,
 )
 from pydantic_core import InitErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from typing_extensions import override
 
-from tomskit._internals.pydantic import custom_error
-from tomskit.errors import ConfigurationError
+from tomskit._internals.pydantic import custom_error, set_variables, variables_of
+from tomskit.variables import DEFAULT_FILE, ENV_FILE, EnvFile, env_file, misspelt
 
 __all__ = (
-    "ENV_FILE",
     "CommaSeparated",
     "Concealed",
     "Days",
-    "EnvFile",
     "Options",
     "Password",
     "Port",
@@ -43,22 +44,27 @@ __all__ = (
     "Secret",
     "SettingsWarning",
     "TomsKitBaseSettings",
+    "UnlessFor",
     "Url",
     "instead_of_parts",
     "secret",
 )
 
-ENV_FILE: Final = "TOMSKIT_ENV_FILE"
-"""The environment variable that names the file to read in place of ``.env``."""
-
-_DEFAULT_FILE: Final = ".env"
-
-EnvFile = Path | str | Sequence[Path | str] | None
-"""A file of variables, several of which the last wins, or none."""
-
 
 class SettingsWarning(UserWarning):
     """A setting has no effect, or another one than its name says."""
+
+
+class UnlessFor(NamedTuple):
+    """Marks a field whose variable another program may read for a purpose of its own.
+
+    Attributes:
+        theirs: Whether a text is for that program.
+        warning: What to say of a text that is for the field.
+    """
+
+    theirs: Callable[[str], bool]
+    warning: str
 
 
 class Concealed(str):
@@ -96,7 +102,8 @@ class TomsKitBaseSettings(_Settings):
 
     A value that does not fit raises ``pydantic.ValidationError``, which names the field but never
     contains the value, since that may be a secret. An unknown constructor argument raises it as
-    well.
+    well. An environment variable that no field reads is ignored, with a warning where it looks like
+    a setting of CeleryConfig, DatabaseConfig or RedisConfig.
 
     Raises:
         ConfigurationError: ``TOMSKIT_ENV_FILE`` names a file that does not exist.
@@ -107,7 +114,7 @@ class TomsKitBaseSettings(_Settings):
         # The classes have many fields, and most processes that import one never make an instance.
         defer_build=True,
         # Read as UTF-8, with or without a byte order mark.
-        env_file=_DEFAULT_FILE,
+        env_file=DEFAULT_FILE,
         # Other programs may have lines of their own there, with extra="forbid" as well.
         dotenv_filtering="only_existing",
         env_file_encoding="utf-8-sig",
@@ -123,7 +130,9 @@ class TomsKitBaseSettings(_Settings):
 
         def __init__(self, **values: object) -> None:
             file = values.get("_env_file", _NOT_GIVEN)
-            values["_env_file"] = file = _env_file(type(self)) if file is _NOT_GIVEN else file
+            values["_env_file"] = file = (
+                env_file(type(self).model_config) if file is _NOT_GIVEN else file
+            )
             failure = _unknown_arguments(type(self), values)
             if failure is None:
                 try:
@@ -136,10 +145,81 @@ class TomsKitBaseSettings(_Settings):
                 raise failure
             self._env_file_in_use = file
 
+    variable_prefixes: ClassVar[Sequence[str]] = ()
+    """Of variables that look like these settings and are none, such ones are named in a warning."""
+
+    @classmethod
+    def variables_of_others(cls) -> Collection[str]:
+        """Variables with one of the `variable_prefixes` that another program reads."""
+        return ()
+
+    @classmethod
+    def remarks_on(cls, variables: Collection[str]) -> dict[str, str]:
+        """What to say of variables that no field reads, where it is not the nearest name."""
+        del variables  # looked at by subclasses
+        return {}
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources of these settings, in the order of their precedence; as of pydantic."""
+        for source in (env_settings, dotenv_settings):
+            _leave_to_others(cls, source)
+        _warn_of_misspelt(cls, {**variables_of(env_settings), **variables_of(dotenv_settings)})
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
+
     @property
     def env_file_in_use(self) -> EnvFile:
         """What this configuration was read from beside the environment."""
         return self._env_file_in_use
+
+
+def _leave_to_others(
+    settings: type[TomsKitBaseSettings], source: PydanticBaseSettingsSource
+) -> None:
+    variables = dict(variables_of(source))
+    for name, field in settings.model_fields.items():
+        for mark in field.metadata:
+            text = variables.get(name) if isinstance(mark, UnlessFor) else None
+            if not isinstance(mark, UnlessFor) or text is None:
+                continue
+            if mark.theirs(text):
+                del variables[name]
+            else:
+                warnings.warn(mark.warning, SettingsWarning, stacklevel=2)
+    set_variables(source, variables)
+
+
+def _warn_of_misspelt(settings: type[TomsKitBaseSettings], variables: Collection[str]) -> None:
+    if not settings.variable_prefixes:
+        return
+    known = {ENV_FILE, *_variables(TomsKitBaseSettings)}
+    unread = [name for name in variables if name.startswith(tuple(settings.variable_prefixes))]
+    remarks = {
+        name: f"did you mean {nearest}?"
+        for name, nearest in misspelt(unread, settings.variable_prefixes, known).items()
+    }
+    remarks |= settings.remarks_on([name for name in unread if name not in known])
+    if remarks:  # so the others are not looked for in vain: that may take long
+        others = settings.variables_of_others()
+        remarks = {name: remark for name, remark in remarks.items() if name not in others}
+    if remarks:
+        listed = ", ".join(f"{name} ({remarks[name]})" for name in sorted(remarks))
+        text = f"Nothing reads the environment variable {listed}"
+        warnings.warn(text, SettingsWarning, stacklevel=2)
+
+
+def _variables(settings: type[TomsKitBaseSettings]) -> Iterator[str]:
+    yield from _argument_names(settings)
+    for subclass in settings.__subclasses__():
+        yield from _variables(subclass)
 
 
 def instead_of_parts(
@@ -166,23 +246,6 @@ def instead_of_parts(
 
 
 _NOT_GIVEN: Final = object()
-
-
-def _env_file(settings: type[TomsKitBaseSettings]) -> EnvFile:
-    file: EnvFile = settings.model_config.get("env_file")
-    if file != _DEFAULT_FILE:
-        return file
-    # A path that a later change of the current folder leaves alone.
-    named = os.environ.get(ENV_FILE)
-    if not named:
-        return Path(_DEFAULT_FILE).absolute()
-    path = Path(named).expanduser().absolute()
-    if path.is_dir() or not path.exists():
-        raise ConfigurationError(
-            f"{ENV_FILE} names {path}, which is not a file: correct the path, or remove the "
-            f"variable to read {_DEFAULT_FILE} in the current folder"
-        )
-    return path
 
 
 def _unknown_arguments(

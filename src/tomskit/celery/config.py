@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Collection, Sequence
+from typing import ClassVar, Self
 
 from celery.app.defaults import DEFAULTS
 from pydantic import model_validator
+from typing_extensions import override
 
+from tomskit.celery._internals.celery_command import variables_of_celery
 from tomskit.celery._settings.broker import BrokerSettings
 from tomskit.celery._settings.prefixes import PREFIX
 from tomskit.celery._settings.resources import ResourceSettings
@@ -27,6 +30,25 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
     of it take effect. Where a field is called ``CELERY_`` and the name of one of Celery's own
     settings in capitals, it sets that one, in a subclass as well; ``None`` leaves Celery's default.
     """
+
+    variable_prefixes: ClassVar[Sequence[str]] = (PREFIX,)
+
+    @classmethod
+    @override
+    def variables_of_others(cls) -> Collection[str]:
+        """What Celery reads itself, such as the options of its command line."""
+        return variables_of_celery()
+
+    @classmethod
+    @override
+    def remarks_on(cls, variables: Collection[str]) -> dict[str, str]:
+        """What to do about settings of Celery's that have no field."""
+        settings = {name: name.removeprefix(PREFIX).lower() for name in variables}
+        return {
+            name: f"{setting} of Celery has no field: add one of the variable's name to a subclass"
+            for name, setting in settings.items()
+            if setting in DEFAULTS
+        }
 
     @model_validator(mode="after")
     def _use_the_result_backend(self) -> Self:

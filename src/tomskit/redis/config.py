@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -122,6 +123,8 @@ RedisUrl = Annotated[Url, AfterValidator(_redis_url)]
 
 class RedisConfig(TomsKitBaseSettings):
     """The Redis of ``redis_client``; every field is an environment variable of the same name."""
+
+    variable_prefixes: ClassVar[Sequence[str]] = ("REDIS_",)
 
     given_redis_url: RedisUrl = Field(
         default=None,

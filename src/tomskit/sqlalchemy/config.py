@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Collection, Sequence
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, override
 
 from tomskit.settings import (
     Concealed,
@@ -124,6 +125,14 @@ class EngineOptions(TypedDict, total=False):
 
 class DatabaseConfig(TomsKitBaseSettings):
     """The database of ``db.session``; every field is an environment variable of the same name."""
+
+    variable_prefixes: ClassVar[Sequence[str]] = ("DB_", "SQLALCHEMY_")
+
+    @classmethod
+    @override
+    def variables_of_others(cls) -> Collection[str]:
+        """What SQLAlchemy itself reads."""
+        return {"SQLALCHEMY_WARN_20", "SQLALCHEMY_SILENCE_UBER_WARNING"}
 
     given_database_uri: DatabaseUrl = Field(
         default=None,

@@ -7,6 +7,7 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery             the current app and task, the table of pools
     celery_app         configuration, and what AsyncCelery overrides
     celery_backend     result backends
+    celery_command     environment variables that Celery reads itself
     celery_messages    how Celery publishes a task
     celery_results     results, where they are kept once read
     celery_tasks       how tasks and signatures are made

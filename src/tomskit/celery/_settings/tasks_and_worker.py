@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from celery.utils.time import rate
@@ -15,6 +15,7 @@ from tomskit.settings import (
     Seconds,
     SecondsOrZero,
     TomsKitBaseSettings,
+    UnlessFor,
 )
 
 __all__ = ("TaskAndWorkerSettings",)
@@ -35,6 +36,16 @@ def _rate_limit(text: str) -> str:
     except (KeyError, ValueError):
         raise ValueError("a rate limit is a number of tasks, such as 5, 5/s, 5/m or 5/h") from None
     return text
+
+
+def _is_no_object(text: str) -> bool:
+    return not text.lstrip().startswith("{")
+
+
+_NAME_OF_A_FILE: Final = (
+    "The environment variable CELERY_BEAT_SCHEDULE is the name of a file for `celery beat`: call it "
+    "CELERY_BEAT_ENTRIES where it holds the entries"
+)
 
 
 class TaskAndWorkerSettings(TomsKitBaseSettings):
@@ -64,9 +75,16 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
     CELERY_TASK_ROUTES: Options = Field(
         default=None, description='Where tasks go: `{"shop.*": {"queue": "shop"}}`.'
     )
-    CELERY_BEAT_SCHEDULE: Options = Field(
+    CELERY_BEAT_ENTRIES: Options = Field(
         default=None,
         description='What `celery beat` sends: `{"daily": {"task": "report", "schedule": 86400}}`.',
+    )
+    CELERY_BEAT_SCHEDULE: Annotated[
+        Options, UnlessFor(theirs=_is_no_object, warning=_NAME_OF_A_FILE)
+    ] = Field(
+        default=None,
+        description="Another name of CELERY_BEAT_ENTRIES, for arguments. The environment variable of "
+        "this name is the file of `celery beat`.",
     )
     CELERY_TASK_PUBLISH_RETRY: bool = Field(
         default=True, description="Send a task again when the connection to the broker was lost."
@@ -189,6 +207,19 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
     CELERY_WORKER_TASK_LOG_FORMAT: str | None = Field(
         default=None, description="Format of task loggers' lines; shows the task id by default."
     )
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Self:
+        entries, old = self.CELERY_BEAT_ENTRIES, self.CELERY_BEAT_SCHEDULE
+        if entries is not None and old is not None and entries != old:
+            raise ValueError(
+                "CELERY_BEAT_ENTRIES and CELERY_BEAT_SCHEDULE are two names of one setting: "
+                "remove one"
+            )
+        # Not as an assignment: nobody set the other one.
+        both = old if entries is None else entries
+        vars(self).update(CELERY_BEAT_ENTRIES=both, CELERY_BEAT_SCHEDULE=both)
+        return self
 
     @model_validator(mode="after")
     def _soft_limit_comes_first(self) -> Self:

@@ -1,0 +1,90 @@
+"""Environment variables: the file with more of them, and those that look like a setting."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from pydantic_settings import SettingsConfigDict
+
+from tomskit.errors import ConfigurationError
+
+__all__ = ("DEFAULT_FILE", "ENV_FILE", "EnvFile", "env_file", "misspelt")
+
+ENV_FILE: Final = "TOMSKIT_ENV_FILE"
+"""The environment variable that names the file to read in place of ``.env``."""
+
+DEFAULT_FILE: Final = ".env"
+"""The file that is read where nothing names another one, if it is there."""
+
+EnvFile = Path | str | Sequence[Path | str] | None
+"""A file of variables, several of which the last wins, or none."""
+
+
+def env_file(settings: SettingsConfigDict) -> EnvFile:
+    """The file of a class of settings.
+
+    Raises:
+        ConfigurationError: ``TOMSKIT_ENV_FILE`` names a file that does not exist.
+    """
+    file: EnvFile = settings.get("env_file")
+    if file != DEFAULT_FILE:
+        return file
+    # A path that a later change of the current folder leaves alone.
+    named = os.environ.get(ENV_FILE)
+    if not named:
+        return Path(DEFAULT_FILE).absolute()
+    path = Path(named).expanduser().absolute()
+    if path.is_dir() or not path.exists():
+        raise ConfigurationError(
+            f"{ENV_FILE} names {path}, which is not a file: correct the path, or remove the "
+            f"variable to read {DEFAULT_FILE} in the current folder"
+        )
+    return path
+
+
+_ALIKE: Final = 0.7
+"""How much of a name must agree: a letter or a word may be wrong."""
+
+# Kubernetes and Docker set these for a service called redis, db or celery.
+_OF_A_SERVICE: Final = re.compile(
+    r"\w+_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?|NAME)"
+)
+
+
+def misspelt(
+    variables: Iterable[str], prefixes: Collection[str], known: Collection[str]
+) -> dict[str, str]:
+    """Find the variables that are not known and look like one that is.
+
+    Args:
+        variables: Names of variables that are set.
+        prefixes: What the names to look at begin with.
+        known: The names that something reads.
+
+    Returns:
+        The nearest known name of each.
+    """
+    found: dict[str, str] = {}
+    for name in sorted(variables):
+        prefix = next((one for one in prefixes if name.startswith(one)), None)
+        if prefix is None or name in known or _OF_A_SERVICE.fullmatch(name):
+            continue
+        nearest = _nearest(name, prefix, known)
+        if nearest is not None:
+            found[name] = nearest
+    return found
+
+
+def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:
+    # Without the prefix: a long one makes all names alike.
+    rest = name.removeprefix(prefix)
+    others = {one.removeprefix(prefix): one for one in sorted(known) if one.startswith(prefix)}
+    # DB_USER for DB_USERNAME.
+    longer = [one for one in others if rest and one.startswith(rest)]
+    close = get_close_matches(rest, others, n=1, cutoff=_ALIKE) or sorted(longer, key=len)
+    return others[close[0]] if close else None
