@@ -318,6 +318,8 @@ def _own_fields(config: type[TomsKitBaseSettings]) -> Iterator[Field]:
                 group = found[1] if found else group
             last = statement.lineno
             name = statement.target.id
+            if ast.unparse(statement.annotation).startswith("ClassVar"):
+                continue
             info = config.model_fields[name]
             kind = ast.unparse(_WithoutMetadata().visit(statement.annotation))
             if not info.description:
