@@ -1,6 +1,10 @@
 """Tasks as users write them, opened in an editor by the tests."""
 
-from tomskit.celery import BoundTask, async_shared_task
+from datetime import timedelta
+
+from tomskit.celery import AsyncCelery, BoundTask, async_shared_task
+
+app = AsyncCelery("example")
 
 
 @async_shared_task
@@ -28,3 +32,27 @@ async def publish(self: BoundTask, image: str, /, title: str, *, tags: tuple[str
         tags: Words to find it by.
     """
     return self.request.retries + len(image) + len(title) + len(tags)
+
+
+@app.task
+async def archive(image: str, *, year: int = 2026) -> bool:
+    """Put a picture away."""
+    return bool(image) and year > 0
+
+
+@app.task(bind=True, max_retries=3)
+async def restore(self: BoundTask, image: str, *, year: int = 2026) -> bool:
+    """Take a picture out again."""
+    return self.request.retries < len(image) + year
+
+
+@app.task(every=timedelta(hours=1))
+async def sweep(days: int = 30) -> int:
+    """Delete what nobody has looked at."""
+    return days
+
+
+@async_shared_task(every=3600)
+async def count(days: int = 30) -> int:
+    """Count the pictures."""
+    return days

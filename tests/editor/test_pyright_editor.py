@@ -182,3 +182,36 @@ def test_hover_on_a_member_shows_the_functions_documentation(
     editor: Editor, task: str, member: str
 ) -> None:
     assert docstring(task) in prose(editor.hover(f"{task}{member}"))
+
+
+@every_call
+@pytest.mark.parametrize(
+    ("task", "parameters"),
+    [
+        ("archive", ("image: str", "*", "year: int = 2026")),
+        ("restore", ("image: str", "*", "year: int = 2026")),
+        ("sweep", ("days: int = 30",)),
+        ("count", ("days: int = 30",)),
+    ],
+)
+def test_tasks_of_an_app_and_periodic_ones_look_the_same(
+    editor: Editor, task: str, parameters: tuple[str, ...], call: str
+) -> None:
+    signature = editor.signature(f"{task}{call}")
+
+    assert signature.parameters == parameters
+    assert prose(signature.documentation) == docstring(task)
+
+
+def test_hover_on_a_task_of_an_app_shows_its_parameters_and_result(editor: Editor) -> None:
+    text = editor.hover("|archive")
+
+    assert "archive: AsyncTask[(image: str, *, year: int = 2026), bool]" in text
+    assert docstring("archive") in prose(text)
+
+
+@pytest.mark.parametrize("decorator", ["async_shared_task", "app.task"])
+def test_completion_offers_the_options_of_a_task(editor: Editor, decorator: str) -> None:
+    keywords = editor.keywords(f"{decorator}(|")
+
+    assert keywords >= {"bind=", "every=", "base=", "queue=", "max_retries=", "on_failure="}

@@ -17,6 +17,11 @@ async def tick() -> None:
     await redis_client.incr("ticks")
 
 
+@async_shared_task(ignore_result=True, every=0.2)
+async def tock() -> None:
+    await redis_client.incr("tocks")
+
+
 @async_shared_task
 async def add(x: int, y: int) -> int:
     return x + y

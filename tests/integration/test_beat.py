@@ -94,6 +94,23 @@ def test_a_worker_with_beat_quits(deployment: Deployment) -> None:
     eventually(lambda: worker.children() == [])
 
 
+@pytest.mark.parametrize("pool", ["prefork", "asyncio"])
+def test_the_beat_of_a_worker_sends_periodic_tasks(deployment: Deployment, pool: Pool) -> None:
+    # The service has set its schedule after its tasks were made.
+    deployment.worker(pool, 2, "--beat", f"--scheduler={SCHEDULER}", module=SERVICE)
+
+    eventually(lambda: int(deployment.key("tocks") or 0) > 1)
+    tick_again(deployment)
+
+
+def test_beat_alone_sends_periodic_tasks(deployment: Deployment, tmp_path: Path) -> None:
+    deployment.worker("asyncio", 2, module=SERVICE)
+
+    with beat_alone(deployment, f"--schedule={tmp_path / 'schedule'}", "--pidfile="):
+        eventually(lambda: int(deployment.key("tocks") or 0) > 1)
+        tick_again(deployment)
+
+
 def test_beat_runs_alone(deployment: Deployment, tmp_path: Path) -> None:
     deployment.worker("asyncio", 2, module=SERVICE)
 

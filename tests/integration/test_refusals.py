@@ -55,6 +55,19 @@ def test_the_asyncio_pool_refuses_a_plain_app(deployment: Deployment) -> None:
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize("pool", ["prefork", "asyncio"])
+def test_a_coroutine_function_as_a_plain_task_is_refused(
+    deployment: Deployment, pool: Pool
+) -> None:
+    module = "tests.integration.refused_tasks_service"
+
+    text = refused(deployment, pool, module=module)
+
+    assert f"The task {module}.add is async def" in text
+    assert "@async_shared_task" in text
+    assert "Traceback" not in text
+
+
 def test_bad_setting_is_refused_by_name(deployment: Deployment) -> None:
     text = refused(deployment, CELERY_BROKER_REDIS_PORT="six", CELERY_DB_PASSWORD="hush-hush")
 

@@ -17,10 +17,11 @@ from tomskit.celery._tasks.task import AsyncTask, TaskCall
 from tomskit.celery._tasks.workflows import chain, chord, group
 from tomskit.celery.app import AsyncCelery, celery_context
 from tomskit.celery.config import CeleryConfig
-from tomskit.celery.options import CallOptions, TaskOptions
+from tomskit.celery.options import AppTaskOptions, CallOptions, TaskOptions
 from tomskit.celery.serializers import register_orjson_serializer
 
 __all__ = (
+    "AppTaskOptions",
     "AsyncCelery",
     "AsyncRuntime",
     "AsyncTask",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from celery import Celery
 from celery.exceptions import Retry
+from celery.schedules import crontab
 
-from tomskit.celery import AsyncRuntime, BoundTask, TaskRequest, async_shared_task
+from tomskit.celery import AsyncCelery, AsyncRuntime, BoundTask, TaskRequest, async_shared_task
 
 # -- functions that are not coroutine functions
 
@@ -136,3 +137,112 @@ def not_a_bound_task(request: TaskRequest) -> None:
     task: BoundTask = Incomplete(request)  # E: update_state is missing
     other: BoundTask = AsyncRuntime  # E: no task at all
     print(task, other)
+
+
+# -- classes and hooks
+
+
+@async_shared_task(base=3)  # E: no class
+async def no_class(a: int) -> None: ...
+
+
+def short_hook(self: BoundTask, exc: Exception) -> None: ...
+
+
+@async_shared_task(on_failure=short_hook)  # E: takes too few arguments
+async def with_short_hook(a: int) -> None: ...
+
+
+@async_shared_task(on_failure="short_hook")  # E: no function
+async def with_name_of_hook(a: int) -> None: ...
+
+
+@async_shared_task(base=AsyncRuntime)  # E: not async, with a base
+def with_base(a: int) -> int:
+    return a
+
+
+# -- tasks of an app
+
+ours = AsyncCelery("ours")
+
+
+@ours.task(max_retrys=3)  # E: misspelt
+async def of_app_misspelt(a: int) -> None: ...
+
+
+@ours.task(max_retries="3")  # E: str for int
+def of_app_wrong_type(a: int) -> None: ...
+
+
+ours.task(3)  # E: not a function
+
+
+@ours.task(bind=True)  # E: no self
+async def of_app_without_self() -> None: ...
+
+
+@ours.task
+async def of_app(a: int) -> int:
+    return a
+
+
+@ours.task
+def plain_of_app(a: int) -> int:
+    return a
+
+
+def calls_of_the_app() -> None:
+    of_app.delay("1")  # E: str for int
+    of_app.delay()  # E: a is missing
+    plain_of_app.delay("1")  # E: str for int
+    text: str = of_app.delay(1).get()  # E: int for str
+    print(text)
+
+
+# -- periodic
+
+
+@async_shared_task(every=30)  # E: needs an argument
+async def needy(a: int) -> None: ...
+
+
+@async_shared_task(every=30)  # E: needs a keyword
+async def needy_keyword(*, a: int) -> None: ...
+
+
+@async_shared_task(bind=True, every=30)  # E: needs an argument beside self
+async def needy_bound(self: BoundTask, a: int) -> None: ...
+
+
+@async_shared_task(every=30)  # E: not async
+def periodic_plain() -> None: ...
+
+
+@ours.task(every=30)  # E: needs an argument
+async def needy_of_app(a: int) -> None: ...
+
+
+@ours.task(every=30)  # E: needs an argument
+def needy_plain(a: int) -> None: ...
+
+
+@async_shared_task(every="30")  # E: str for seconds
+async def wrong_every() -> None: ...
+
+
+@ours.task(every="30")  # E: str for seconds
+async def wrong_every_of_app() -> None: ...
+
+
+@async_shared_task(every=crontab)  # E: a class, not a schedule
+async def class_as_every() -> None: ...
+
+
+@async_shared_task(every=30)
+async def periodic(a: int = 1) -> int:
+    return a
+
+
+def calls_of_a_periodic_task() -> None:
+    periodic.delay("1")  # E: str for int

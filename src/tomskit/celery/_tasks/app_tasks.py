@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery_app import class_of_tasks
+from tomskit.celery._internals.refusals import RefusedTasksError
 from tomskit.celery._tasks.bases import async_class
 from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.decorator import PeriodicBinding, PeriodicFunction, make_task
@@ -19,7 +20,6 @@ from tomskit.celery._tasks.hooks import await_hooks
 from tomskit.celery._tasks.periodic import EVERY, Every, add_to_schedule, check_every
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.options import AppTaskOptions
-from tomskit.errors import ConfigurationError
 
 __all__ = ("TaskApp",)
 
@@ -167,12 +167,12 @@ class TaskApp(AsyncApp):
         """
         if self._refusal is not None:
             # At each use: an app that lacks some of its tasks is none.
-            raise ConfigurationError(self._refusal)
+            raise RefusedTasksError(self._refusal)
         try:
             super().finalize(auto)
             for task in self._tasks.values():
                 _check_class(task)
-        except ConfigurationError as exc:
+        except RefusedTasksError as exc:
             self._refusal = str(exc)
             raise
         for task in self._tasks.values():
@@ -192,7 +192,7 @@ class TaskApp(AsyncApp):
         else:
             name = name or self.gen_task_name(fun.__name__, fun.__module__)
             if is_async(fun):
-                raise ConfigurationError(
+                raise RefusedTasksError(
                     f"The task {name} is async def, and Celery does not await it: decorate it with "
                     "@async_shared_task of tomskit.celery, or with @app.task of an AsyncCelery."
                 )
@@ -233,7 +233,7 @@ def _plain_base(base: type[Task[..., Any]], name: str) -> type[Task[..., Any]]:
     if name.startswith("celery."):
         # Celery's own tasks are made with the class of the app, whatever that is for.
         return ContainedTask
-    raise ConfigurationError(
+    raise RefusedTasksError(
         f"The task {name} is a plain function, and its class {base.__qualname__} is an AsyncTask: "
         "derive that from celery.Task; coroutine functions make an AsyncTask of it by themselves."
     )
@@ -246,7 +246,7 @@ def _check_class(task: Any) -> None:
         kind = found if isinstance(found, type) else type(found)
         name: str | None = getattr(task, "name", None)
         name = name or f"{kind.__module__}.{kind.__name__}"
-        raise ConfigurationError(
+        raise RefusedTasksError(
             f"The run method of the task {name} is async def, and Celery does not await it: derive "
             f"its class from AsyncTask, as in class {kind.__name__}(AsyncTask[..., object])."
         )

@@ -29,7 +29,7 @@ R_co = TypeVar("R_co", covariant=True)
 class ContainedTask(Task[P, R_co]):
     """A Celery task whose executions do not get in each other's way."""
 
-    override_max_retries = OverriddenRetries()
+    override_max_retries: OverriddenRetries = OverriddenRetries()
 
     if not TYPE_CHECKING:
 
