@@ -7,4 +7,5 @@ and published by workers.
     commits    delay_on_commit: records messages and lets the session write them
     publisher  publishes what the transactions of an event loop have committed
     store      the table of messages: publishes them in batches, and deletes what the broker has
+    relay      a worker's thread that publishes what others have left, and deletes old marks
 """

@@ -73,9 +73,12 @@ class Publisher:
                 away = await self._publish()
                 if away is not None:
                     await self._publish_when_back(away)
-        except Exception:
-            logger.exception("Committed messages wait for a worker, which publishes them")
+        except Exception as exc:
             self._fresh.clear()
+            if self._closing.is_set():
+                logger.warning("Committed messages are left to workers: %r", exc)
+            else:
+                logger.exception("Committed messages are left to workers")
         finally:
             self._task = None
 
@@ -146,7 +149,7 @@ class Publisher:
                 while self._fresh and await self._publish() is None:
                     pass
         except Exception as exc:  # noqa: BLE001 (a worker publishes them)
-            logger.warning("Committed messages wait for a worker, which publishes them: %r", exc)
+            logger.warning("Committed messages are left to workers: %r", exc)
         finally:
             _publishers.pop(self._loop, None)
             if self._own is not None:

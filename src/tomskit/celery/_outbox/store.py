@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 from kombu.utils.json import loads
-from sqlalchemy import Connection, delete, func, inspect, select, update
+from sqlalchemy import Connection, Result, delete, func, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tomskit.celery._app import AsyncApp
@@ -200,7 +200,7 @@ async def _lock(connection: AsyncConnection) -> list[OutboxRow]:
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    return [_row(*row) for row in (await connection.execute(due)).tuples()]
+    return _rows(await connection.execute(due))
 
 
 async def _claim(connection: AsyncConnection) -> tuple[str, list[OutboxRow]]:
@@ -218,11 +218,14 @@ async def _claim(connection: AsyncConnection) -> tuple[str, list[OutboxRow]]:
     )
     mine = select(outbox.c.id, outbox.c.body, outbox.c.options).where(outbox.c.claim == claim)
     rows = await connection.execute(mine.order_by(outbox.c.id))
-    return claim, [_row(*row) for row in rows.tuples()]
+    return claim, _rows(rows)
 
 
-def _row(row_id: str, body: str, options: str) -> OutboxRow:
-    return OutboxRow(id=row_id, body=body, options=options)
+def _rows(result: Result[Any]) -> list[OutboxRow]:
+    return [
+        OutboxRow(id=row["id"], body=row["body"], options=row["options"])
+        for row in result.mappings()
+    ]
 
 
 async def _settle(connection: AsyncConnection, batch: Batch) -> None:

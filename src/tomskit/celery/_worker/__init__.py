@@ -6,6 +6,7 @@
     unreadable  messages that no worker can read
     logging  the task id on log records
     health   the boot step that touches a file while the worker is well
+    outbox   the boot step that publishes messages that other processes have left
     supervised  what a worker does for ``celery workers``, which started it
 
 Of these only `signals`, `supervised` and `logging` are imported where no worker runs.

@@ -21,6 +21,7 @@ from tomskit.errors import ProviderError
 
 if TYPE_CHECKING:
     from tomskit.celery._internals.celery_worker import Worker
+    from tomskit.celery._outbox.relay import Relay
 
 __all__ = ("CHILD_FAILED", "host_of", "install")
 
@@ -37,12 +38,17 @@ Celery does not use it, and the system ignores it where there is no handler.
 """
 
 
+_relays: Final[list[Relay]] = []
+"""That of this process of a prefork pool."""
+
+
 def install(app: AsyncApp) -> None:
     """Run coroutines in every worker of `app`."""
     register_pool("asyncio", "tomskit.celery.asyncio_pool:AsyncioPool")
     # By name: only workers need the modules of Celery that it imports.
     app.steps["worker"].add("tomskit.celery._worker.steps:RuntimeStep")
     app.steps["worker"].add("tomskit.celery._worker.health:HealthStep")
+    app.steps["worker"].add("tomskit.celery._worker.outbox:OutboxStep")
     # Signals belong to the process, not to the app; connecting twice changes nothing.
     signals.worker_init.connect(_prepare_worker)
     signals.worker_process_init.connect(_start_in_child)
@@ -81,11 +87,18 @@ def _start_in_child(**_: object) -> None:
         # Otherwise the pool replaces this process, and the resource may be back by then.
         time.sleep(1)
         raise SystemExit(EX_FAILURE) from exc
+    from tomskit.celery._outbox.relay import Relay
+
+    relay = Relay(app)
+    relay.start()
+    _relays.append(relay)
 
 
 def _stop_in_child(**_: object) -> None:
     host = host_of(current_app())
     if host is not None and is_pool_process():
+        while _relays:
+            _relays.pop().stop()
         host.stop()
 
 

@@ -1,0 +1,307 @@
+"""Messages that a process has left after its commit: workers publish them, once, and in time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import func, select, update
+
+from tests.integration import once_service
+from tests.support.deployment import Deployment, deploy, eventually
+from tests.support.loops import run, until
+from tests.support.once import KINDS, Kind, database, ids, sending
+from tests.support.patience import patience
+from tests.support.servers import MariaDBServer, RedisDb, RedisServer, outage
+from tests.support.servers.redis import fresh_redis_db
+from tests.support.workers import PROJECT, Pool
+from tomskit.celery import AsyncCelery, async_shared_task
+from tomskit.celery._outbox.store import OutboxStore
+from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+from tomskit.sqlalchemy.database import db
+from tomskit.sqlalchemy.sessions import TaskSession
+from tomskit.sqlalchemy.tables import now_ms, outbox
+
+pytestmark = pytest.mark.usefixtures("clean_process")
+
+MODULE = once_service.__name__
+POOLS: tuple[Pool, ...] = ("prefork", "threads", "solo", "asyncio")
+
+
+@async_shared_task
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+@pytest.fixture
+def bank(redis_server: RedisServer, mariadb_server: MariaDBServer) -> Generator[Deployment]:
+    with deploy(redis_server, mariadb_server) as fresh:
+        fresh.environment["CELERY_OUTBOX_INTERVAL"] = "2"
+        yield fresh
+
+
+def script(bank: Deployment, text: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the app of the service, as a web server or a script has it."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        env={**os.environ, **bank.environment},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patience(60),
+    )
+
+
+PREPARE = """
+    import asyncio, os
+    from tests.integration import once_service as service
+    from tomskit.celery import AsyncRuntime
+    from tomskit.sqlalchemy.database import db
+
+    async def prepare() -> None:
+        await db.create_tables()
+        async with db.engine.begin() as connection:
+            await connection.run_sync(service.metadata.create_all)
+"""
+
+LEAVE = """
+    async def leave() -> None:
+        await prepare()
+        for name in ("a", "b"):
+            service.receipt.delay_on_commit(name)
+        service.receipt.options(countdown=0.1, priority=3).delay_on_commit("c")
+        await db.session.commit()
+        os._exit(7)
+
+    AsyncRuntime.run(leave())
+"""
+
+
+def receipts(bank: Deployment) -> list[object]:
+    rows = bank.mariadb.query(f"SELECT name FROM `{bank.database}`.receipts ORDER BY name")
+    return [name for (name,) in rows]
+
+
+def waiting(bank: Deployment) -> object:
+    [(count,)] = bank.mariadb.query(f"SELECT COUNT(*) FROM `{bank.database}`.tomskit_outbox")
+    return count
+
+
+def leave(bank: Deployment) -> None:
+    done = script(bank, PREPARE + LEAVE)
+    assert done.returncode == 7, done.stderr
+    assert waiting(bank) == 3
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_worker_publishes_what_a_dead_process_has_committed(bank: Deployment, pool: Pool) -> None:
+    leave(bank)
+    worker = bank.worker(pool, 2, module=MODULE)
+    worker.wait_for_line(r"Published 3 messages that were left after their commit", 30.0)
+    eventually(lambda: receipts(bank) == ["a", "b", "c"])
+    eventually(lambda: waiting(bank) == 0)
+
+    def shown() -> object:
+        inspect: Any = bank.client.control.inspect(timeout=patience(1))
+        stats = cast("dict[str, dict[str, dict[str, object]]]", inspect.stats() or {})
+        return any((one.get("outbox") or {}).get("waiting") == 0 for one in stats.values())
+
+    eventually(lambda: bool(shown()))
+
+
+def test_a_worker_without_our_tables_says_nothing(bank: Deployment) -> None:
+    worker = bank.worker("threads", 2, module=MODULE)
+    worker.stop()
+    assert "tomskit_outbox" not in worker.text
+
+
+def test_a_task_that_is_killed_after_its_commit_has_sent_its_message(bank: Deployment) -> None:
+    done = script(bank, PREPARE + "\n    AsyncRuntime.run(prepare())\n")
+    assert done.returncode == 0, done.stderr
+    bank.worker("prefork", 1, module=MODULE)
+    bank.send(f"{MODULE}.send_and_die", "left")
+    eventually(lambda: receipts(bank) == ["left"])
+
+
+# -- several at once, on each database
+
+
+@pytest.fixture(params=KINDS)
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseConfig:
+    return database(cast("Kind", request.param), request, tmp_path)
+
+
+@pytest.fixture
+def sqlite(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseConfig:
+    return database("sqlite", request, tmp_path)
+
+
+async def commit_and_die(count: int) -> list[str]:
+    """Commit messages as a process does that dies before it can publish them."""
+    from tomskit.celery._client.recording import Recording
+
+    async with db.scope():
+        session = db.session.sync_session
+        assert isinstance(session, TaskSession)
+        sent: list[str] = []
+        for number in range(count):
+            recording = Recording(cast("Any", add).app)
+            sent.append(recording.run(partial(add.delay, number, 1)).id)
+            session.hold(recording.messages, lambda _: None, grace_ms=0)
+        await db.session.commit()
+    return sent
+
+
+async def left() -> int:
+    async with db.scope():
+        return await db.session.scalar(select(func.count()).select_from(outbox)) or 0
+
+
+def test_several_relays_publish_each_message_once(
+    config: DatabaseConfig, redis_db: RedisDb
+) -> None:
+    count = 1200
+
+    async def main(app: AsyncCelery) -> list[str]:
+        provider = DatabaseProvider(config)
+        await provider.startup()
+        try:
+            await db.create_tables()
+            sent = await commit_and_die(count)
+
+            async def relay() -> None:
+                store = OutboxStore(app, db)
+                while await left():
+                    await store.publish_due()
+
+            await asyncio.gather(*(relay() for _ in range(3)))
+            return sent
+        finally:
+            await provider.shutdown()
+
+    with sending(config, redis_db) as app:
+        sent = run(main(app))
+    assert Counter(ids(redis_db)) == Counter(sent)
+
+
+def test_while_a_relay_publishes_others_write_messages(
+    config: DatabaseConfig, redis_db: RedisDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main(app: AsyncCelery) -> None:
+        provider = DatabaseProvider(config)
+        await provider.startup()
+        publishing, go_on = asyncio.Event(), asyncio.Event()
+        try:
+            await db.create_tables()
+            await commit_and_die(3)
+            store = OutboxStore(app, db)
+            publish = store.publish
+
+            async def slowly(rows: Any) -> Any:
+                publishing.set()
+                await go_on.wait()
+                return await publish(rows)
+
+            monkeypatch.setattr(store, "publish", slowly)
+            relaying = asyncio.ensure_future(store.publish_due())
+            await publishing.wait()
+            await commit_and_die(2)
+            go_on.set()
+            assert len((await relaying).taken) == 3
+            assert await left() == 2
+        finally:
+            await provider.shutdown()
+
+    with sending(config, redis_db) as app:
+        run(main(app))
+
+
+# -- when the broker is away
+
+
+def test_committed_messages_wait_for_the_broker(
+    sqlite: DatabaseConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> list[str]:
+        provider = DatabaseProvider(sqlite)
+        await provider.startup()
+        try:
+            await db.create_tables()
+            sent: list[str] = []
+            async with db.scope():
+                sent.append(add.delay_on_commit(1, 2).id)
+                await db.session.commit()
+                await until(lambda: len(ids(redis_db)) == 1)
+                with outage(server, "gone"):
+                    for number in range(3):
+                        sent.append(add.delay_on_commit(number, 2).id)
+                        await db.session.commit()
+                    await until(lambda: "Cannot publish committed messages" in caplog.text)
+                    assert await left() == 3
+            while await left():  # noqa: ASYNC110 (a server is asked)
+                await asyncio.sleep(0.05)
+            return sent
+        finally:
+            await provider.shutdown()
+
+    caplog.set_level(logging.INFO)
+    # What it holds survives its end.
+    with RedisServer(config=[("databases", "2000"), ("appendonly", "yes")]) as server:
+        redis_db = fresh_redis_db(server)
+        with sending(sqlite, redis_db):
+            sent = run(main())
+        assert sorted(ids(redis_db)) == sorted(sent)
+    assert "The broker is back" in caplog.text
+
+
+def test_a_message_that_cannot_be_published_holds_up_no_other(
+    sqlite: DatabaseConfig, redis_db: RedisDb, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(app: AsyncCelery) -> str:
+        provider = DatabaseProvider(sqlite)
+        await provider.startup()
+        try:
+            await db.create_tables()
+            [broken, fine] = await commit_and_die(2)
+            async with db.scope():
+                options = outbox.c.options
+                await db.session.execute(
+                    update(outbox)
+                    .where(options.contains(broken))
+                    .values(
+                        options=func.replace(options, '"queue": "celery"', '"queue": "nowhere"')
+                    )
+                )
+                await db.session.commit()
+                store = OutboxStore(app, db)
+                batch = await store.publish_due()
+                assert len(batch.taken) == len(batch.refused) == 1
+                assert await left() == 1
+                assert (await store.publish_due()).size == 0  # not at once again
+                await db.session.execute(
+                    update(outbox).values(
+                        options=func.replace(options, '"nowhere"', '"celery"'), due=now_ms()
+                    )
+                )
+                await db.session.commit()
+                assert len((await store.publish_due()).taken) == 1
+            assert broken in caplog.text
+            return fine
+        finally:
+            await provider.shutdown()
+
+    with sending(sqlite, redis_db, CELERY_TASK_CREATE_MISSING_QUEUES=False) as app:
+        fine = run(main(app))
+    assert ids(redis_db)[0] == fine
+    assert len(ids(redis_db)) == 2
