@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 from kombu.utils.json import loads
-from sqlalchemy import Connection, Result, delete, func, inspect, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tomskit.celery._app import AsyncApp
@@ -200,7 +200,7 @@ async def _lock(connection: AsyncConnection) -> list[OutboxRow]:
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    return _rows(await connection.execute(due))
+    return _rows((await connection.execute(due)).mappings())
 
 
 async def _claim(connection: AsyncConnection) -> tuple[str, list[OutboxRow]]:
@@ -218,14 +218,11 @@ async def _claim(connection: AsyncConnection) -> tuple[str, list[OutboxRow]]:
     )
     mine = select(outbox.c.id, outbox.c.body, outbox.c.options).where(outbox.c.claim == claim)
     rows = await connection.execute(mine.order_by(outbox.c.id))
-    return claim, _rows(rows)
+    return claim, _rows(rows.mappings())
 
 
-def _rows(result: Result[Any]) -> list[OutboxRow]:
-    return [
-        OutboxRow(id=row["id"], body=row["body"], options=row["options"])
-        for row in result.mappings()
-    ]
+def _rows(found: Iterable[RowMapping]) -> list[OutboxRow]:
+    return [OutboxRow(id=row["id"], body=row["body"], options=row["options"]) for row in found]
 
 
 async def _settle(connection: AsyncConnection, batch: Batch) -> None:
