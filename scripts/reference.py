@@ -400,7 +400,11 @@ def properties_table(config: type[TomsKitBaseSettings]) -> str:
     """What a configuration class computes from its fields."""
     rows: list[list[str]] = []
     for member in (member for part in parts_of(config) for member in class_of(part).body):
-        if isinstance(member, ast.FunctionDef) and "property" in decorators(member):
+        if (
+            isinstance(member, ast.FunctionDef)
+            and "property" in decorators(member)
+            and member.name.isupper()
+        ):
             kind = "" if member.returns is None else ast.unparse(member.returns)
             text = prose((ast.get_docstring(member) or "").partition("\n\n")[0])
             rows.append([f"`{member.name}`", f"`{kind}`", text])
@@ -551,14 +555,18 @@ SETTINGS: Final[Mapping[str, type[TomsKitBaseSettings]]] = {
 
 INTERNAL: Final = frozenset(
     {
+        "AsyncCelery.name_defaults",
         "AsyncCelery.resources",
         "AsyncCelery.runtime_host",
         "AsyncCelery.set_current",
         "AsyncRuntime.enforce_limits",
         "CeleryConfig.variable_prefixes",
+        "CeleryConfig.remark_on_redis",
+        "CeleryConfig.remark_on_results",
         "CeleryConfig.remarks_on",
         "CeleryConfig.sets_any",
         "CeleryConfig.variables_of_others",
+        "DatabaseConfig.mysql_port_is_missing",
         "DatabaseConfig.variable_prefixes",
         "DatabaseConfig.variables_of_others",
         "RedisConfig.variable_prefixes",

@@ -89,6 +89,10 @@ class AsyncApp(App):
         """The providers of this app, in the order in which they start."""
         raise NotImplementedError
 
+    def name_defaults(self) -> None:
+        """Log where a worker's redis_client connects, if nothing but the broker was set."""
+        raise NotImplementedError
+
     @cached_property
     def runtime_host(self) -> Host:
         """Starts, uses and stops this app's runtime."""

@@ -99,6 +99,7 @@ class AsyncCelery(TaskApp):
         Resources(self._providers)  # two of one name are an error now, not when a worker starts
         self._serializer = serializer
         self._is_typed = False
+        self._results_were_named = False
         install_task_id()
         register_orjson_serializer()
         if serializer is not None:
@@ -146,6 +147,12 @@ class AsyncCelery(TaskApp):
             defaults.append(RedisProvider(self.redis_config))
         return Resources([*defaults, *self._providers])
 
+    @override
+    def name_defaults(self) -> None:
+        is_default = self._redis is None and all(one.name != "redis" for one in self._providers)
+        if is_default and (remark := self.config.remark_on_redis()):
+            logger.warning(remark)
+
     @cached_property
     @override
     def runtime_host(self) -> RuntimeHost:
@@ -174,6 +181,11 @@ class AsyncCelery(TaskApp):
     @override
     def _get_backend(self) -> Backend:
         # Celery makes one for each thread.
+        if self._is_typed and not self._results_were_named:
+            self._results_were_named = True
+            remark = self.config.remark_on_results()
+            if remark and self.conf.result_backend == self.config.CELERY_RESULT_BACKEND:
+                logger.warning(remark)
         return keep_quiet(self, super()._get_backend())
 
     @override

@@ -17,6 +17,7 @@ from tomskit.celery._settings.results import ResultSettings
 from tomskit.celery._settings.tasks_and_worker import TaskAndWorkerSettings
 from tomskit.celery._settings.urls import scheme_of
 from tomskit.settings import Concealed, instead_of_parts
+from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING
 from tomskit.urls import synchronous_scheme
 
 __all__ = ("CeleryConfig",)
@@ -123,3 +124,39 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
         if self.CELERY_RESULT_BACKEND_REDIS_USE_SSL:
             settings["redis_backend_use_ssl"] = dict(self._results().REDIS_TLS_OPTIONS)
         return settings
+
+    def remark_on_results(self) -> str | None:
+        """What to say where results go to a default that is hardly meant."""
+        scheme = self.CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME.partition("+")[0]
+        if (
+            self.CELERY_RESULT_BACKEND_TYPE == "database"
+            and self.given_result_backend is None
+            and scheme in {"mysql", "mariadb"}
+            and self.database_config().mysql_port_is_missing
+        ):
+            return f"Results go to a database on port 5432. {MYSQL_PORT_IS_MISSING}"
+        if not self._names_a_broker or self.CELERY_USE_SENTINEL or self.CELERY_TASK_IGNORE_RESULT:
+            return None
+        if self.sets_any("CELERY_RESULT_BACKEND"):
+            return None
+        return (
+            f"Results go to {self.CELERY_RESULT_BACKEND}, the default, as only the broker was set: "
+            "set CELERY_RESULT_BACKEND or CELERY_RESULT_BACKEND_REDIS_HOST, or keep no results with "
+            "CELERY_TASK_IGNORE_RESULT=true"
+        )
+
+    def remark_on_redis(self) -> str | None:
+        """What to say where only the broker was given, so that redis_client uses the default."""
+        redis = self.redis_config()
+        if not self._names_a_broker or redis.model_fields_set:
+            return None
+        return (
+            f"redis_client connects to {redis.REDIS_URL}, the default, as only the broker was set: "
+            "set CELERY_WORKER_REDIS_URL or CELERY_WORKER_REDIS_HOST if tasks use it"
+        )
+
+    @property
+    def _names_a_broker(self) -> bool:
+        parts = ("HOST", "PORT", "USERNAME", "PASSWORD", "USE_SSL")
+        fields = {f"CELERY_BROKER_REDIS_{part}" for part in parts}
+        return not self.model_fields_set.isdisjoint({"given_broker_url", *fields})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 from typing_extensions import TypedDict, override
@@ -33,6 +33,7 @@ from tomskit.urls import (
 )
 
 __all__ = (
+    "MYSQL_PORT_IS_MISSING",
     "AsyncScheme",
     "DatabaseConfig",
     "DatabaseHost",
@@ -110,6 +111,13 @@ def use_database_url(settings: TomsKitBaseSettings, text: str, *, url: str, pref
     ):
         parts["SQLALCHEMY_DATABASE_SYNC_URI_SCHEME"] = synchronous_of(address.scheme)
     instead_of_parts(settings, url, {prefix + name: part for name, part in parts.items()})
+
+
+MYSQL_PORT_IS_MISSING: Final = (
+    "MySQL listens on port 3306, and the default of DB_PORT and CELERY_DB_PORT is 5432: set the one "
+    "that belongs to DB_HOST or CELERY_DB_HOST"
+)
+"""What to say where a MySQL server does not answer on the default port."""
 
 
 class EngineOptions(TypedDict, total=False):
@@ -210,6 +218,13 @@ class DatabaseConfig(TomsKitBaseSettings):
             options["pool_size"] = self.SQLALCHEMY_POOL_SIZE
             options["max_overflow"] = self.SQLALCHEMY_MAX_OVERFLOW
         return options
+
+    @property
+    def mysql_port_is_missing(self) -> bool:
+        """Whether this is a MySQL server and nobody said on which port it listens."""
+        dialect = self.SQLALCHEMY_DATABASE_URI_SCHEME.partition("+")[0]
+        given = {"DB_PORT", "given_database_uri"} & self.model_fields_set
+        return dialect in {"mysql", "mariadb"} and not given
 
     def uri(self, scheme: str) -> str:
         """URL of this database for any `scheme`, such as ``"mysql+pymysql"``."""

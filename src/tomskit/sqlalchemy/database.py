@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 from weakref import WeakKeyDictionary
 
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -19,7 +21,7 @@ from typing_extensions import override
 
 from tomskit._internals.sqlalchemy import QueuePool
 from tomskit.errors import MissingDriverError, NotInitializedError
-from tomskit.sqlalchemy.config import DatabaseConfig
+from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
 from tomskit.sqlalchemy.sessions import TaskSession
 from tomskit.sqlalchemy.tables import metadata
 
@@ -81,6 +83,8 @@ class _Pool:
             options |= {"poolclass": _WaitingPool, "pool_timeout": _WARN_AFTER}
         try:
             self.engine = create_async_engine(config.SQLALCHEMY_DATABASE_URI, **options)
+            if config.mysql_port_is_missing:
+                event.listen(self.engine.sync_engine, "handle_error", _name_the_port)
         except ModuleNotFoundError as exc:
             # Tasks that never use the database run without its driver: the error is raised at the
             # first use of db.session.
@@ -98,6 +102,12 @@ class _Pool:
             assert self.missing is not None  # noqa: S101 (one of the two is always set)
             raise self.missing
         return self.engine
+
+
+def _name_the_port(context: ExceptionContext) -> None:
+    error = context.sqlalchemy_exception
+    if context.connection is None and error is not None:
+        error.add_detail(MYSQL_PORT_IS_MISSING)
 
 
 class SessionScope(AbstractAsyncContextManager["SessionScope", None]):

@@ -68,6 +68,8 @@ class RuntimeStep(bootsteps.StartStopStep):
     @override
     def start(self, parent: Worker) -> None:
         host = host_of(parent.app)
+        if isinstance(parent.app, AsyncApp):
+            parent.app.name_defaults()
         if not self._in_process:
             if threading.current_thread() is threading.main_thread():
                 self._replaced = signal.signal(CHILD_FAILED, _stop_failed_worker)
