@@ -81,7 +81,8 @@ class TaskResultError(TomsKitError, TypeError):
     """A result does not fit the return annotation of the task's function.
 
     Raised in the worker, so the task fails; and where the result is read, if the function has
-    another annotation there than in the worker.
+    another annotation there than in the worker. Also what a task reports as its progress: in
+    `report`, and where it is read as another type.
     """
 
 

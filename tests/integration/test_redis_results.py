@@ -175,6 +175,18 @@ def test_a_result_that_there_is_stays(own: RedisServer) -> None:
 # -- STARTED, which nobody waits for
 
 
+@pytest.mark.parametrize("end", [states.FAILURE, states.REVOKED])
+def test_a_late_report_does_not_hide_how_a_task_ended(own: RedisServer, end: str) -> None:
+    def look(store: Store) -> list[object]:
+        seen: list[object] = []
+        for state in (states.STARTED, "PROGRESS", end, "PROGRESS"):
+            store.results.store_result("id", None, state)
+            seen.append(store.meta("id")["status"])
+        return seen[1:]
+
+    assert run(own, look) == ["PROGRESS", end, end]
+
+
 def test_that_a_task_has_started_is_stored(own: RedisServer) -> None:
     def look(store: Store) -> object:
         store.results.store_result("id", {"pid": 1}, states.STARTED)

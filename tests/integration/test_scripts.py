@@ -136,9 +136,11 @@ def test_a_message_that_is_not_out_any_more_does_not_go_back(client: Any) -> Non
 # -- storing a state
 
 
-def store(client: Any, state: str, *, result: object = None, keep: int = 0) -> object:
+def store(
+    client: Any, state: str, *, result: object = None, keep: int = 0, unless_ended: bool = False
+) -> object:
     meta = json.dumps({"status": state, "result": result})
-    return client.eval(STORE, 1, "key", meta, keep)
+    return client.eval(STORE, 1, "key", meta, keep, int(unless_ended))
 
 
 def stored(client: Any) -> tuple[object, object]:
@@ -175,6 +177,24 @@ def test_a_result_that_there_is_stays(client: Any) -> None:
     assert store(client, "SUCCESS", result=2) == 1
 
     assert stored(client) == ("SUCCESS", 1)
+
+
+@pytest.mark.parametrize("end", ["SUCCESS", "FAILURE", "REVOKED"])
+def test_a_late_report_does_not_hide_how_a_task_ended(client: Any, end: str) -> None:
+    store(client, end)
+
+    assert store(client, "PROGRESS", unless_ended=True) == 1
+
+    assert stored(client) == (end, None)
+
+
+@pytest.mark.parametrize("state", ["STARTED", "RETRY", "PROGRESS"])
+def test_a_report_takes_the_place_of_what_is_no_end(client: Any, state: str) -> None:
+    store(client, state)
+
+    assert store(client, "PROGRESS", result=2, unless_ended=True) == 1
+
+    assert stored(client) == ("PROGRESS", 2)
 
 
 def test_who_listens_is_told_of_what_was_stored_only(client: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, states
+from celery.app.task import Context
 from celery.backends.base import Backend, KeyValueStoreBackend
 from celery.backends.redis import RedisBackend, SentinelBackend
 
@@ -19,6 +20,7 @@ from tomskit.celery._internals.celery_backend import (
     cleans_up,
     copy_attributes,
     is_redis_backend,
+    stored_state,
 )
 
 NO_SERVER = {
@@ -231,3 +233,12 @@ def test_a_redis_backend_publishes_on_the_channel_of_the_key() -> None:
     assert_has(RedisBackend, "_set")
     called = set(untyped(RedisBackend)._set.__code__.co_names)
     assert called >= {"pipeline", "setex", "set", "publish"}
+
+
+def test_a_state_is_encoded_as_celery_stores_it(backend: Any) -> None:
+    """``RedisBackend._get_result_meta``, ``encode_result`` and ``encode``."""
+    request = Context(group="group", parent_id="parent")
+    value = stored_state(backend, "id", {"done": 1}, "PROGRESS", request)
+    meta = backend.decode_result(value)
+    assert (meta["task_id"], meta["status"], meta["result"]) == ("id", "PROGRESS", {"done": 1})
+    assert (meta["group_id"], meta["parent_id"]) == ("group", "parent")

@@ -16,6 +16,7 @@ from tomskit.celery._internals.celery_results import (
     drop_outcome,
     has_outcome,
     keep_outcome,
+    meta_of,
     raise_error_of_parents,
 )
 
@@ -81,6 +82,16 @@ def test_what_is_kept_is_returned(result: RecordingResult) -> None:
     assert keep_outcome(result, started) == started
     assert not has_outcome(result)
     assert keep_outcome(result, SUCCESS)["result"] == 1
+    assert has_outcome(result)
+
+
+def test_a_result_reads_what_the_backend_has(result: RecordingResult) -> None:
+    """``AsyncResult._get_task_meta``."""
+    result.backend.store_result("id", {"done": 1}, "PROGRESS")
+    assert meta_of(result)["result"] == {"done": 1}
+    assert not has_outcome(result)
+    result.backend.store_result("id", 1, states.SUCCESS)
+    assert meta_of(result)["result"] == 1
     assert has_outcome(result)
 
 

@@ -5,6 +5,7 @@ from tomskit.celery._running.runner import AsyncTaskRunner
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.bound import BoundTask, TaskRequest
 from tomskit.celery._tasks.decorator import async_shared_task
+from tomskit.celery._tasks.reporting import report
 from tomskit.celery._tasks.signatures import (
     ImmutableGroup,
     ImmutableSignature,
@@ -47,4 +48,5 @@ __all__ = (
     "chord",
     "group",
     "register_orjson_serializer",
+    "report",
 )

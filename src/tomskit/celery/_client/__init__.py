@@ -9,6 +9,7 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     subscriptions  results, as Redis announces them
     result         results that know what the task's function returns
     ignored        which tasks have no result to wait for
+    progress       what tasks report while they run
     states         a task's state, and revoking and forgetting it
     recording      messages that are kept in place of being published
     quiet_backend  the result backend, where tasks are sent in an event loop

@@ -73,8 +73,11 @@ async def send_each(app: Celery, calls: Sequence[Callable[[], object]]) -> list[
     return await client.send_each(calls)
 
 
-async def subscriptions_of(result: AsyncResult[Any]) -> Subscriptions | None:
-    """The subscriptions that can wait for this result; None where it has to be polled."""
+async def subscriptions_of(result: AsyncResult[Any] | Task[..., Any]) -> Subscriptions | None:
+    """The subscriptions that can wait for this result, or for those of this task.
+
+    None where it has to be polled.
+    """
     client = _client_of(result.app)
     if client is not None and client.subscribes_to(result.backend):
         return await client.subscriptions()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from tomskit.celery._client.client import subscriptions_of
 from tomskit.celery._client.ignored import is_ignored
+from tomskit.celery._client.progress import watch_progress
 from tomskit.celery._client.states import StatefulGroup, StatefulResult, tasks_before
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._internals.celery import assert_will_not_block
@@ -22,6 +23,7 @@ from tomskit.celery._internals.celery_results import (
     kept_outcome,
     raise_error_of_parents,
 )
+from tomskit.celery._values.progress import progress_loader
 from tomskit.errors import TaskResultError
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ("TypedEagerResult", "TypedGroupResult", "TypedResult")
 
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 _FIRST_PAUSE: Final = 0.01
 """Seconds."""
@@ -59,6 +62,8 @@ class TypedResult(StatefulResult[R_co]):
     Whoever reads it gets that type: ``get()``, ``await``, ``result``, a group's ``get()``. The
     task has to be registered in the reader's app; else values are as JSON has them.
     """
+
+    _task_name: str | None = None
 
     def __init__(
         self,
@@ -107,6 +112,37 @@ class TypedResult(StatefulResult[R_co]):
             except TimeoutError:
                 raise CeleryTimeoutError("The operation timed out.") from None
         return self.get(propagate=propagate, disable_sync_subtasks=False, follow_parents=False)
+
+    def progress(
+        self,
+        kind: type[T],
+        *,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        disable_sync_subtasks: bool = True,
+    ) -> AsyncGenerator[T]:
+        """What the task reports while it runs: ``async for progress in result.progress(Progress)``.
+
+        The first one is the newest that there is. The iteration ends with the task, also if it fails
+        or is revoked; then ``await result`` returns its result at once, or raises its error. Who reads
+        slowly gets the newest report each time.
+
+        Args:
+            kind: What the task reports: a model, a dataclass or a TypedDict.
+            timeout: Seconds for all of it; None waits for ever.
+            interval: The longest pause between two polls of a result backend that is not Redis, in
+                seconds.
+            disable_sync_subtasks: Refuse to wait within a task, as ``get()`` does.
+
+        Raises:
+            ConfigurationError: `kind` is a type that cannot be sent.
+            TaskResultError: The task has reported something else.
+            celery.exceptions.TimeoutError: It took longer than `timeout`.
+        """
+        if disable_sync_subtasks:
+            assert_will_not_block()
+        load = progress_loader(self._task_name or "The task", kind)
+        return watch_progress(self, load, timeout=timeout, interval=interval)
 
     async def _wait(self, *, propagate: bool, interval: float) -> None:
         """Wait for the end of the task, or for a failure before it in its chain that is raised."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -12,11 +12,14 @@ from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
 from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
+from tomskit.celery._internals.celery_backend import stored_state
 from tomskit.celery._internals.redis_connections import is_array
 from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
 if TYPE_CHECKING:
+    from celery.app.task import Context
+
     from tomskit.celery._internals.celery_backend import RedisBackend
     from tomskit.celery._internals.redis_connections import Command, LoopConnection
 
@@ -52,6 +55,7 @@ class Subscriptions:
         self.batches: Batches = Batches(pool)
         self._listening = loop_pool(pool)
         self._waiters: dict[bytes, set[asyncio.Future[Meta]]] = {}
+        self._watchers: dict[asyncio.Future[Meta], Callable[[Meta], object]] = {}
         self._subscribing: list[bytes] = []
         self._unsubscribing: set[bytes] = set()
         self._confirmed: list[bytes] = []
@@ -73,10 +77,26 @@ class Subscriptions:
         """What the backend has stored of a task, from the value of its key."""
         return self._backend.decode_result(value)
 
-    def subscribe(self, task_id: str) -> asyncio.Future[Meta]:
+    def stored(self, task_id: str, result: object, state: str, request: Context) -> bytes | str:
+        """What the backend stores of a task that is in this state."""
+        return stored_state(self._backend, task_id, result, state, request)
+
+    @property
+    def expires(self) -> int:
+        """How many seconds a state is kept; 0 is for ever."""
+        return self._backend.expires or 0
+
+    def subscribe(
+        self, task_id: str, watch: Callable[[Meta], object] | None = None
+    ) -> asyncio.Future[Meta]:
         """A future of what the backend stores of a task when that ends.
 
         Give it to `unsubscribe` in the end.
+
+        Args:
+            task_id: The id of the task.
+            watch: Called with what is stored before that: the state at the beginning, and each later
+                one, some of them more than once.
         """
         key = self._backend.get_key_for_task(task_id)
         future: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
@@ -92,6 +112,12 @@ class Subscriptions:
                 self._changed.set()
         else:
             waiters.add(future)
+            if watch is not None:
+                # It has missed what the others have seen.
+                self._confirmed.append(key)
+                self._changed.set()
+        if watch is not None:
+            self._watchers[future] = watch
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         return future
@@ -99,6 +125,7 @@ class Subscriptions:
     def unsubscribe(self, task_id: str, future: asyncio.Future[Meta]) -> None:
         """Stop waiting for this future."""
         future.cancel()
+        self._watchers.pop(future, None)
         key = self._backend.get_key_for_task(task_id)
         waiters = self._waiters.get(key, set())
         waiters.discard(future)
@@ -258,3 +285,10 @@ class Subscriptions:
             for future in waiters:
                 if not future.done():
                     future.set_result(meta)
+        else:
+            self._show(meta, waiters)
+
+    def _show(self, meta: Meta, waiters: set[asyncio.Future[Meta]]) -> None:
+        if self._watchers:
+            for future in waiters & self._watchers.keys():
+                self._watchers[future](meta)

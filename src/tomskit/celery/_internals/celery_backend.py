@@ -86,6 +86,7 @@ __all__ = (
     "cleans_up",
     "copy_attributes",
     "is_redis_backend",
+    "stored_state",
 )
 
 STORING: Final = frozenset(
@@ -194,3 +195,12 @@ def copy_attributes(backend: object, copy: object) -> None:
 def cleans_up(backend: Backend) -> bool:
     """Whether the backend has something to clean up after each task."""
     return type(backend).process_cleanup is not Backend.process_cleanup
+
+
+def stored_state(
+    backend: RedisBackend, task_id: str, result: object, state: str, request: Context
+) -> str | bytes:
+    """What a backend for Redis stores of a task that is in this state."""
+    encoded: object = backend.encode_result(result, state)
+    meta = backend._get_result_meta(encoded, state, None, request)
+    return backend.encode({**meta, "task_id": task_id})

@@ -9,6 +9,10 @@
     result comes by this method.
     When it is missing: ``get()`` and ``await`` return values as JSON has them.
 
+`AsyncResult._get_task_meta`
+    For: reading the progress of a task that does not store it in Redis.
+    When it is missing: ``result.progress(...)`` raises AttributeError.
+
 `AsyncResult._maybe_set_cache`
     For: keeping an outcome that Redis has announced.
     When it is missing: awaiting a result raises AttributeError.
@@ -43,6 +47,7 @@ __all__ = (
     "has_outcome",
     "keep_outcome",
     "kept_outcome",
+    "meta_of",
     "raise_error_of_parents",
 )
 
@@ -76,6 +81,12 @@ def keep_outcome(of: Any, meta: dict[str, Any]) -> dict[str, Any]:
 def has_outcome(of: Any) -> bool:
     """Whether a result has read how its task ended."""
     return of._cache is not None
+
+
+def meta_of(of: Any) -> dict[str, Any]:
+    """What the result backend has of a task; what has ended is kept in its result."""
+    meta: dict[str, Any] = of._get_task_meta()
+    return meta
 
 
 def drop_outcome(of: Any) -> None:

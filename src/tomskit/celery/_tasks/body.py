@@ -15,6 +15,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
 from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._tasks.reporting import end_reports, reporters
 from tomskit.celery._values.codec import Codec
 from tomskit.errors import TaskArgumentsError, TaskResultError
 
@@ -37,6 +38,18 @@ def run_for(task: Task[..., Any], coro: Coroutine[object, Never, R]) -> R:
     """Run a coroutine of a task to its end, on the runtime of its app and in the task's scopes."""
     app: Celery = task.app
     return app.runtime_host.run(coro) if isinstance(app, AsyncApp) else AsyncRuntime.run(coro)
+
+
+def _run_body(task: Task[..., Any], request: Context, coro: Coroutine[object, Never, R]) -> R:
+    try:
+        value = run_for(task, coro)
+    except BaseException as exc:
+        if reporters:
+            end_reports(request, functools.partial(run_for, task), exc)
+        raise
+    if reporters:
+        end_reports(request, functools.partial(run_for, task))
+    return value
 
 
 def members_of(
@@ -82,7 +95,7 @@ def body_of(
         try:
             args, kwargs = codec.load(args, kwargs)
             coro = function(self, *args, **kwargs) if bind else function(*args, **kwargs)
-            value = run_for(self, coro)
+            value = _run_body(self, request, coro)
         finally:
             _running.reset(token)
         is_sent = not is_nested and _is_result_sent(self, request)

@@ -3,6 +3,7 @@
     codec       a task's arguments and result, to the wire and back
     parameters  the arguments, by the annotations of the parameters
     results     the result, by the annotation of the function
+    progress    what a task reports while it runs
     slots       one parameter or result: what it expects, and whether a value arrives as it was
     schemas     pydantic's schemas of annotations, and what they cannot hold
     plain       the quick check of calls that have plain arguments only

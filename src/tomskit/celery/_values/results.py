@@ -21,20 +21,22 @@ class Result:
     Args:
         name: The task's name, for messages.
         annotation: What the function says that it returns, resolved.
+        what: What it is, for messages: the result, or the progress that the task reports.
 
     Raises:
         ConfigurationError: It is something that cannot be sent.
     """
 
-    def __init__(self, name: str, annotation: object) -> None:
+    def __init__(self, name: str, annotation: object, what: str = "result") -> None:
         self._name = name
+        self._what = f"its {what}"
         # In a tuple, because a TypeAdapter of a model takes no configuration.
         in_tuple = GenericAlias(tuple, (annotation,))
-        schema, definitions = schema_of(name, in_tuple, "its result", any_class=False)
+        schema, definitions = schema_of(name, in_tuple, self._what, any_class=False)
         # The first is that tuple.
         nodes = [*walk(schema, definitions)][1:]
-        refuse(name, "result", nodes)
-        self._slot = Slot("its result", annotation, visible(nodes))
+        refuse(name, what, nodes)
+        self._slot = Slot(self._what, annotation, visible(nodes))
         self._validator = SchemaValidator(_complete(schema, definitions))
         self.plain: type | None = None
         """The type whose values need no conversion, if it is the annotation."""
@@ -57,7 +59,7 @@ class Result:
             wire = to_wire(value)
         except NO_WIRE_FORM as exc:
             raise TaskResultError(
-                f"{self._name}: its result is {shown(value)}, which cannot be sent: {exc}"
+                f"{self._name}: {self._what} is {shown(value)}, which cannot be sent: {exc}"
             ) from None
         try:
             arrived = self._from_wire(wire)
@@ -92,7 +94,7 @@ class Result:
         return TaskResultError(
             f"{self._name}: "
             + "; ".join(
-                f"{'.'.join(map(str, ('its result', *error['loc'][1:])))} is "
+                f"{'.'.join(map(str, (self._what, *error['loc'][1:])))} is "
                 f"{shown(error['input'])}, not {self._slot.expected}: {error['msg']}"
                 for error in found
             )

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from celery import states
 from celery.exceptions import BackendStoreError
-from redis.exceptions import NoPermissionError, ResponseError
 from typing_extensions import override
 
+from tomskit.celery._client.progress import PROGRESS
 from tomskit.celery._internals.celery_backend import RedisBackend, copy_attributes
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
 from tomskit.celery.fast_redis.batches import Batches
-from tomskit.celery.fast_redis.scripts import STORE
+from tomskit.celery.fast_redis.scripts import STORE, is_forbidden
 
 if TYPE_CHECKING:
     from celery.app.task import Context
@@ -90,11 +90,12 @@ class RedisResults(RedisBackend):
         if len(value) > self._MAX_STR_VALUE_SIZE:
             return None
         expires = self.failure_expires if state == states.FAILURE else self.expires
-        return ("EVAL", STORE, 1, key, value, expires or 0)
+        # A report that was delayed must not hide how the task ended.
+        return ("EVAL", STORE, 1, key, value, expires or 0, int(state == PROGRESS))
 
     def _has_stored(self, answers: list[object]) -> bool:
         [answer] = answers
-        if isinstance(answer, ResponseError) and _is_forbidden(answer):
+        if is_forbidden(answer):
             self._may_script = False
             return False
         if isinstance(answer, Exception):
@@ -153,8 +154,3 @@ class RedisResults(RedisBackend):
             if isinstance(answer, Exception):
                 raise answer
         return answers
-
-
-def _is_forbidden(error: ResponseError) -> bool:
-    """Whether these credentials, or this server, allow no scripts."""
-    return isinstance(error, NoPermissionError) or "unknown command" in str(error)

@@ -2,7 +2,9 @@
 
 from typing import Final
 
-__all__ = ("FETCH", "FORGET", "RESTORE", "STORE")
+from redis.exceptions import NoPermissionError, ResponseError
+
+__all__ = ("FETCH", "FORGET", "RESTORE", "STORE", "is_forbidden")
 
 FETCH: Final = """
 -- Takes messages from lists and records them as kombu does, both in one step.
@@ -74,16 +76,26 @@ return 1
 
 STORE: Final = """
 -- Stores the state of a task and publishes it, unless the task has succeeded.
--- KEYS: the task's. ARGV: the state, and the seconds that it is kept, 0 for ever.
+-- KEYS: the task's. ARGV: the state, the seconds that it is kept, 0 for ever, and 1 where the task must
+-- not have ended at all.
 -- Answers 0, and does nothing, where it cannot read the stored state.
 local keep = tonumber(ARGV[2]) > 0 and {'EX', ARGV[2]} or {}
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', unpack(keep)) then
     local there = redis.call('GET', KEYS[1])
     local ok, meta = pcall(cjson.decode, there)
     if not ok or type(meta) ~= 'table' then return 0 end
-    if meta['status'] == 'SUCCESS' then return 1 end
+    local status = meta['status']
+    if status == 'SUCCESS' then return 1 end
+    if ARGV[3] == '1' and (status == 'FAILURE' or status == 'REVOKED') then return 1 end
     redis.call('SET', KEYS[1], ARGV[1], unpack(keep))
 end
 redis.call('PUBLISH', KEYS[1], ARGV[1])
 return 1
 """
+
+
+def is_forbidden(answer: object) -> bool:
+    """Whether these credentials, or this server, allow no scripts."""
+    return isinstance(answer, NoPermissionError) or (
+        isinstance(answer, ResponseError) and "unknown command" in str(answer)
+    )

@@ -1,0 +1,120 @@
+"""Reports of tasks that run where they are called, and of code that is no task."""
+
+import asyncio
+import re
+from socket import socket
+
+import pytest
+from celery import Task
+from pydantic import BaseModel
+
+from tomskit.celery import AsyncCelery, BoundTask, async_shared_task, report
+from tomskit.celery._tasks.reporting import reporters
+from tomskit.errors import ConfigurationError, NotInitializedError, TaskResultError
+
+
+class Progress(BaseModel):
+    done: int
+
+
+@async_shared_task
+async def count(total: int) -> int:
+    for done in range(total):
+        await report(Progress(done=done))
+    return total
+
+
+@async_shared_task
+async def wrong() -> None:
+    await report(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@async_shared_task
+async def fail() -> None:
+    await report(Progress(done=1))
+    raise LookupError("not here")
+
+
+@async_shared_task(bind=True)
+async def watched(self: BoundTask) -> str:
+    await report(Progress(done=1))
+    result = watched.AsyncResult(str(self.request.id))
+    while (state := await result.astate()) != "PROGRESS":  # noqa: ASYNC110 (a backend is asked)
+        await asyncio.sleep(0.01)
+    return state
+
+
+def test_report_outside_of_a_task_is_an_error() -> None:
+    with pytest.raises(
+        NotInitializedError, match=re.escape("report() was called outside of a task")
+    ):
+        asyncio.run(report(Progress(done=1)))
+    with pytest.raises(RuntimeError, match=re.escape("task.apply()")):
+        asyncio.run(count.func(1))
+
+
+def test_task_that_runs_where_it_is_called_may_report(app: AsyncCelery) -> None:
+    assert count.apply((3,)).get() == 3
+    assert count(3) == 3
+    assert not reporters
+
+
+def test_wrong_report_is_an_error_there_as_well(app: AsyncCelery) -> None:
+    with pytest.raises(TaskResultError, match=re.escape("its progress is 3 (int)")):
+        wrong.apply().get()
+
+
+def test_eager_result_has_no_progress(app: AsyncCelery) -> None:
+    async def main() -> list[Progress]:
+        sent = await count.adelay(3)
+        return [progress async for progress in sent.progress(Progress)]
+
+    assert asyncio.run(main()) == []
+
+
+def test_reports_of_an_eager_task_are_stored_where_its_result_is(app: AsyncCelery) -> None:
+    app.conf.update(task_store_eager_result=True, result_backend="cache+memory://")
+
+    done = watched.apply()
+
+    assert done.get() == "PROGRESS"
+    assert watched.AsyncResult(done.id).state == "SUCCESS"
+    assert not reporters
+
+
+def test_reports_end_with_the_task_that_fails(app: AsyncCelery) -> None:
+    app.conf.update(task_store_eager_result=True, result_backend="cache+memory://")
+
+    failed = fail.apply()
+
+    assert isinstance(failed.result, LookupError)
+    assert fail.AsyncResult(failed.id).state == "FAILURE"
+    assert not reporters
+
+
+def test_hook_of_a_task_that_has_ended_cannot_report(app: AsyncCelery) -> None:
+    raised: list[Exception] = []
+
+    class Reporting(Task[..., object]):
+        async def before_start(self, *_: object) -> None:
+            await report(Progress(done=0))
+
+        async def after_return(self, *_: object) -> None:
+            try:
+                await report(Progress(done=100))
+            except NotInitializedError as exc:
+                raised.append(exc)
+
+    @async_shared_task(base=Reporting, name="with_hooks")
+    async def with_hooks() -> int:
+        await report(Progress(done=1))
+        return 1
+
+    assert with_hooks.apply().get() == 1
+    [error] = raised
+    assert "report() was called after the end of with_hooks[" in str(error)
+
+
+def test_type_that_cannot_be_sent_is_an_error_where_progress_is_read(app: AsyncCelery) -> None:
+    with pytest.raises(ConfigurationError, match="does not understand its progress"):
+        count.AsyncResult("an id").progress(socket)
