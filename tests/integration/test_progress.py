@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from datetime import date
 from typing import Protocol, TypedDict, cast
@@ -359,7 +359,7 @@ def test_plain_task_is_told_what_to_use(service: Deployment) -> None:
     assert "self.update_state(" in found
 
 
-def store(deployment: Deployment, ids: list[str], meta: dict[str, object]) -> None:
+def store(deployment: Deployment, ids: list[str], meta: Mapping[str, object]) -> None:
     """Store a state of many tasks, as a worker does."""
     with deployment.redis.client(deployment.redis_db.result_db) as client:
         for one in ids:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from celery import Task
 
 from tomskit.celery._tasks.body import run_for
-from tomskit.celery._tasks.reporting import forbid_reports
+from tomskit.celery._tasks.reporting import no_reports
 
 __all__ = ("HOOKS", "await_hooks")
 
@@ -26,33 +26,28 @@ def await_hooks(cls: type[Task[..., Any]]) -> None:
     for name in HOOKS:
         found = next(vars(one)[name] for one in cls.__mro__ if name in vars(one))
         if found is not vars(Task)[name] and not isinstance(found, _AwaitedHook):
-            setattr(cls, name, _AwaitedHook(found, is_after=name != "before_start"))
+            setattr(cls, name, _AwaitedHook(found))
 
 
 class _AwaitedHook:
     """A method that calls a hook. What it returns is awaited in the place of Celery, if it has to be."""
 
-    def __init__(self, hook: object, *, is_after: bool) -> None:
+    def __init__(self, hook: object) -> None:
         self._hook = hook
-        self._is_after = is_after
         functools.update_wrapper(self, hook)  # type: ignore[arg-type]
 
     def __get__(self, task: Task[..., Any] | None, owner: type[Task[..., Any]]) -> object:
         bind: Callable[..., object] | None = getattr(type(self._hook), "__get__", None)
         hook: Any = self._hook if bind is None else bind(self._hook, task, owner)
-        return hook if task is None else functools.partial(_call, task, hook, self._is_after)
+        return hook if task is None else functools.partial(_call, task, hook)
 
 
 def _call(
-    task: Task[..., Any],
-    hook: Callable[..., object],
-    is_after: bool,
-    *args: object,
-    **kwargs: object,
+    task: Task[..., Any], hook: Callable[..., object], *args: object, **kwargs: object
 ) -> object:
     outcome = hook(*args, **kwargs)
     if not inspect.iscoroutine(outcome):
         return outcome
-    if is_after:
-        forbid_reports(task)
-    return run_for(task, outcome)
+    # The outcome of the task is stored already when most of them are called.
+    with no_reports(task):
+        return run_for(task, outcome)

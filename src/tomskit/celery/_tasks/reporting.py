@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
-from weakref import WeakKeyDictionary
 
 from celery.exceptions import TimeLimitExceeded
 from celery.utils.log import get_logger
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from celery import Task
     from celery.app.task import Context
 
-__all__ = ("end_reports", "forbid_reports", "report", "reporters")
+__all__ = ("end_reports", "no_reports", "report", "reporters")
 
 R = TypeVar("R")
 
@@ -78,8 +78,8 @@ async def report(progress: BaseModel | Dataclass | Mapping[str, object]) -> None
     if reporter is not None:
         if reporter.is_over:
             raise NotInitializedError(
-                f"report() was called after the end of {reporter.name}: the task's function reports, "
-                "and what it awaits, not what is called when it has ended."
+                f"report() was called in a hook of {reporter.name}, or after its end: the task's "
+                "function reports, and what it awaits."
             )
         reporter.take(wire)
     # A coroutine that does nothing but report lets others run.
@@ -113,10 +113,16 @@ def end_reports(
         reporter.is_over = True
 
 
-def forbid_reports(task: Task[..., Any]) -> None:
-    """Let nothing report for the running call of this task: its outcome is stored already."""
-    ended = reporters[task.request] = _Reporter(task, task.request)
-    ended.is_over = True
+@contextmanager
+def no_reports(task: Task[..., Any]) -> Generator[None]:
+    """Let nothing report for the running call of this task meanwhile."""
+    request = task.request
+    none = reporters[request] = _Reporter(task, request)
+    none.is_over = True
+    try:
+        yield
+    finally:
+        reporters.pop(request, None)
 
 
 def _has_readers(task: Task[..., Any], request: Context) -> bool:
@@ -239,5 +245,5 @@ class _Reporter:
         return True
 
 
-reporters: Final[WeakKeyDictionary[Context, _Reporter]] = WeakKeyDictionary()
+reporters: Final[dict[Context, _Reporter]] = {}
 """Of the tasks that run in this process and have reported something, by their requests."""
