@@ -10,10 +10,12 @@ import asyncio
 from typing import Any
 
 from celery import Task
+from celery.worker.request import Request
 from celery_once import QueueOnce
 from celery_singleton import Singleton
 from pydantic import BaseModel
 from sqlalchemy import text
+from typing_extensions import override
 
 from tests.support.tasks import until_set
 from tomskit.celery import AsyncCelery, AsyncTask, BoundTask, CeleryConfig, async_shared_task
@@ -81,6 +83,33 @@ async def noted(self: BoundTask, fail: str | None = None) -> list[object]:
         raise LookupError(fail)
     task: Any = self
     return [task.colour, task.successes]
+
+
+async def never(self: BoundTask, *rest: object) -> None:
+    await until_set("never")
+
+
+@async_shared_task(on_success=never, time_limit=1)
+async def hanging() -> int:
+    return 1
+
+
+class OwnRequest(Request):
+    """A request of the worker's, which a task class may have."""
+
+    @override
+    def on_accepted(self, pid: str, time_accepted: float) -> None:
+        super().on_accepted(pid, time_accepted)
+        print(f"own request of {self.task_name}", flush=True)
+
+
+class WithRequest(OfTheApp):
+    Request = f"{__name__}:OwnRequest"
+
+
+@async_shared_task(base=WithRequest)
+async def with_request(n: int) -> int:
+    return n
 
 
 @app.task

@@ -83,6 +83,19 @@ def test_task_that_is_a_class(classes: Deployment) -> None:
     noted(classes, "charge 5 0")
 
 
+def test_time_limit_holds_for_a_hook(classes: Deployment) -> None:
+    classes.send(f"{SERVICE}.hanging")
+
+    # The worker has one slot.
+    assert call(classes, "of_app", 3) == 3
+
+
+def test_class_may_have_a_request_of_its_own(classes: Deployment) -> None:
+    assert call(classes, "with_request", 3) == 3
+
+    classes.wait_for_line(f"own request of {SERVICE}.with_request")
+
+
 @pytest.mark.parametrize("task", ["single", "single_by_key", "once"])
 def test_only_one_is_sent_until_it_has_ended(classes: Deployment, task: str) -> None:
     key = fresh_key()

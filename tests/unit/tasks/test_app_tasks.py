@@ -4,11 +4,13 @@
 """Tasks that an app makes: its decorator, its task class, and what it refuses."""
 
 import asyncio
+import functools
 import gc
 import pickle
 from collections.abc import AsyncGenerator
 from itertools import count
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from celery import Celery, Task, shared_task
@@ -129,6 +131,33 @@ class TestDecorator:
     def test_refuses_celerys_conversion(self, app: AsyncCelery) -> None:
         with pytest.raises(ConfigurationError, match="pydantic=True"):
             app.task(name="app.pydantic", pydantic=True)(doubled)
+
+    def test_converts_for_plain_functions_as_celery_does(self, app: AsyncCelery) -> None:
+        @app.task(pydantic=True)
+        def plain(price: Price) -> Price:
+            return Price(cents=2 * price.cents)
+
+        assert untyped(plain).delay({"cents": 2}).get() == {"cents": 4}
+
+    @pytest.mark.parametrize("found", [3, "x", functools.partial(print)])
+    def test_takes_a_function_with_a_name(self, app: AsyncCelery, found: object) -> None:
+        with pytest.raises(TypeError, match=r"takes a function|has no __name__"):
+            untyped(app).task(found)
+        with pytest.raises(TypeError, match=r"takes a function|has no __name__"):
+            untyped(app).task(name="app.wrong")(found)
+
+    def test_replaced_method_catches_calls(self, app: AsyncCelery) -> None:
+        task = app.task(name="app.patched", base=Noted)(doubled)
+
+        with patch.object(task, "apply_async") as sent:
+            task.delay(Price(cents=2))
+            asyncio.run(task.adelay(Price(cents=3)))
+
+        assert [call.args for call in sent.call_args_list] == [
+            ((Price(cents=2),), {}),
+            ((Price(cents=3),), {}),
+        ]
+        assert task.delay(Price(cents=2)).get() == Price(cents=4)
 
     def test_takes_one_function(self, app: AsyncCelery) -> None:
         with pytest.raises(TypeError, match="one function"):

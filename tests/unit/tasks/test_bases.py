@@ -73,6 +73,10 @@ class OfOurs(AsyncTask[..., Any]):
 numbers = count()
 
 
+def untyped(found: object) -> Any:
+    return found
+
+
 def attribute(task: object, name: str) -> Any:
     return getattr(task, name)
 
@@ -291,5 +295,14 @@ class TestClassesWithRun:
             with pytest.raises(ConfigurationError, match=r"bases\.wrong .*class Wrong\(AsyncTask"):
                 app.register_task(task)
         app.tasks.register(Wrong())
-        with pytest.raises(ConfigurationError, match=r"bases\.wrong is async def"):
+        with pytest.raises(ConfigurationError, match=r"run of the task bases\.wrong is async def"):
             app.finalize()
+
+    @pytest.mark.parametrize("base", [Task, AsyncTask])
+    def test_call_that_nobody_awaits_is_refused(self, app: AsyncCelery, base: type) -> None:
+        async def call(self: object) -> None: ...
+
+        kind = type("Called", (base,), {"name": "bases.called", "__call__": call})
+
+        with pytest.raises(ConfigurationError, match=r"__call__ of the task bases\.called"):
+            app.register_task(untyped(kind)())

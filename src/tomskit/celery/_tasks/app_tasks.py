@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, Unpack, overload
@@ -213,6 +214,13 @@ def _make(create: Callable[..., Any], options: dict[str, Any], function: Any) ->
     """Make a task with Celery's decorator."""
     if is_async(function) or is_task(function):
         return make_task(create, function, options)
+    if not callable(function):
+        raise TypeError(f"task() takes a function, not {function!r}.")
+    if not hasattr(function, "__name__"):
+        raise TypeError(
+            f"Celery makes no task of {function!r}, which has no __name__: define a function with "
+            "def that calls it."
+        )
     return create(**_plain(function, options))(function)
 
 
@@ -240,13 +248,27 @@ def _plain_base(base: type[Task[..., Any]], name: str) -> type[Task[..., Any]]:
 
 
 def _check_class(task: Any) -> None:
-    run: object = getattr(task, "run", None)
-    if is_async(run):
-        found: object = task
-        kind = found if isinstance(found, type) else type(found)
-        name: str | None = getattr(task, "name", None)
-        name = name or f"{kind.__module__}.{kind.__name__}"
-        raise RefusedTasksError(
-            f"The run method of the task {name} is async def, and Celery does not await it: derive "
-            f"its class from AsyncTask, as in class {kind.__name__}(AsyncTask[..., object])."
-        )
+    found: object = task
+    kind = found if isinstance(found, type) else type(found)
+    # Of the class: Celery replaces the method of a task that retries by itself.
+    awaited = next(
+        (
+            one
+            for one in ("run", "__call__")
+            if inspect.iscoroutinefunction(getattr(kind, one, None))
+        ),
+        None,
+    )
+    if awaited is None and not inspect.isasyncgenfunction(getattr(kind, "run", None)):
+        return
+    name: str | None = getattr(task, "name", None)
+    name = name or f"{kind.__module__}.{kind.__name__}"
+    way_out = (
+        "define it with def"
+        if awaited == "__call__"
+        else f"derive its class from AsyncTask, as in class {kind.__name__}(AsyncTask[..., object])"
+    )
+    raise RefusedTasksError(
+        f"The method {awaited or 'run'} of the task {name} is async def, and Celery does not await "
+        f"it: {way_out}."
+    )
