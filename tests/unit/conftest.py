@@ -12,6 +12,7 @@ from celery import _state
 
 from tests.support.settings import MakeApp, new_app
 from tomskit.celery import AsyncCelery, CeleryConfig
+from tomskit.celery._tasks import periodic
 from tomskit.sqlalchemy import DatabaseConfig
 
 _SETTINGS = ("CELERY_", "DB_", "SQLALCHEMY_", "REDIS_")
@@ -56,6 +57,7 @@ def _module_of(finalizer: Finalizer) -> str:
 def own_tasks(monkeypatch: pytest.MonkeyPatch, tasks_of_the_module: set[Finalizer]) -> None:
     """No tasks of other test modules: for all of them an app needs 25 ms. None that a test adds."""
     monkeypatch.setattr(_state, "_on_app_finalizers", {*tasks_of_the_module})
+    monkeypatch.setattr(periodic, "shared", [*periodic.shared])
 
 
 @pytest.fixture

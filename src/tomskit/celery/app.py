@@ -31,6 +31,7 @@ from tomskit.celery._running.host import RuntimeHost
 from tomskit.celery._running.places import here
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.app_tasks import TaskApp
+from tomskit.celery._tasks.periodic import complete_schedule
 from tomskit.celery._worker import signals
 from tomskit.celery._worker.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
 from tomskit.celery.config import CeleryConfig
@@ -308,6 +309,7 @@ class AsyncCelery(TaskApp):
             set_setting(self.conf, "task_serializer", name)
             set_setting(self.conf, "result_serializer", name)
             set_accepted(self.conf, name)
+        complete_schedule(self)
 
 
 def _celery_config(obj: object) -> CeleryConfig | None:

@@ -91,9 +91,28 @@ def test_in_a_plain_app() -> None:
     assert schedule_of(app)["periodic.foreign"] == {"task": "periodic.foreign", "schedule": 5}
 
 
+def test_is_there_before_the_app_is_complete(make_app: MakeApp) -> None:
+    before, configured = make_app(), make_app()
+    assert configured.conf.beat_schedule == {}
+
+    async_shared_task(name="periodic.before", every=5)(nothing)
+    async_shared_task(every=6)(with_defaults)
+    for app in (before, configured):
+        app.task(name="periodic.own", every=7)(nothing)
+
+    for app in (before, configured):
+        assert not app.finalized
+        assert {name: entry["schedule"] for name, entry in app.conf.beat_schedule.items()} == {
+            "periodic.before": 5,
+            f"{__name__}.with_defaults": 6,
+            "periodic.own": 7,
+        }
+        assert not app.finalized
+
+
 def test_schedule_of_one_app_is_not_that_of_another(make_app: MakeApp) -> None:
     first, second = make_app(), make_app()
-    first.task(name="periodic.of_first", shared=False, every=5)(nothing)
+    first.task(name="periodic.of_first", every=5)(nothing)
 
     assert "periodic.of_first" in schedule_of(first)
     assert "periodic.of_first" not in schedule_of(second)

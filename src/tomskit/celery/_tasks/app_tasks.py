@@ -18,7 +18,7 @@ from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.decorator import PeriodicBinding, PeriodicFunction, make_task
 from tomskit.celery._tasks.functions import is_async, is_task
 from tomskit.celery._tasks.hooks import await_hooks
-from tomskit.celery._tasks.periodic import EVERY, Every, add_to_schedule, check_every
+from tomskit.celery._tasks.periodic import Every, Periodic, check_every, complete_schedule, declare
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.options import AppTaskOptions
 
@@ -140,7 +140,7 @@ class TaskApp(AsyncApp):
             TypeError: As of `async_shared_task`.
             ValueError: As of `async_shared_task`.
         """
-        decorate = partial(_make, super().task, options)
+        decorate = partial(_make, self, super().task, options)
         if len(found) > 1:
             raise TypeError(
                 f"task() takes one function, and options by keyword; {len(found)} given"
@@ -176,8 +176,7 @@ class TaskApp(AsyncApp):
         except RefusedTasksError as exc:
             self._refusal = str(exc)
             raise
-        for task in self._tasks.values():
-            add_to_schedule(self, type(task))
+        complete_schedule(self)
 
     @override
     def _task_from_fun(  # type: ignore[override]
@@ -210,10 +209,12 @@ class TaskApp(AsyncApp):
         return self._async_class[1]
 
 
-def _make(create: Callable[..., Any], options: dict[str, Any], function: Any) -> object:
+def _make(
+    app: TaskApp, create: Callable[..., Any], options: dict[str, Any], function: Any
+) -> object:
     """Make a task with Celery's decorator."""
     if is_async(function) or is_task(function):
-        return make_task(create, function, options)
+        return make_task(create, function, options, app)
     if not callable(function):
         raise TypeError(f"task() takes a function, not {function!r}.")
     if not hasattr(function, "__name__"):
@@ -221,18 +222,17 @@ def _make(create: Callable[..., Any], options: dict[str, Any], function: Any) ->
             f"Celery makes no task of {function!r}, which has no __name__: define a function with "
             "def that calls it."
         )
-    return create(**_plain(function, options))(function)
-
-
-def _plain(function: Any, options: dict[str, object]) -> dict[str, Any]:
-    """The options of a plain function's task, for Celery."""
-    given: dict[str, Any] = dict(options)
+    given = dict(options)
     every: Every | None = given.pop("every", None)
-    if every is not None:
-        name = given.get("name") or f"{function.__module__}.{function.__name__}"
-        check_every(every, function, name=name, bind=given.get("bind", False))
-        given[EVERY] = every
-    return given
+    if every is None:
+        return create(**given)(function)
+    name: str | None = given.get("name")
+    module, own_name = function.__module__, function.__name__
+    bind: bool = given.get("bind", False)
+    check_every(every, function, name=name or f"{module}.{own_name}", bind=bind)
+    made: object = create(**given)(function)
+    declare(Periodic(name, module, own_name, every), app)
+    return made
 
 
 def _plain_base(base: type[Task[..., Any]], name: str) -> type[Task[..., Any]]:

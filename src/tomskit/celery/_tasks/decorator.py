@@ -6,13 +6,14 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, Unpack, overload
 
+from celery import Celery
 from celery.local import Proxy
 
 from tomskit.celery._internals.celery_tasks import shared_task, target_of
 from tomskit.celery._tasks.bases import async_class
 from tomskit.celery._tasks.body import body_of, members_of
 from tomskit.celery._tasks.functions import coroutine_function
-from tomskit.celery._tasks.periodic import EVERY, Every, check_every
+from tomskit.celery._tasks.periodic import EVERY, Every, Periodic, check_every, declare
 from tomskit.celery._tasks.proxy import TaskProxy
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.options import TaskOptions
@@ -138,6 +139,7 @@ def make_task(
     create: Callable[..., Callable[[Callable[..., object]], object]],
     found: object,
     options: dict[str, object],
+    app: Celery | None = None,
 ) -> object:
     """Make a task of what a decorator was put on.
 
@@ -145,6 +147,7 @@ def make_task(
         create: Celery's decorator.
         found: A coroutine function, or what can be called like one.
         options: Of the task.
+        app: The only one to have it, if it is one app's.
     """
     given: dict[str, Any] = dict(options)
     bind: bool = given.pop("bind", False)
@@ -161,12 +164,15 @@ def make_task(
     members = members_of(function, name=name, bind=bind, never_retried=never_retried)
     if every is not None:
         check_every(every, function, name=name, bind=bind)
-        members[EVERY] = every
+        if app is None:
+            members[EVERY] = every
     # Celery deprecates it as a task's attribute; here it is a default for calls.
     members["_tomskit_queue"] = given.pop("queue", None)
     body = body_of(function, members["_tomskit_codec"], bind=bind)
     kind = async_class(base)
     made: Any = create(base=kind, bind=True, **members, **given)(body)
+    if every is not None:
+        declare(Periodic(given.get("name"), function.__module__, function.__name__, every), app)
     find_task = functools.partial(_task_of, made)
     return TaskProxy(function, bind=bind, find_task=find_task, kind=kind)
 

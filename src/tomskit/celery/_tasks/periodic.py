@@ -6,15 +6,25 @@ import inspect
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Final, NamedTuple, TypeAlias, TypedDict
+from weakref import WeakKeyDictionary, WeakSet
 
-from celery import Celery, Task
+from celery import Celery
 from celery.schedules import BaseSchedule
 from celery.utils.log import get_logger
 
 from tomskit.celery._internals.celery_app import set_setting
 
-__all__ = ("EVERY", "Every", "add_to_schedule", "check_every")
+__all__ = (
+    "EVERY",
+    "Every",
+    "Periodic",
+    "add_to_schedule",
+    "check_every",
+    "complete_schedule",
+    "declare",
+    "shared",
+)
 
 logger: Final = get_logger(__name__)
 
@@ -22,7 +32,24 @@ Every: TypeAlias = BaseSchedule | timedelta | float
 """When a periodic task is sent: a schedule of Celery's, or an interval; numbers are seconds."""
 
 EVERY: Final = "_tomskit_every"
-"""The attribute of a task that holds its schedule entry."""
+"""The attribute of a shared task for apps that do not complete their schedules: Celery's own."""
+
+
+class Periodic(NamedTuple):
+    """A task that was declared with ``every=``, by its name or by its function."""
+
+    name: str | None
+    module: str
+    function: str
+    every: Every
+
+
+shared: list[Periodic] = []
+"""The periodic tasks of all apps."""
+
+_own: Final[WeakKeyDictionary[Celery, list[Periodic]]] = WeakKeyDictionary()
+_configured: Final[WeakSet[Celery]] = WeakSet()
+_overruled: Final[WeakKeyDictionary[Celery, set[str]]] = WeakKeyDictionary()
 
 
 class Entry(TypedDict):
@@ -71,25 +98,43 @@ def _needed(function: Callable[..., object], *, bind: bool) -> list[str]:
     ]
 
 
-def add_to_schedule(app: Celery, kind: type[Task[..., Any]]) -> None:
-    """Let beat send the task of this class, if its decorator was given ``every=``.
+def declare(periodic: Periodic, app: Celery | None) -> None:
+    """Let beat send a task: of this app, or of all that complete their schedules."""
+    if app is None:
+        shared.append(periodic)
+    else:
+        _own.setdefault(app, []).append(periodic)
+    for one in [*_configured]:
+        if app is None or one is app:
+            complete_schedule(one)
+
+
+def complete_schedule(app: Celery) -> None:
+    """Put what was declared into the schedule of an app that is configured.
+
+    As the schedule may be replaced as a whole, this is called again before beat reads it.
+    """
+    _configured.add(app)
+    for periodic in (*shared, *_own.get(app, ())):
+        name = periodic.name or app.gen_task_name(periodic.function, periodic.module)
+        add_to_schedule(app, name, periodic.every)
+
+
+def add_to_schedule(app: Celery, name: str, every: Every) -> None:
+    """Put a task into the schedule of an app.
 
     An entry of that name in the app's configuration holds: what is deployed can change when a task
-    is sent. As the configuration may replace the whole schedule, this is called again before beat
-    reads it.
+    is sent.
     """
-    every: Every | None = getattr(kind, EVERY, None)
-    if every is None:
-        return
-    entry: Entry = {"task": kind.name, "schedule": every}
+    entry: Entry = {"task": name, "schedule": every}
     entries: dict[str, object] = app.conf.beat_schedule
-    found = entries.get(kind.name)
+    found = entries.get(name)
     if found is None:
-        set_setting(app.conf, "beat_schedule", {**entries, kind.name: entry})
-    elif found != entry:
-        setattr(kind, EVERY, None)  # said once
+        set_setting(app.conf, "beat_schedule", {**entries, name: entry})
+    elif found != entry and name not in (overruled := _overruled.setdefault(app, set())):
+        overruled.add(name)
         logger.warning(
             "beat_schedule has an entry %r of its own, which holds: every= of the task of that name "
             "is not used",
-            kind.name,
+            name,
         )

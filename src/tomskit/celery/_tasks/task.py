@@ -22,6 +22,7 @@ from celery import Celery, states
 from celery.canvas import Signature, chunks, xmap, xstarmap
 from typing_extensions import override
 
+from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
 from tomskit.celery._outbox.commits import send_on_commit
@@ -29,7 +30,7 @@ from tomskit.celery._tasks.body import body_of, members_of
 from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.functions import coroutine_function, is_async
 from tomskit.celery._tasks.hooks import await_hooks
-from tomskit.celery._tasks.periodic import add_to_schedule
+from tomskit.celery._tasks.periodic import EVERY, Every, add_to_schedule
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery._values.codec import Codec
 from tomskit.celery._values.parameters import Arguments
@@ -96,7 +97,9 @@ class AsyncTask(ContainedTask[P, R_co]):
     def bind(cls, app: Celery) -> Celery:
         super().bind(app)
         await_hooks(cls)
-        add_to_schedule(app, cls)
+        every: Every | None = getattr(cls, EVERY, None)
+        if every is not None and not isinstance(app, AsyncApp):
+            add_to_schedule(app, cls.name, every)
         return app
 
     # No docstrings on these: editors then show the function's own where it is called.
