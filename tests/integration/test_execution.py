@@ -141,5 +141,5 @@ def test_log_lines_carry_the_task_id(service: Deployment) -> None:
         service.wait_for_line(rf"\[task_id={sent.id}\] .*marker-1 {place}")
     service.wait_for_line(r"\[task_id=mine\] .*marker-1 after")
     service.wait_for_line(rf"\[task_id={plain.id}\] .*marker-1 plain")
-    service.wait_for_line(rf"\[task_id=-\] .*{sent.id}\] received")
-    service.wait_for_line(rf"\[task_id={sent.id}\] .*{sent.id}\] succeeded")
+    service.wait_for_line(rf"\[task_id={sent.id}\] Task \S+\.log_everywhere received$")
+    service.wait_for_line(rf"\[task_id={sent.id}\] Task \S+\.log_everywhere succeeded")

@@ -170,5 +170,5 @@ def test_configured_pool_and_concurrency_take_effect(deployment: Deployment) -> 
         "tests.integration.service", pool=None, concurrency=None, env=environment, cold=True
     ) as worker:
         worker.wait_ready()
-        assert "concurrency: 3 (thread)" in worker.text
+        assert "concurrency: 3 (threads)" in worker.text
         assert deployment.call("add", 1, 2) == 3

@@ -253,6 +253,13 @@ class AsyncCelery(TaskApp):
         return super().config_from_object(obj, silent=silent, force=force, namespace=namespace)
 
     @override
+    def bugreport(self) -> str:
+        """What ``celery report`` shows."""
+        from tomskit.celery._worker.overview import report
+
+        return report(self, super().bugreport())
+
+    @override
     def set_current(self) -> None:
         """Make this the current app, for this thread and for coroutines started from it."""
         super().set_current()

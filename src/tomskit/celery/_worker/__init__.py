@@ -4,6 +4,7 @@
     steps    the boot step that starts and stops the runtime
     prepare  the parts that the worker's pool needs
     unreadable  messages that no worker can read
+    overview  what is in force, for the banner and for ``celery report``
     logging  the task id on log records
     health   the boot step that touches a file while the worker is well
     outbox   the boot step that publishes messages that other processes have left

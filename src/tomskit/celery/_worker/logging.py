@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from tomskit.celery._running.context import task_id_context
 
-__all__ = ("TASK_LOG_FORMAT", "WORKER_LOG_FORMAT", "install_task_id")
+__all__ = ("TASK_LOG_FORMAT", "WORKER_LOG_FORMAT", "install_task_id", "note_format")
 
 NO_TASK: Final = "-"
 WORKER_LOG_FORMAT: Final = (
@@ -47,7 +47,10 @@ class TaskLogRecord(logging.LogRecord):
     def getMessage(self) -> str:
         self.__dict__.setdefault("task_id", self._made_in)
         if self.args and self.name.startswith(_ABOUT_MESSAGES):
-            return str(self.msg) % _escaped_all(self.args)
+            text = str(self.msg)
+            if _shows_task_id and _id_in(self.args) is not None:
+                text = text.replace("[%(id)s]", "")
+            return text % _escaped_all(self.args)
         return super().getMessage()
 
     def __getattr__(self, name: str) -> str:
@@ -60,6 +63,33 @@ def _escaped_all(args: tuple[object, ...] | Mapping[str, object]) -> object:
     if isinstance(args, tuple):
         return tuple(escaped(item) if isinstance(item, str) else item for item in args)
     return {name: escaped(item) if isinstance(item, str) else item for name, item in args.items()}
+
+
+def _id_of(record: logging.LogRecord) -> str | None:
+    """The id of the task that a line of Celery's is about, such as that a message was received."""
+    args = record.args
+    if args and record.name.startswith(_ABOUT_MESSAGES):
+        return _id_in(args)
+    return None
+
+
+def _id_in(args: tuple[object, ...] | Mapping[str, object]) -> str | None:
+    if isinstance(args, tuple) or "name" not in args:
+        return None
+    found = args.get("id")
+    return found if isinstance(found, str) else None
+
+
+_shows_task_id: bool = False
+
+
+def note_format(format: str | None = None, **_: object) -> None:  # noqa: A002 (Celery's name)
+    """Note whether the lines of this process show the task id; then messages need not have it too.
+
+    Celery says so when it has set up the worker's logging.
+    """
+    global _shows_task_id  # noqa: PLW0603 (logging belongs to the process)
+    _shows_task_id = "%(task_id)s" in (format or "")
 
 
 def install_task_id() -> None:
@@ -78,7 +108,7 @@ class _RecordFactory:
 
     def __call__(self, *args: object, **kwargs: object) -> logging.LogRecord:
         record = self._previous(*args, **kwargs)
-        task_id = escaped(task_id_context.get() or NO_TASK)
+        task_id = escaped(_id_of(record) or task_id_context.get() or NO_TASK)
         if type(record) is logging.LogRecord:
             record.__class__ = TaskLogRecord
             record.__dict__["_made_in"] = task_id

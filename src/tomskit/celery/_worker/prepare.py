@@ -13,6 +13,7 @@ from kombu.asynchronous import set_event_loop
 
 from tomskit.celery._internals.celery_messages import connect_with
 from tomskit.celery._internals.celery_worker import consumer_class_of, make_hub_of
+from tomskit.celery._worker.overview import banner
 from tomskit.celery._worker.unreadable import guarded_consumer
 from tomskit.celery.asyncio_pool.consumer import consumer_class
 from tomskit.celery.asyncio_pool.hub import LoopHub
@@ -34,6 +35,9 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
     # Celery makes the worker use the event loop of an earlier one of this process, which is closed.
     set_event_loop(None)
     pool: type[object] = get_implementation(worker.pool_cls)
+    draw_banner: Callable[..., str] | None = getattr(worker, "startup_info", None)
+    if draw_banner is not None:
+        vars(worker)["startup_info"] = partial(banner, worker, app, draw_banner)
     fast = app.config.CELERY_REDIS_FAST_PATH
     in_loop = issubclass(pool, AsyncioPool)
     guarded = guarded_consumer(consumer_class_of(worker))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
@@ -48,8 +49,20 @@ def connection_class(parts: Parts) -> type[Connection]:
             made[transport] = _transport_class(transport, parts)
         return made[transport]
 
-    # Log lines show its name.
-    members = {"get_transport_cls": get_transport_cls, "__module__": Connection.__module__}
+    def as_uri(
+        self: Connection, include_password: bool = False, mask: str = "**", **options: object
+    ) -> str:
+        # kombu shows a mask where there is no password as well.
+        plain = not (self.password or self.uri_prefix or self.transport.can_parse_url)
+        show: Callable[..., str] = Connection.as_uri
+        return show(self, include_password or plain, mask, **options)
+
+    members = {
+        "get_transport_cls": get_transport_cls,
+        "as_uri": as_uri,
+        # Log lines show its name.
+        "__module__": Connection.__module__,
+    }
     return type(Connection.__name__, (Connection,), members)
 
 
