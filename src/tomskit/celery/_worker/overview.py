@@ -30,9 +30,7 @@ def report(app: AsyncApp, text: str) -> str:
         if isinstance(url, str) and url:
             # Celery hides a password where there is none, or all of the URL.
             line = f"{name}: {_masked(str.__str__(url), _CELERYS_MASK)!r}"
-            text = re.sub(
-                rf"^{name}: .*$", line.replace("\\", r"\\"), text, flags=re.MULTILINE
-            )
+            text = re.sub(rf"^{name}: .*$", line.replace("\\", r"\\"), text, flags=re.MULTILINE)
     facts = (("pool", pool_name(app.conf.worker_pool)), *_facts(app))
     lines = (f"{name:<9} -> {value}" for name, value in facts)
     return "\n".join((text.rstrip("\n"), "", *lines, ""))
