@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import GenericAlias
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, Secret, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Json,
+    PlainSerializer,
+    PlainValidator,
+    Secret,
+    SecretStr,
+    WrapValidator,
+)
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs, SchemaValidator, ValidationError, core_schema
+from typing_extensions import TypedDict
 
 import tomskit
 from tomskit.celery._internals import pydantic_core as internals
@@ -21,6 +35,24 @@ from tomskit.celery._values.schemas import schema_of, walk
 
 class Cat(BaseModel):
     kind: Literal["cat"] = "cat"
+    lives: int = 9
+
+
+class Excluding(BaseModel):
+    secret: int = Field(default=1, exclude=True)
+
+
+@dataclass
+class Point:
+    x: int
+
+
+class Pair(NamedTuple):
+    left: int
+
+
+class Span(TypedDict):
+    start: int
 
 
 class Dog(BaseModel):
@@ -43,6 +75,25 @@ NODE_TYPES: Final[Mapping[str, object]] = {
     internals.CALLABLE: Callable[[int], int],
     internals.GENERATOR: Iterable[int],
     internals.IS_SUBCLASS: type[int],
+    internals.JSON: Json[int],
+    internals.DATACLASS: Point,
+    "nullable": int | None,
+    "default": Cat,
+    "custom-error": Hashable,
+    "function-before": Annotated[int, BeforeValidator(int)],
+    "function-after": Annotated[int, AfterValidator(int)],
+    "function-wrap": Annotated[int, WrapValidator(lambda value, handler: handler(value))],
+    "function-plain": Annotated[int, PlainValidator(int)],
+    "list": list[int],
+    "tuple": tuple[int, ...],
+    "named-tuple": Pair,
+    "set": set[int],
+    "frozenset": frozenset[int],
+    "deque": deque[int],
+    "dict": dict[str, int],
+    "typed-dict": Span,
+    "ordered-dict": OrderedDict[str, int],
+    "counter": Counter[str],
 }
 
 
@@ -53,7 +104,7 @@ def nodes_of(annotation: object) -> list[internals.Node]:
 
 @pytest.mark.parametrize("node_type", NODE_TYPES)
 def test_an_annotation_has_a_node_of_its_type(node_type: str) -> None:
-    """`any`, `model`, `literal`, `callable`, `generator`, `is-subclass` and the others."""
+    """`any`, `model`, `literal`, `callable`, `generator`, `is-subclass`, `json`, `dataclass` and others."""
     nodes = nodes_of(NODE_TYPES[node_type])
 
     assert node_type in {node[internals.TYPE] for node in nodes}
@@ -63,7 +114,14 @@ def test_every_type_that_is_relied_on_is_tried_here() -> None:
     names = {value for value in vars(internals).values() if isinstance(value, str)}
     types = names & {*get_args(core_schema.CoreSchemaType)}
 
-    assert types | internals.UNIONS <= NODE_TYPES.keys()
+    assert types <= NODE_TYPES.keys()
+    for several in (
+        internals.UNIONS,
+        internals.AROUND_ONE,
+        internals.FUNCTIONS,
+        internals.COLLECTIONS,
+    ):
+        assert several <= NODE_TYPES.keys()
 
 
 def test_types_of_which_equal_values_are_the_same_exist() -> None:
@@ -80,11 +138,25 @@ def test_types_of_which_equal_values_are_the_same_exist() -> None:
         (Secret[int], internals.FUNCTION),
         (Path, internals.LAX_SCHEMA),
         (Path, internals.STRICT_SCHEMA),
+        (Cat, internals.SCHEMA),
+        (list[int], internals.ITEMS),
+        (tuple[int, ...], internals.VARIADIC),
+        (dict[str, int], internals.KEYS),
+        (dict[str, int], internals.VALUES),
+        (int | str, internals.CHOICES),
+        (Cat, internals.FIELDS),
+        (Sequence[int], internals.JSON_SCHEMA),
+        (Annotated[int, PlainSerializer(str)], internals.SERIALIZATION),
+        (Excluding, internals.SERIALIZATION_EXCLUDE),
+        (Cat, internals.ROOT_MODEL),
+        (Cat, internals.CUSTOM_INIT),
     ],
 )
 def test_a_node_has_the_key(annotation: object, key: str) -> None:
     """`type`, `schema_ref`, `strict`, `expected`, `metadata`, `cls`, `function`, `lax_schema`,
-    `strict_schema`.
+    `strict_schema`, `schema`, `items_schema`, `variadic_item_index`, `keys_schema`,
+    `values_schema`, `choices`, `fields`, `json_schema`, `serialization`, `serialization_exclude`,
+    `root_model`, `custom_init`.
     """
     assert any(key in node for node in nodes_of(annotation)[1:])
 
@@ -125,7 +197,7 @@ def test_errors_of_calls_have_the_types() -> None:
 @pytest.mark.parametrize("name", internals.MODEL_ATTRIBUTES)
 def test_a_model_has_the_attribute(name: str) -> None:
     """`__pydantic_fields__`, `__pydantic_serializer__`, `__pydantic_generic_metadata__`,
-    `__pydantic_extra__`, `__pydantic_private__`.
+    `__pydantic_extra__`, `__pydantic_fields_set__`, `__pydantic_private__`.
     """
     assert hasattr(Cat(), name)
 
@@ -167,6 +239,54 @@ def test_the_parameters_of_a_function_have_their_schemas() -> None:
 
     types = [{node[internals.TYPE] for node in walk(part, {})} for part in parts]
     assert types == [{"int"}, {"str"}, {"bytes"}, {"float"}]
+
+
+@pytest.mark.parametrize("kind", [Cat, Point, Span, Pair])
+def test_fields_have_names_and_nodes(kind: type) -> None:
+    node = nodes_of(kind)[1]
+    fields = internals.fields_of(internals.content_of(node)) or internals.fields_of(node)
+
+    assert [*fields] == [*kind.__annotations__]
+    assert all(internals.is_node(one) and internals.TYPE in one for one in fields.values())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "types"),
+    [
+        (list[int], ["int", "int", "int"]),
+        (tuple[int, str, bytes], ["int", "str", "bytes"]),
+        (tuple[int, *tuple[str, ...]], ["int", "tuple", None]),
+        (tuple[str, ...], ["str", "str", "str"]),
+    ],
+)
+def test_items_have_nodes(annotation: object, types: list[str | None]) -> None:
+    found = internals.items_in(nodes_of(annotation)[1], 3)
+
+    names = [one[internals.TYPE] for one in found if internals.is_node(one)]
+    assert names == [one for one in types if one is not None]
+
+
+def test_members_of_unions_have_nodes() -> None:
+    plain = internals.choices_of(nodes_of(int | str)[1])
+    tagged = internals.choices_of(nodes_of(Annotated[Cat | Dog, Field(discriminator="kind")])[1])
+
+    assert [one[internals.TYPE] for one in plain if internals.is_node(one)] == ["int", "str"]
+    assert [one[internals.CLS] for one in tagged if internals.is_node(one)] == [Cat, Dog]
+
+
+def test_models_are_validated_by_the_schema_that_is_given() -> None:
+    """`_use_prebuilt`."""
+
+    class Outer(BaseModel):
+        cat: Cat
+
+    schema, definitions = schema_of("task", GenericAlias(tuple, (Outer,)), "it", any_class=False)
+    (outer,) = internals.validator_of(schema, definitions).validate_python(
+        ({"cat": {"lives": 3, "__unset__": ["lives"]}},)
+    )
+
+    assert outer.cat.lives == 3
+    assert outer.cat.model_fields_set == set()
 
 
 def test_another_schema_of_a_function_is_an_error() -> None:

@@ -1,13 +1,16 @@
 """pydantic-core: schemas, which it documents for those who write them, and which are read here.
 
 The keys of nodes: `type`, `schema_ref`, `strict`, `expected`, `metadata`, `cls`, `function`, \
-`lax_schema`, `strict_schema`
+`lax_schema`, `strict_schema`, `schema`, `items_schema`, `variadic_item_index`, `keys_schema`, \
+`values_schema`, `choices`, `fields`, `json_schema`, `serialization`, `serialization_exclude`, \
+`root_model`, `custom_init`
     For: finding in a task's annotations what cannot be sent, and what is compared how strictly.
     When it is missing: `type` and the keys of definitions: a task cannot be used, with a KeyError.
     The others: a SecretStr is sent as asterisks, or a Literal of enum members refuses its values.
 
 The types of nodes: `any`, `union`, `json-or-python`, `lax-or-strict`, `definition-ref`, `model`, \
-`literal`, `callable`, `generator`, `is-subclass`
+`literal`, `callable`, `generator`, `is-subclass`, `json`, `dataclass`, `AROUND_ONE`, `FUNCTIONS` and \
+`COLLECTIONS`
     For: the same.
     When it is missing: functions and classes are refused when a task is called rather than when its
     worker starts; a tuple for a Sequence is refused; unions are compared less strictly.
@@ -18,9 +21,13 @@ The types of errors: `missing_argument`, `unexpected_keyword_argument`, \
     When it is missing: the message is pydantic's own.
 
 `__pydantic_fields__`, `__pydantic_serializer__`, `__pydantic_generic_metadata__`, \
-`__pydantic_extra__` and `__pydantic_private__` of models
+`__pydantic_extra__`, `__pydantic_fields_set__` and `__pydantic_private__` of models
     For: sending a model under the names of its fields, and comparing what arrives with it.
     When it is missing: sending a model raises AttributeError.
+
+`_use_prebuilt`, an argument of SchemaValidator
+    For: models that are read as tasks need it, with fields that stay unset.
+    When it is missing: no task can be used, with a TypeError.
 
 `__pydantic_config__` of pydantic's dataclasses
     For: knowing whether attributes that are not fields would be lost.
@@ -30,10 +37,10 @@ The types of errors: `missing_argument`, `unexpected_keyword_argument`, \
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias, TypeGuard
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TypeAlias, TypeGuard, cast
 
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, SchemaValidator, core_schema
 from pydantic_core.core_schema import ArgumentsSchema
 from typing_extensions import TypeIs
 
@@ -61,6 +68,33 @@ LAX_SCHEMA: Final = "lax_schema"
 """One of the two alternatives of a node of type `LAX_OR_STRICT`. Missing: KeyError at first use."""
 STRICT_SCHEMA: Final = "strict_schema"
 """The other one."""
+SCHEMA: Final = "schema"
+"""What is within a node: the fields of a model, the members of None or another. Missing: KeyError for
+a task with a model in its annotations."""
+ITEMS: Final = "items_schema"
+"""What a list, a set or a tuple holds; of a tuple a list. Missing: its items are compared exactly."""
+VARIADIC: Final = "variadic_item_index"
+"""Which of these stands for any number of items. Missing: such tuples are compared exactly."""
+KEYS: Final = "keys_schema"
+"""The keys of a dict. Missing: they are compared exactly."""
+VALUES: Final = "values_schema"
+"""The values of a dict. Missing: as above."""
+CHOICES: Final = "choices"
+"""The members of a union. Missing: what they hold is compared exactly."""
+FIELDS: Final = "fields"
+"""The fields of a model, dataclass, TypedDict or NamedTuple. Missing: as above."""
+JSON_SCHEMA: Final = "json_schema"
+"""What a Sequence holds. Missing: as above."""
+SERIALIZATION: Final = "serialization"
+"""A serializer of the application's. Missing: it is not used."""
+SERIALIZATION_EXCLUDE: Final = "serialization_exclude"
+"""A field that the application excludes. Missing: it is sent."""
+ROOT_MODEL: Final = "root_model"
+"""A RootModel. Missing: none; it has no fields of which some are not set."""
+CUSTOM_INIT: Final = "custom_init"
+"""A model whose __init__ is the application's. Missing: it is given the key for unset fields."""
+REF: Final = "ref"
+"""The name by which a node is referred to. Missing: KeyError for a task with a recursive type."""
 KEYS_WITHOUT_SCHEMAS: Final = frozenset(
     {METADATA, EXPECTED, "serialization", "default", "default_factory", "members", "config"}
 )
@@ -79,6 +113,24 @@ LAX_OR_STRICT: Final = "lax-or-strict"
 """Types that pydantic assembles, such as Path. Missing: their parts are taken for annotations."""
 DEFINITION_REF: Final = "definition-ref"
 """A reference to a definition. Missing: what recursive types hold is not checked for refusals."""
+JSON: Final = "json"
+"""A Json[T], which is sent as text. Missing: it is refused."""
+AROUND_ONE: Final = frozenset({"nullable", "default", "custom-error"})
+"""Nodes around one other. Missing: a value in them is compared as a whole: an IntEnum in a list of
+ints is refused."""
+FUNCTIONS: Final = frozenset(
+    {"function-before", "function-after", "function-wrap", "function-plain"}
+)
+"""Functions that validate, with or without a node that is validated as well. Missing: as above."""
+COLLECTIONS: Final = frozenset(
+    {
+        *("list", "tuple", "named-tuple", "set", "frozenset", "deque"),
+        *("dict", "typed-dict", "ordered-dict", "counter"),
+    }
+)
+"""Nodes of values with parts. Missing: as above."""
+DATACLASS: Final = "dataclass"
+"""A dataclass. Missing: what is in it is compared exactly."""
 MODEL: Final = "model"
 """A model, which owns its schema. Missing: Literals in models are changed for everybody."""
 LITERAL: Final = "literal"
@@ -130,6 +182,7 @@ MODEL_ATTRIBUTES: Final[Mapping[str, str]] = {
         "The model without its type arguments: Response(...) is a Response[int] where that fits."
     ),
     "__pydantic_extra__": 'Values of extra="allow", which are sent and compared as fields are.',
+    "__pydantic_fields_set__": "The names of the fields that were set: only these are sent.",
     "__pydantic_private__": "Private attributes: not sent, so they must have their defaults.",
 }
 """The attributes of models and their classes. Missing: to send a model raises AttributeError."""
@@ -149,6 +202,82 @@ def is_node(part: object) -> TypeIs[Node]:
     return isinstance(part, dict)
 
 
+def is_of_type(node: Node, kind: str) -> bool:
+    """Whether a dict of a schema is a node of that type."""
+    return node.get(TYPE) == kind
+
+
+def children_of(node: Node) -> Iterator[object]:
+    """The values of a dict of a schema that may hold nodes."""
+    # A dict of fields is no node: one of them may be called "default".
+    is_real = isinstance(node.get(TYPE), str)
+    for key, value in node.items():
+        if not (is_real and key in KEYS_WITHOUT_SCHEMAS):
+            yield value
+
+
+def is_list(node: Node) -> bool:
+    """Whether a node is that of a list."""
+    return node.get(TYPE) == "list"
+
+
+def is_typed_dict(node: Node) -> bool:
+    """Whether a node is that of a TypedDict."""
+    return node.get(TYPE) == "typed-dict"
+
+
+def choices_of(node: Node) -> Sequence[object]:
+    """The nodes of the members of a union."""
+    choices = node.get(CHOICES)
+    if is_node(choices):
+        return [*choices.values()]
+    # With a label for messages, or without.
+    return [next(iter(items_of(one)), one) for one in items_of(choices)]
+
+
+def items_in(node: Node, count: int) -> Sequence[object]:
+    """The nodes of that many items."""
+    items = node.get(ITEMS)
+    if not _is_sequence(items):
+        return [items] * count
+    variadic = node.get(VARIADIC)
+    if not isinstance(variadic, int):
+        return items
+    more = [items[variadic]] * (count - len(items) + 1)
+    return [*items[:variadic], *more, *items[variadic + 1 :]]
+
+
+def fields_of(node: Node) -> Mapping[str, object]:
+    """The nodes of fields by name; nothing where a node has none."""
+    fields = node.get(FIELDS)
+    named = (
+        fields.items() if is_node(fields) else [(_name_of(one), one) for one in items_of(fields)]
+    )
+    return {name: one.get(SCHEMA) for name, one in named if is_node(one)}
+
+
+def _name_of(field: object) -> str:
+    return str(field.get("name")) if is_node(field) else ""
+
+
+def content_of(node: Node) -> Node:
+    """What is in the node of a model or dataclass, without functions around it."""
+    content = node.get(SCHEMA)
+    while is_node(content) and content.get(TYPE) in FUNCTIONS:
+        content = content.get(SCHEMA)
+    return content if is_node(content) else {}
+
+
+def as_schema(node: object) -> CoreSchema:
+    """A node that is handed to pydantic-core again."""
+    return cast("CoreSchema", node)
+
+
+def parts_of_model(read: object) -> tuple[object, object, set[str]]:
+    """What the schema in a model's makes of a dict: the fields, the others, and which were set."""
+    return cast("tuple[object, object, set[str]]", read)
+
+
 def items_of(part: object) -> Sequence[object]:
     """The items of a list or tuple; of anything else none."""
     return part if _is_sequence(part) else ()
@@ -156,6 +285,20 @@ def items_of(part: object) -> Sequence[object]:
 
 def _is_sequence(part: object) -> TypeGuard[Sequence[object]]:
     return isinstance(part, (list, tuple))
+
+
+def validator_of(schema: CoreSchema, definitions: Mapping[str, CoreSchema]) -> SchemaValidator:
+    """The validator of a schema and the definitions that it refers to.
+
+    Models in it are validated by what the schema says of them, not by the validators of their
+    classes. Where the argument for that is missing, to make one raises TypeError.
+    """
+    if definitions:
+        name = schema.get("ref")
+        if name is not None and name in definitions:
+            schema = core_schema.definition_reference_schema(name)
+        schema = core_schema.definitions_schema(schema, [*definitions.values()])
+    return SchemaValidator(schema, _use_prebuilt=False)
 
 
 def unpacked(schema: CoreSchema) -> tuple[CoreSchema, dict[str, CoreSchema]]:

@@ -8,9 +8,12 @@
     schemas     pydantic's schemas of annotations, and what they cannot hold
     plain       the quick check of calls that have plain arguments only
     wire        the wire form of values
+    models      models on the wire, and which of their fields were not set
     marks       values that JSON does not have, as kombu marks them
     conversion  the table of converters, one for each type, of `wire` and `marks`
-    sameness    whether a value arrives as it was sent
+    sameness    whether a value arrives as its annotation says, and which part does not
+    parts       a value and what has arrived for it, and the parts of both
+    nesting     how deeply a value is nested, and whether it is in itself
 
 Serializers get values in their wire form, so they need not know any other type.
 """

@@ -16,6 +16,7 @@ from typing_extensions import Format, get_annotations
 from tomskit.celery._values.parameters import Arguments, Parameters
 from tomskit.celery._values.plain import never_plain, plain_check
 from tomskit.celery._values.results import Result
+from tomskit.celery._values.wire import to_whole_wire
 from tomskit.errors import ConfigurationError, TaskArgumentsError
 
 __all__ = ("Codec",)
@@ -146,7 +147,8 @@ class Codec:
         parameters = self._parameters
         if parameters is None:
             return tuple(args), dict(kwargs)
-        wire = parameters.to_wire(args, kwargs)
+        # Nothing compares what arrives with what was sent: the whole of it is sent.
+        wire = parameters.to_wire(args, kwargs, convert=to_whole_wire)
         parameters.load(*wire)
         return wire
 
@@ -157,9 +159,9 @@ class Codec:
             TaskArgumentsError: A value has no wire form.
         """
         parameters = self._parameters
-        return (
-            (tuple(args), dict(kwargs)) if parameters is None else parameters.to_wire(args, kwargs)
-        )
+        if parameters is None:
+            return tuple(args), dict(kwargs)
+        return parameters.to_wire(args, kwargs, convert=to_whole_wire)
 
     def load(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Arguments:
         """The arguments for the function, from the wire.

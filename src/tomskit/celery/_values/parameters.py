@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from pydantic_core import ArgsKwargs, CoreSchema, SchemaValidator, ValidationError, core_schema
+from pydantic_core import (
+    ArgsKwargs,
+    CoreSchema,
+    ErrorDetails,
+    SchemaValidator,
+    ValidationError,
+    core_schema,
+)
 from pydantic_core.core_schema import ArgumentsParameter
 
 from tomskit.celery._internals import pydantic_core as internals
+from tomskit.celery._values.nesting import nesting_error
+from tomskit.celery._values.parts import Difference
 from tomskit.celery._values.schemas import function_with, refuse, schema_of, visible, walk
-from tomskit.celery._values.slots import Slot, shown
-from tomskit.celery._values.wire import NO_WIRE_FORM, to_wire
+from tomskit.celery._values.slots import Slot, is_about, shown
+from tomskit.celery._values.wire import NO_WIRE_FORM, to_whole_wire, to_wire
 from tomskit.errors import TaskArgumentsError
 
 __all__ = ("Arguments", "Parameters")
@@ -48,7 +57,8 @@ class Parameters:
             part = internals.schema_of_parameter(self._schema, parameter)
             nodes = [*walk(part, self._definitions)]
             refuse(name, f"parameter {parameter.name}", nodes)
-            self._add(parameter, Slot(parameter.name, parameter.annotation, visible(nodes)))
+            label, annotation = parameter.name, parameter.annotation
+            self._add(parameter, Slot(label, annotation, visible(nodes), self._definitions))
         self.complete = self._validator(self._schema["arguments_schema"])
         slots = [*self._slots.values(), self._more_positional, self._more_named]
         self._converts_all = not any(slot is not None and slot.is_free for slot in slots)
@@ -79,10 +89,7 @@ class Parameters:
     def _validator(self, parameters: list[ArgumentsParameter]) -> SchemaValidator:
         arguments = self._schema.copy()
         arguments["arguments_schema"] = parameters
-        if not self._definitions:
-            return SchemaValidator(arguments)
-        definitions = [*self._definitions.values()]
-        return SchemaValidator(core_schema.definitions_schema(arguments, definitions))
+        return internals.validator_of(arguments, self._definitions)
 
     def check(
         self, args: tuple[object, ...], kwargs: dict[str, object], validator: SchemaValidator
@@ -92,33 +99,76 @@ class Parameters:
         Raises:
             TaskArgumentsError: They do not fit, or would arrive as something else.
         """
-        refusal = None
-        refused: list[Slot | None] = []
-        try:
-            strict: Arguments = validator.validate_python(
-                ArgsKwargs(args, kwargs), strict=True, by_alias=True, by_name=True
-            )
-        except ValidationError as exc:
-            strict, refusal = (args, kwargs), exc
-            refused = [self._slot(one["loc"][0]) for one in exc.errors() if one["loc"]]
         wire = self.to_wire(args, kwargs)
+        try:
+            return self._checked(args, kwargs, wire, validator)
+        except TaskArgumentsError:
+            # Without what was not set, a model may be taken for another member of a union.
+            whole = self.to_wire(args, kwargs, convert=to_whole_wire)
+            if whole == wire:
+                raise
+            return self._checked(args, kwargs, whole, validator)
+
+    def _checked(
+        self,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        wire: Arguments,
+        validator: SchemaValidator,
+    ) -> Arguments:
+        """The wire form, if what arrives for it is what was sent."""
         try:
             arrived = _from_wire(validator, ArgsKwargs(*wire))
         except ValidationError as exc:
-            raise self._error(refusal or exc) from None
-        differences = [
-            (slot, slot.difference(sent, received))
-            for slot, sent, expected, received in self._compared((args, kwargs), strict, arrived)
-            # The first half holds for most, and saves the call.
-            if not (refusal is None and slot.equal_is_same and sent == received)
-            and not slot.arrives(sent, expected, received, refused=slot in refused)
+            self._refuse_nesting(args, kwargs)
+            raise self._error((_refusal(args, kwargs, validator) or exc).errors()) from None
+        equal: list[tuple[Slot, object, object]] = []
+        compared: list[tuple[Slot, object, object]] = []
+        for one in self._compared((args, kwargs), arrived):
+            is_equal = one[0].equal_is_same and one[1] == one[2]
+            (equal if is_equal else compared).append(one)
+        refusal = _refusal(args, kwargs, validator) if equal else None
+        if refusal is not None:
+            # Equal, and not of the same type perhaps: 1.0 for an int.
+            compared += equal
+        found = [
+            (*one, difference)
+            for one in compared
+            if (difference := one[0].difference(one[1], one[2])) is not None
         ]
-        if differences:
-            if refusal is not None and all(slot in refused for slot, _ in differences):
-                raise self._error(refusal)
-            texts = "; ".join(text for _, text in differences)
-            raise TaskArgumentsError(f"{self._name}: {texts}")
+        if found:
+            raise self._differences(found, refusal or _refusal(args, kwargs, validator))
         return wire
+
+    def _differences(
+        self,
+        found: Sequence[tuple[Slot, object, object, Difference]],
+        refusal: ValidationError | None,
+    ) -> TaskArgumentsError:
+        errors: list[ErrorDetails] = [] if refusal is None else refusal.errors()
+        texts: list[str] = []
+        for slot, sent, received, difference in found:
+            # What pydantic says of a value that is of a wrong type is more precise.
+            of_slot = [
+                error
+                for error in errors
+                if error["loc"]
+                and self._slot(error["loc"][0]) is slot
+                and is_about(error["loc"][1:], difference.path)
+            ]
+            if of_slot:
+                texts.extend(map(self._sentence, of_slot))
+            else:
+                texts.append(slot.refusal(sent, received, difference))
+        return TaskArgumentsError(f"{self._name}: {'; '.join(dict.fromkeys(texts))}")
+
+    def _refuse_nesting(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        given: list[tuple[int | str, object]] = [*enumerate(args), *kwargs.items()]
+        for where, value in given:
+            slot = self._slot(where)
+            error = nesting_error(str(where) if slot is None else slot.label, value)
+            if error is not None:
+                raise TaskArgumentsError(f"{self._name}: {error}")
 
     def check_follower(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Check the wire form of arguments that another task's result will come in front of.
@@ -130,7 +180,7 @@ class Parameters:
             _from_wire(self.without_first, ArgsKwargs((None, *args), kwargs))
         except ValidationError as exc:
             raise TaskArgumentsError(
-                f"{self._error(exc)}. It follows a task, whose result is its first argument: "
+                f"{self._error(exc.errors())}. It follows a task, whose result is its first argument: "
                 "leave that argument out, or use .si() to ignore the result."
             ) from None
 
@@ -143,9 +193,15 @@ class Parameters:
         try:
             return _from_wire(self.complete, ArgsKwargs(tuple(args), dict(kwargs)))
         except ValidationError as exc:
-            raise self._error(exc) from None
+            raise self._error(exc.errors()) from None
 
-    def to_wire(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Arguments:
+    def to_wire(
+        self,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],
+        *,
+        convert: Callable[[object], object] = to_wire,
+    ) -> Arguments:
         """The wire form of arguments, which are not checked.
 
         Raises:
@@ -154,27 +210,31 @@ class Parameters:
         if self._converts_all:
             try:
                 return (
-                    tuple([to_wire(value) for value in args]),
-                    {name: to_wire(value) for name, value in kwargs.items()},
+                    tuple([convert(value) for value in args]),
+                    {name: convert(value) for name, value in kwargs.items()},
                 )
             except NO_WIRE_FORM:
                 # Again below, to find out which argument it is.
                 pass
         return (
-            tuple(self._one_to_wire(index, value) for index, value in enumerate(args)),
-            {name: self._one_to_wire(name, value) for name, value in kwargs.items()},
+            tuple(self._one_to_wire(index, value, convert) for index, value in enumerate(args)),
+            {name: self._one_to_wire(name, value, convert) for name, value in kwargs.items()},
         )
 
-    def _one_to_wire(self, where: int | str, value: object) -> object:
+    def _one_to_wire(
+        self, where: int | str, value: object, convert: Callable[[object], object]
+    ) -> object:
         slot = self._slot(where)
         if slot is not None and slot.is_free:
             return value
         try:
-            return to_wire(value)
+            return convert(value)
         except NO_WIRE_FORM as exc:
-            label = where if slot is None else slot.label
+            label = str(where) if slot is None else slot.label
+            reason = nesting_error(label, value)
             raise TaskArgumentsError(
-                f"{self._name}: {label} is {shown(value)}, which cannot be sent: {exc}"
+                f"{self._name}: "
+                + (reason or f"{label} is {shown(value)}, which cannot be sent: {exc}")
             ) from None
 
     def _slot(self, where: int | str) -> Slot | None:
@@ -184,29 +244,26 @@ class Parameters:
         return self._slots.get(where) or self._more_named
 
     def _compared(
-        self, sent: Arguments, strict: Arguments, arrived: Arguments
-    ) -> Iterator[tuple[Slot, object, object, object]]:
-        """Each argument that was given: its slot and its three values, for `Slot.arrives`."""
+        self, sent: Arguments, arrived: Arguments
+    ) -> Iterator[tuple[Slot, object, object]]:
+        """Each argument that was given: its slot, and what was sent and what has arrived."""
         known = len(self._positional)
-        yield from zip(self._positional, sent[0], strict[0], arrived[0], strict=False)
+        yield from zip(self._positional, sent[0], arrived[0], strict=False)
         more = self._more_positional
         if more is not None and len(sent[0]) > known:
-            for values in zip(*(one[0][known:] for one in (sent, strict, arrived)), strict=True):
-                yield (more, *values)
+            for one, other in zip(sent[0][known:], arrived[0][known:], strict=True):
+                yield more, one, other
         for name, value in sent[1].items():
             slot = self._slot(name)
             # With an alias, by pydantic's Field(alias=), it has arrived under another name.
             if slot is not None and name in arrived[1]:
-                yield slot, value, strict[1][name], arrived[1][name]
+                yield slot, value, arrived[1][name]
 
-    def _error(self, exc: ValidationError) -> TaskArgumentsError:
-        found = exc.errors(include_url=False, include_context=False)
-        return TaskArgumentsError(
-            f"{self._name}: "
-            + "; ".join(self._sentence(e["type"], e["loc"], e["msg"], e["input"]) for e in found)
-        )
+    def _error(self, errors: Sequence[ErrorDetails]) -> TaskArgumentsError:
+        return TaskArgumentsError(f"{self._name}: {'; '.join(map(self._sentence, errors))}")
 
-    def _sentence(self, kind: str, path: tuple[int | str, ...], message: str, given: object) -> str:
+    def _sentence(self, error: ErrorDetails) -> str:
+        kind, path, message, given = error["type"], error["loc"], error["msg"], error["input"]
         where = path[0] if path else 0
         slot = self._slot(where)
         if kind in internals.MISSING_ARGUMENT:
@@ -220,6 +277,19 @@ class Parameters:
         name = slot.label if isinstance(where, int) else where
         label = ".".join(map(str, (name, *path[1:])))
         return f"{label} is {shown(given)}, not {slot.expected}: {message}"
+
+
+def _refusal(
+    args: tuple[object, ...], kwargs: dict[str, object], validator: SchemaValidator
+) -> ValidationError | None:
+    """What pydantic's strict mode says of arguments as they were given."""
+    try:
+        validator.validate_python(
+            ArgsKwargs(args, kwargs), strict=True, by_alias=True, by_name=True
+        )
+    except ValidationError as exc:
+        return exc
+    return None
 
 
 def _from_wire(validator: SchemaValidator, wire: ArgsKwargs) -> Arguments:

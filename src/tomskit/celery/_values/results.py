@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import GenericAlias
 
-from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema
+from pydantic_core import ErrorDetails, ValidationError
 
+from tomskit.celery._internals import pydantic_core as internals
+from tomskit.celery._values.nesting import nesting_error
 from tomskit.celery._values.plain import PLAIN
 from tomskit.celery._values.schemas import refuse, schema_of, visible, walk
-from tomskit.celery._values.slots import Slot, shown
-from tomskit.celery._values.wire import NO_WIRE_FORM, to_wire
+from tomskit.celery._values.slots import Slot, is_about, shown
+from tomskit.celery._values.wire import NO_WIRE_FORM, to_whole_wire, to_wire
 from tomskit.errors import TaskResultError
 
 __all__ = ("Result",)
@@ -36,8 +39,8 @@ class Result:
         # The first is that tuple.
         nodes = [*walk(schema, definitions)][1:]
         refuse(name, what, nodes)
-        self._slot = Slot(self._what, annotation, visible(nodes))
-        self._validator = SchemaValidator(_complete(schema, definitions))
+        self._slot = Slot(self._what, annotation, visible(nodes), definitions)
+        self._validator = internals.validator_of(schema, definitions)
         self.plain: type | None = None
         """The type whose values need no conversion, if it is the annotation."""
         if isinstance(annotation, type) and annotation in PLAIN:
@@ -49,27 +52,57 @@ class Result:
         Raises:
             TaskResultError: It does not fit, or would arrive as something else.
         """
-        refusal = None
-        strict = value
+        wire = self._to_wire(value, to_wire)
         try:
-            (strict,) = self._validator.validate_python((value,), strict=True)
-        except ValidationError as exc:
-            refusal = exc
+            return self._checked(value, wire)
+        except TaskResultError:
+            # Without what was not set, a model may be taken for another member of a union.
+            whole = self._to_wire(value, to_whole_wire)
+            if whole == wire:
+                raise
+            return self._checked(value, whole)
+
+    def _to_wire(self, value: object, convert: Callable[[object], object]) -> object:
         try:
-            wire = to_wire(value)
+            return convert(value)
         except NO_WIRE_FORM as exc:
+            reason = nesting_error(self._slot.label, value)
             raise TaskResultError(
-                f"{self._name}: {self._what} is {shown(value)}, which cannot be sent: {exc}"
+                f"{self._name}: "
+                + (reason or f"{self._what} is {shown(value)}, which cannot be sent: {exc}")
             ) from None
+
+    def _checked(self, value: object, wire: object) -> object:
+        """The wire form, if what arrives for it is what was returned."""
         try:
             arrived = self._from_wire(wire)
         except ValidationError as exc:
-            raise self._error(refusal or exc) from None
-        if not self._slot.arrives(value, strict, arrived, refused=refusal is not None):
-            if refusal is not None:
-                raise self._error(refusal)
-            raise TaskResultError(f"{self._name}: {self._slot.difference(value, arrived)}")
-        return wire
+            reason = nesting_error(self._slot.label, value)
+            if reason is not None:
+                raise TaskResultError(f"{self._name}: {reason}") from None
+            raise self._error((self._refusal(value) or exc).errors()) from None
+        difference = self._slot.difference(value, arrived)
+        if difference is None:
+            return wire
+        refusal = self._refusal(value)
+        errors = [
+            error
+            for error in ([] if refusal is None else refusal.errors())
+            # What pydantic says of a value that is of a wrong type is more precise.
+            if is_about(error["loc"][1:], difference.path)
+        ]
+        if errors:
+            raise self._error(errors)
+        text = self._slot.refusal(value, arrived, difference)
+        raise TaskResultError(f"{self._name}: {text}")
+
+    def _refusal(self, value: object) -> ValidationError | None:
+        """What pydantic's strict mode says of a result as it was returned."""
+        try:
+            self._validator.validate_python((value,), strict=True)
+        except ValidationError as exc:
+            return exc
+        return None
 
     def load(self, wire: object) -> object:
         """What the function returned, from the wire.
@@ -80,7 +113,7 @@ class Result:
         try:
             return self._from_wire(wire)
         except ValidationError as exc:
-            raise self._error(exc) from None
+            raise self._error(exc.errors()) from None
 
     def _from_wire(self, wire: object) -> object:
         # By names, as `to_wire` writes models, or by aliases, as others may.
@@ -89,19 +122,12 @@ class Result:
         )
         return values[0]
 
-    def _error(self, exc: ValidationError) -> TaskResultError:
-        found = exc.errors(include_url=False, include_context=False)
+    def _error(self, errors: Sequence[ErrorDetails]) -> TaskResultError:
         return TaskResultError(
             f"{self._name}: "
             + "; ".join(
                 f"{'.'.join(map(str, (self._what, *error['loc'][1:])))} is "
                 f"{shown(error['input'])}, not {self._slot.expected}: {error['msg']}"
-                for error in found
+                for error in errors
             )
         )
-
-
-def _complete(schema: CoreSchema, definitions: dict[str, CoreSchema]) -> CoreSchema:
-    if not definitions:
-        return schema
-    return core_schema.definitions_schema(schema, [*definitions.values()])

@@ -1,171 +1,183 @@
-"""Whether a value arrives as it was sent: equal, and of the same type all through."""
+"""Whether a value arrives as its annotation says, and which part of it does not.
+
+A value and what arrives for it are compared part by part along pydantic's schema of the annotation.
+A part may arrive as another type where a type checker takes the one for the other: an int for a
+float, a tuple for a Sequence. Not so under Any, nor where the value's own type is in a union.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from datetime import date, time
-from decimal import Decimal
-from typing import Any, Final, NamedTuple
-from uuid import UUID
+from collections.abc import Callable, Mapping
+from typing import Final
 
-from pydantic import BaseModel
+from pydantic_core import CoreSchema, PydanticUseDefault, SchemaValidator, ValidationError
 
-from tomskit.celery._values.wire import UNCHANGED, Dataclass, attributes
+from tomskit.celery._internals import pydantic_core as internals
+from tomskit.celery._internals.pydantic_core import Node, is_node
+from tomskit.celery._values.nesting import DEEPEST, TOO_DEEP
+from tomskit.celery._values.parts import (
+    ANY,
+    Difference,
+    Pair,
+    Parts,
+    are_plainly_the_same,
+    collection,
+    dataclass,
+    exactly,
+    inner,
+    is_for,
+    is_like,
+    is_sequence,
+    items,
+    model,
+    node_of,
+)
 
-__all__ = ("EXACT", "SAME_CONTAINERS", "SAME_KIND", "Tolerance", "arrives_as")
-
-
-class Tolerance(NamedTuple):
-    """Which differences between what is sent and what arrives are accepted."""
-
-    containers: bool
-    """A tuple for a Sequence may arrive as a list."""
-    scalars: bool
-    """A bool for an int may arrive as an int, an int for a float as a float."""
-    values: bool = False
-    """Another value of the same type may arrive."""
-
-
-EXACT: Final = Tolerance(containers=False, scalars=False)
-SAME_CONTAINERS: Final = Tolerance(containers=False, scalars=True)
-SAME_KIND: Final = Tolerance(containers=True, scalars=True, values=True)
+__all__ = ("Comparison",)
 
 
-def arrives_as(sent: object, arrived: object, tolerance: Tolerance) -> bool:
-    """Whether `arrived` is the value that was sent: equal, and of the same type all through."""
-    kind: type[object] = type(sent)
-    if kind is not type(arrived):
-        return _is_like(sent, arrived, tolerance)
-    if kind in UNCHANGED:
-        # Only NaN differs from itself.
-        same = sent == arrived or (sent != sent and arrived != arrived)  # noqa: PLR0124
-        return same or tolerance.values
-    return _comparison(kind)(sent, arrived, tolerance)
+class Comparison:
+    """Compares what is sent with what arrives, for one annotation.
 
+    Args:
+        node: The schema of the annotation.
+        definitions: The definitions that it refers to.
+    """
 
-def _comparison(kind: type[object]) -> Callable[..., bool]:
-    if issubclass(kind, (list, tuple)):
-        return _same_items
-    if issubclass(kind, deque):
-        return _same_deque
-    if issubclass(kind, dict):
-        return _same_pairs
-    if issubclass(kind, (set, frozenset)):
-        return _same_members
-    if issubclass(kind, BaseModel):
-        return _same_model
-    return _same_fields if dataclasses.is_dataclass(kind) else _equal
+    def __init__(self, node: object, definitions: Mapping[str, CoreSchema]) -> None:
+        self._node = node_of(node)
+        self._definitions = definitions
+        self._validators: dict[int, SchemaValidator] = {}
+        self._by_type: dict[object, Callable[[Pair], Parts]] = {
+            internals.ANY: exactly,
+            internals.DEFINITION_REF: self._definition,
+            internals.LAX_OR_STRICT: self._lax,
+            internals.JSON_OR_PYTHON: self._sequence,
+            internals.MODEL: model,
+            internals.DATACLASS: dataclass,
+            **dict.fromkeys(internals.AROUND_ONE, inner),
+            **dict.fromkeys(internals.UNIONS, self._union),
+            **dict.fromkeys(internals.FUNCTIONS, self._function),
+            **dict.fromkeys(internals.COLLECTIONS, self._collection),
+        }
 
+    def difference(self, sent: object, arrived: object) -> Difference | None:
+        """The first part that does not arrive as it was sent."""
+        whole = Pair(self._node, sent, arrived, (), is_free=True)
+        try:
+            return self._first(whole)
+        except RecursionError:
+            return whole.differs(TOO_DEEP)
 
-def _equal(sent: object, arrived: object, tolerance: Tolerance) -> bool:
-    return tolerance.values or sent == arrived
+    def are_equal(self, sent: object, arrived: object) -> bool:
+        """Whether the two are equal, and the annotation takes what is sent without converting it.
 
+        Quick, and enough where the annotation accepts one type for each part.
+        """
+        return bool(sent == arrived) and self._converted(self._node, sent) is not _REFUSED
 
-def _same_deque(sent: deque[object], arrived: deque[object], tolerance: Tolerance) -> bool:
-    return sent.maxlen == arrived.maxlen and _same_items(sent, arrived, tolerance)
-
-
-def _same_items(sent: Sequence[object], arrived: Sequence[object], tolerance: Tolerance) -> bool:
-    return len(sent) == len(arrived) and all(
-        arrives_as(one, other, tolerance) for one, other in zip(sent, arrived, strict=True)
-    )
-
-
-def _same_pairs(
-    sent: Mapping[Any, object], arrived: Mapping[Any, object], tolerance: Tolerance
-) -> bool:
-    return (
-        len(sent) == len(arrived)
-        and all(
-            key in arrived and arrives_as(item, arrived[key], tolerance)
-            for key, item in sent.items()
-        )
-        and (tolerance.scalars or _same_members(sent.keys(), arrived.keys(), tolerance))
-    )
-
-
-def _same_members(
-    sent: AbstractSet[object], arrived: AbstractSet[object], tolerance: Tolerance
-) -> bool:
-    if tolerance.scalars:
-        return _equal(sent, arrived, tolerance)
-    found = {item: item for item in arrived}
-    return len(sent) == len(found) and all(
-        item in found and arrives_as(item, found[item], tolerance) for item in sent
-    )
-
-
-def _same_fields(
-    sent: BaseModel | Dataclass, arrived: BaseModel | Dataclass, tolerance: Tolerance
-) -> bool:
-    return _same_pairs(attributes(sent), attributes(arrived), tolerance)
-
-
-def _same_model(sent: BaseModel, arrived: BaseModel, tolerance: Tolerance) -> bool:
-    private, others_private = sent.__pydantic_private__, arrived.__pydantic_private__
-    extra, others_extra = sent.__pydantic_extra__, arrived.__pydantic_extra__
-    if not private and not extra and private == others_private and extra == others_extra:
-        # Most have scalars only: 0.8 us instead of 2 for three of them.
-        fields, arrived_fields = sent.__dict__, arrived.__dict__
-        kinds = [*map(type, fields.values())]
-        if (
-            UNCHANGED.issuperset(kinds)
-            and fields == arrived_fields
-            and kinds == [*map(type, arrived_fields.values())]
-        ):
-            return True
-    return (
-        _same_fields(sent, arrived, tolerance)
-        and private == others_private
-        and extra == others_extra
-        and (not extra or not others_extra or _same_pairs(extra, others_extra, EXACT))
-    )
-
-
-def _is_like(sent: object, arrived: object, tolerance: Tolerance) -> bool:
-    """The same for values of different classes."""
-    if isinstance(sent, _SCALARS) and isinstance(arrived, _SCALARS):
-        return _is_like_scalar(sent, arrived, tolerance)
-    if isinstance(sent, BaseModel) and isinstance(arrived, BaseModel):
-        # For type checkers Response(...) is a Response[int] where that fits.
-        return _origin(sent) is _origin(arrived) and _same_model(sent, arrived, tolerance)
-    compare = _comparison_of_containers(sent, arrived, tolerance)
-    return compare is not None and compare(sent, arrived, tolerance)
-
-
-def _is_like_scalar(sent: object, arrived: object, tolerance: Tolerance) -> bool:
-    if isinstance(arrived, complex):
-        return isinstance(sent, (int, float)) and _equal(sent, arrived, EXACT)
-    if isinstance(sent, int) and isinstance(arrived, float):
-        # Nothing but the annotation makes it one. Not every large int is a float.
-        return (sent.__class__ is int or tolerance.scalars) and _equal(sent, arrived, EXACT)
-    return (
-        tolerance.scalars and isinstance(sent, type(arrived)) and _equal(sent, arrived, tolerance)
-    )
-
-
-def _comparison_of_containers(
-    sent: object, arrived: object, tolerance: Tolerance
-) -> Callable[..., bool] | None:
-    """How to compare two containers of different classes; None where they never are alike."""
-    if isinstance(sent, set) and isinstance(arrived, frozenset):
-        # What pydantic makes of collections.abc.Set; below, of Mapping and Sequence.
-        return _same_members
-    if not tolerance.containers:
+    def _first(self, pair: Pair) -> Difference | None:
+        # No recursion: values may be nested more deeply than there is room on the stack.
+        pairs = [pair]
+        while pairs:
+            pair = pairs.pop()
+            if are_plainly_the_same(pair.sent, pair.arrived):
+                continue
+            if len(pair.path) > DEEPEST:
+                return pair.differs(TOO_DEEP)
+            parts = self._by_type.get(pair.node.get(internals.TYPE), self._other)(pair)
+            if isinstance(parts, Difference):
+                return parts
+            pairs.extend(reversed([*parts]))
         return None
-    if isinstance(sent, Mapping) and arrived.__class__ is dict:
-        return _same_pairs
-    if isinstance(sent, Sequence) and arrived.__class__ is list:
-        return _same_items
-    return None
+
+    def _definition(self, pair: Pair) -> Parts:
+        node = self._definitions.get(str(pair.node[internals.SCHEMA_REF]))
+        return [pair._replace(node=node_of(node))]
+
+    def _lax(self, pair: Pair) -> Parts:
+        # That of a defaultdict is a function around a dict. Others have no parts.
+        node = node_of(pair.node[internals.LAX_SCHEMA])
+        has_parts = node.get(internals.TYPE) in internals.FUNCTIONS and internals.SCHEMA in node
+        return [pair._replace(node=node)] if has_parts else self._other(pair)
+
+    def _function(self, pair: Pair) -> Parts:
+        if internals.SCHEMA not in pair.node:
+            return self._other(pair)
+        difference = self._first(pair._replace(node=node_of(pair.node[internals.SCHEMA])))
+        return () if difference is None else self._converted_alike(pair, difference)
+
+    def _union(self, pair: Pair) -> Parts:
+        if self._first(pair._replace(node=ANY)) is None:
+            return ()
+        members = [node_of(one) for one in internals.choices_of(pair.node)]
+        own = [one for one in members if self._keeps_type(one, pair.sent)]
+        found = [
+            # What has arrived may be of another member.
+            self._first(pair._replace(node=one))
+            if self._keeps_type(one, pair.arrived)
+            else pair.differs()
+            for one in own or members
+        ]
+        differences = [one for one in found if one is not None]
+        if not differences or (not own and None in found):
+            return ()
+        deepest = max(differences, key=lambda one: len(one.path))
+        return deepest if own else pair.differs()
+
+    def _keeps_type(self, node: Node, value: object) -> bool:
+        converted = self._converted(node, value)
+        return converted is not _REFUSED and type(converted) is type(value)
+
+    def _sequence(self, pair: Pair) -> Parts:
+        node, arrived = pair.node.get(internals.JSON_SCHEMA), pair.arrived
+        if not (is_node(node) and internals.is_list(node) and is_sequence(arrived)):
+            return self._other(pair)
+        if not is_sequence(pair.sent):
+            return pair.differs()
+        return items(pair, pair.sent, arrived, internals.items_in(node, len(arrived)))
+
+    def _collection(self, pair: Pair) -> Parts:
+        parts = collection(pair)
+        if isinstance(parts, Difference) and isinstance(pair.arrived, (set, frozenset)):
+            # Its members are not in an order in which they could be compared one by one.
+            return self._converted_alike(pair, parts)
+        return parts
+
+    def _other(self, pair: Pair) -> Parts:
+        """A part that has no parts."""
+        if is_like(pair.sent, pair.arrived):
+            return ()
+        difference = self._first(pair._replace(node=ANY))
+        return () if difference is None else self._converted_alike(pair, difference)
+
+    def _converted_alike(self, pair: Pair, difference: Difference) -> Parts:
+        """Nothing where pydantic changes a value as the annotation says: a text that it strips."""
+        if pair.is_free:
+            converted = self._converted(pair.node, pair.sent)
+            node = node_of(pair.node.get(internals.SCHEMA))
+            changed = pair._replace(node=node, sent=converted, is_free=False)
+            if is_for(pair.sent, converted) and self._first(changed) is None:
+                return ()
+        return difference
+
+    def _converted(self, node: Node, value: object) -> object:
+        """What pydantic's strict mode makes of a value; `_REFUSED` where it takes none such."""
+        validator = self._validators.get(id(node))
+        if validator is None:
+            validator = internals.validator_of(internals.as_schema(node), self._definitions)
+            self._validators[id(node)] = validator
+        try:
+            converted: object = validator.validate_python(
+                value, strict=True, by_alias=True, by_name=True
+            )
+        except (ValidationError, PydanticUseDefault):
+            return _REFUSED
+        return converted
 
 
-def _origin(model: BaseModel) -> object:
-    kind = type(model)
-    return kind.__pydantic_generic_metadata__["origin"] or kind
+class _Refused:
+    """The class of `_REFUSED`."""
 
 
-_SCALARS: Final = (str, int, float, complex, bytes, date, time, Decimal, UUID)
+_REFUSED: Final = _Refused()

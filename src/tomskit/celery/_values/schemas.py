@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema, SchemaError, core_schema
 
 from tomskit.celery._internals import pydantic_core as internals
 from tomskit.celery._internals.pydantic_core import Node, is_node, items_of
+from tomskit.celery._values.models import with_unset_kept
 from tomskit.errors import ConfigurationError
 
 __all__ = ("function_with", "refuse", "schema_of", "visible", "walk")
@@ -42,7 +43,7 @@ def schema_of(
         ) from None
     schema = adapter.core_schema
     _accept_values_of_members(schema)
-    return internals.unpacked(schema)
+    return internals.unpacked(internals.as_schema(with_unset_kept(schema)))
 
 
 def function_with(parameters: Sequence[inspect.Parameter]) -> Callable[..., object]:
@@ -76,9 +77,7 @@ def walk(part: object, definitions: Mapping[str, object]) -> Iterator[Node]:
             if name not in seen:
                 seen.add(name)
                 parts.append(definitions.get(name))
-        parts.extend(
-            value for key, value in part.items() if key not in internals.KEYS_WITHOUT_SCHEMAS
-        )
+        parts.extend(internals.children_of(part))
 
 
 def visible(nodes: Sequence[Node]) -> list[Node]:
@@ -152,9 +151,8 @@ def _accept_values_of_members(part: object) -> None:
         part.clear()
         part.update(literal)
         return
-    for key, value in part.items():
-        if key not in internals.KEYS_WITHOUT_SCHEMAS:
-            _accept_values_of_members(value)
+    for value in internals.children_of(part):
+        _accept_values_of_members(value)
 
 
 def _literal_by_value(expected: Sequence[object]) -> CoreSchema:

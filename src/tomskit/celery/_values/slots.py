@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from pydantic_core import CoreSchema
 
 from tomskit.celery._internals import pydantic_core as internals
 from tomskit.celery._internals.pydantic_core import Node
-from tomskit.celery._values.sameness import (
-    EXACT,
-    SAME_CONTAINERS,
-    SAME_KIND,
-    Tolerance,
-    arrives_as,
-)
+from tomskit.celery._values.nesting import TOO_DEEP, Path, path_text, too_deep
+from tomskit.celery._values.parts import Difference
+from tomskit.celery._values.sameness import Comparison
 
-__all__ = ("Slot", "shown")
+__all__ = ("Slot", "is_about", "shown")
 
 
 class Slot:
@@ -25,26 +23,26 @@ class Slot:
     Args:
         label: Its name, for messages.
         annotation: Its annotation; `inspect.Parameter.empty` where there is none.
-        nodes: The nodes of its schema, without those that pydantic adds (see `visible`).
+        nodes: The nodes of its schema, the first of which is the schema, without those that
+            pydantic adds (see `visible`).
+        definitions: The definitions that they refer to.
     """
 
-    def __init__(self, label: str, annotation: object, nodes: Sequence[Node]) -> None:
+    def __init__(
+        self,
+        label: str,
+        annotation: object,
+        nodes: Sequence[Node],
+        definitions: Mapping[str, CoreSchema],
+    ) -> None:
         self.label = label
         self.annotation = annotation
         self.is_free = annotation is inspect.Parameter.empty
-        kinds = {node[internals.TYPE] for node in nodes}
         # Equal values are of the same type then: 1.5 us instead of 8 for the seven arguments of
         # the benchmark.
+        kinds = {node[internals.TYPE] for node in nodes}
         self.equal_is_same = kinds <= internals.ONE_TYPE_EACH
-        # A tuple is accepted for a Sequence, and arrives as a list; for a list it is not. Among the
-        # members of a union, no type stands for another.
-        is_abstract = any(
-            node[internals.TYPE] == internals.JSON_OR_PYTHON or node.get(internals.STRICT) is False
-            for node in nodes
-        )
-        is_one = internals.ANY not in kinds and kinds.isdisjoint(internals.UNIONS)
-        self._like = Tolerance(containers=is_abstract, scalars=True) if is_one else EXACT
-        self._like_refused = EXACT if internals.ANY in kinds else SAME_CONTAINERS
+        self._comparison = Comparison(nodes[0] if nodes else None, definitions)
 
     @property
     def expected(self) -> str:
@@ -56,31 +54,54 @@ class Slot:
         """The name and the annotation, as in a parameter list."""
         return self.label if self.is_free else f"{self.label}: {self.expected}"
 
-    def arrives(self, sent: object, strict: object, arrived: object, *, refused: bool) -> bool:
-        """Whether what was sent arrives.
+    def difference(self, sent: object, arrived: object) -> Difference | None:
+        """What does not arrive as it was sent.
 
         Args:
             sent: The value where the task is called.
-            strict: What pydantic's strict mode makes of it: stripped, say, if it is annotated so.
             arrived: The value where the task runs.
-            refused: Whether strict mode refuses it. It may fit nevertheless, as a bool for an int.
         """
-        if self.is_free or (self.equal_is_same and not refused and bool(sent == arrived)):
-            return True
-        try:
-            if arrives_as(sent, arrived, EXACT):
-                return True
-            if refused:
-                return arrives_as(sent, arrived, self._like_refused)
-            # Strict mode makes models of dicts, and leaves out what a TypedDict does not have.
-            return arrives_as(sent, strict, SAME_KIND) and arrives_as(strict, arrived, self._like)
-        except RecursionError:
-            # It is nested too deeply for JSON, too.
-            return False
+        if self.is_free or (self.equal_is_same and self._comparison.are_equal(sent, arrived)):
+            return None
+        return self._comparison.difference(sent, arrived)
 
-    def difference(self, sent: object, arrived: object) -> str:
+    def refusal(self, sent: object, arrived: object, difference: Difference) -> str:
         """The error where a value would not arrive as it was sent."""
-        return f"{self.described} is {shown(sent)} and would arrive as {shown(arrived)}"
+        if difference.reason == TOO_DEEP:
+            return too_deep(self.label, difference.path, difference.sent)
+        one, other = shown(sent), shown(arrived)
+        if not difference.path:
+            text = f"{self.described} is {one}"
+            return f"{text} and would arrive as {other}{_because(difference, one == other)}"
+        part, other_part = shown(difference.sent), shown(difference.arrived)
+        reason = _because(difference, part == other_part)
+        where = path_text(self.label, difference.path)
+        text = f"{where} is {part} and would arrive as {other_part}{reason}"
+        return (
+            f"{self.described} would not arrive as it is: {text}"
+            if one == other
+            else f"{self.described} is {one} and would arrive as {other}: {text}"
+        )
+
+
+def is_about(location: Sequence[object], path: Path) -> bool:
+    """Whether an error of pydantic's at that location is about that part, or what it is in.
+
+    In locations there are the members of unions as well.
+    """
+    steps = iter(location)
+    if all(step in steps for step in path):
+        return True
+    steps = iter(path)
+    return all(step in steps for step in location)
+
+
+def _because(difference: Difference, look_alike: bool) -> str:
+    if difference.reason:
+        return f", because {difference.reason}"
+    return (
+        ", which is another that does not equal it: give its class an __eq__" if look_alike else ""
+    )
 
 
 def shown(value: object) -> str:
