@@ -21,8 +21,8 @@ from tomskit.celery._client.progress import store_progress
 from tomskit.celery._client.retrying import Outage, is_away
 from tomskit.celery._running.context import TaskIdentity
 from tomskit.celery._running.places import GreenletPlace
+from tomskit.celery._values.models import Dataclass
 from tomskit.celery._values.progress import dump_progress
-from tomskit.celery._values.wire import Dataclass
 from tomskit.errors import NotInitializedError
 
 if TYPE_CHECKING:
