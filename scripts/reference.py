@@ -557,6 +557,7 @@ INTERNAL: Final = frozenset(
     {
         "AsyncCelery.name_defaults",
         "AsyncCelery.resources",
+        "AsyncTask.bind",
         "AsyncCelery.runtime_host",
         "AsyncCelery.set_current",
         "AsyncRuntime.enforce_limits",
@@ -600,6 +601,15 @@ NOTES: Final[Mapping[str, str]] = {
     ),
     "AsyncTask.si": "A complete signature that ignores the result of the task before it.",
     "AsyncTask.p": "A partial signature: all arguments but the first.",
+    "AsyncTask.run": (
+        "The task itself. A class with an `async def run` is a task when it is registered: "
+        "`app.register_task(Charge())`."
+    ),
+    "AsyncTask.before_start": "A hook, plain or `async def`: called before the function.",
+    "AsyncTask.on_success": "A hook, plain or `async def`: called with what is stored as the result.",
+    "AsyncTask.on_retry": "A hook, plain or `async def`: called when the task is to be tried again.",
+    "AsyncTask.on_failure": "A hook, plain or `async def`: called when the task has failed.",
+    "AsyncTask.after_return": "A hook, plain or `async def`: called last, whatever the outcome.",
     "TaskCall.delay": "Send the task to a worker, with the options.",
     "TaskCall.delay_on_commit": (
         "Send the task with the options when the transaction of `db.session` is committed."
@@ -608,7 +618,8 @@ NOTES: Final[Mapping[str, str]] = {
     "TaskCall.adelay": "Send the task with the options, without blocking the running event loop.",
     "TaskCall.s": "A complete signature, with the options.",
     "TaskCall.si": "A complete signature with the options that ignores the result of the task before it.",
-    "tomskit.celery.options": "The options of `async_shared_task` besides `bind`, and of calls. "
+    "tomskit.celery.options": "The options of the decorators besides `bind`, `base` and `every`, and "
+    "of calls. "
     "Options that are misspelt or of the wrong type are errors for type checkers.",
 }
 """Descriptions of members without a docstring, for which editors show that of the user's function."""
@@ -642,9 +653,9 @@ def entry(module: str, name: str) -> Iterator[str]:
     node, docstring = find(module, name)
     match node:
         case ast.ClassDef():
-            if any("TypedDict" in ast.unparse(base) for base in node.bases):
+            if any(base.startswith("TypedDict") for base in public_bases(module, node)):
                 yield description(docstring)
-                yield options_table(node)
+                yield options_table(members(module, node))
                 return
             yield code(class_line(module, node))
             yield description(docstring)
@@ -672,12 +683,13 @@ def members(module: str, node: ast.ClassDef) -> list[ast.stmt]:
     if node.name in SETTINGS:
         return [member for part in parts_of(SETTINGS[node.name]) for member in class_of(part).body]
     own = {name_of(member) for member, _ in statements(node.body)} - {None}
-    inherited = [
-        member
-        for base in private_bases(module, node)
-        for member, _ in statements(members(origin(module, node.name), base))
-        if name_of(member) not in own and not isinstance(member, ast.Expr)
-    ]
+    inherited: list[ast.stmt] = []
+    for base in private_bases(module, node):
+        for member, below in statements(members(origin(module, node.name), base)):
+            if name_of(member) not in own and not isinstance(member, ast.Expr):
+                inherited.append(member)
+                if below:
+                    inherited.append(ast.Expr(ast.Constant(below)))
     return [*node.body, *inherited]
 
 
@@ -788,11 +800,11 @@ def member_parts(
         yield description(below)
 
 
-def options_table(node: ast.ClassDef) -> str:
+def options_table(body: Iterable[ast.stmt]) -> str:
     """The keys of a TypedDict."""
     rows = [
         [f"`{name_of(member)}`", f"`{ast.unparse(member.annotation)}`", prose(below)]
-        for member, below in statements(node.body)
+        for member, below in statements(body)
         if isinstance(member, ast.AnnAssign)
     ]
     return table(["Option", "Type", "Meaning"], rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Never, TypeAlias
+from typing import TYPE_CHECKING, Never
 
 from typing_extensions import TypedDict
 
@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
 
 __all__ = ("AppTaskOptions", "CallOptions", "TaskOptions")
-
-_StartMethod: TypeAlias = Callable[[Never, Never, Never, Never], object]
-_OutcomeMethod: TypeAlias = Callable[[Never, Never, Never, Never, Never], object]
-_ErrorMethod: TypeAlias = Callable[[Never, Never, Never, Never, Never, Never], object]
-_EndMethod: TypeAlias = Callable[[Never, Never, Never, Never, Never, Never, Never], object]
 
 
 class _Options(TypedDict, total=False):
@@ -61,15 +56,16 @@ class _Options(TypedDict, total=False):
     reject_on_worker_lost: bool
     retry_on_worker_lost: bool
 
-    before_start: _StartMethod
+    # Whatever types its parameters have; they are counted.
+    before_start: Callable[[Never, Never, Never, Never], object]
     """A hook, plain or ``async def``: ``(self, task_id, args, kwargs)``."""
-    on_success: _OutcomeMethod
+    on_success: Callable[[Never, Never, Never, Never, Never], object]
     """``(self, retval, task_id, args, kwargs)``, where `retval` is what is stored."""
-    on_retry: _ErrorMethod
+    on_retry: Callable[[Never, Never, Never, Never, Never, Never], object]
     """``(self, exc, task_id, args, kwargs, einfo)``."""
-    on_failure: _ErrorMethod
+    on_failure: Callable[[Never, Never, Never, Never, Never, Never], object]
     """``(self, exc, task_id, args, kwargs, einfo)``."""
-    after_return: _EndMethod
+    after_return: Callable[[Never, Never, Never, Never, Never, Never, Never], object]
     """``(self, status, retval, task_id, args, kwargs, einfo)``."""
 
 
