@@ -415,6 +415,13 @@ def celery_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
             command = command.commands[word]
 
 
+def uvicorn_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
+    """Find applications that are not there."""
+    application = arguments[0].partition(":")[0]
+    if not place.has(application.replace(".", "/") + ".py"):
+        yield f"there is no application {arguments[0]}"
+
+
 def folder_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
     """Find missing folders."""
     for folder in arguments:
@@ -432,6 +439,7 @@ COMMANDS: Final[Mapping[str, Callable[[Sequence[str], Place], Iterator[str]]]] =
     "pip": pip_problems,
     "python": python_command_problems,
     "celery": celery_problems,
+    "uvicorn": uvicorn_problems,
     "cd": folder_problems,
     "kill": no_problems,
     "test": no_problems,

@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
-from tomskit.celery import AsyncCelery, BoundTask, async_shared_task
+from pydantic import BaseModel
+
+from tomskit.celery import AsyncCelery, BoundTask, async_shared_task, report
 
 app = AsyncCelery("example")
 
@@ -32,6 +34,20 @@ async def publish(self: BoundTask, image: str, /, title: str, *, tags: tuple[str
         tags: Words to find it by.
     """
     return self.request.retries + len(image) + len(title) + len(tags)
+
+
+class Progress(BaseModel):
+    """How far a task is."""
+
+    done: int
+    total: int
+
+
+@async_shared_task
+async def resize_all(images: list[str]) -> int:
+    """Make all pictures fit into their boxes."""
+    await report(Progress(done=len(images), total=len(images)))
+    return len(images)
 
 
 @app.task

@@ -58,6 +58,10 @@ class Editor:
         suggested = self._server.completion(self._path, *self._type(line))
         return {one.label for one in suggested if one.kind == VARIABLE and one.label.endswith("=")}
 
+    def members(self, line: str) -> set[str]:
+        """What is suggested after a dot."""
+        return {one.label for one in self._server.completion(self._path, *self._type(line))}
+
     def hover(self, line: str) -> str:
         return self._server.hover(self._path, *self._type(line))
 
@@ -215,3 +219,43 @@ def test_completion_offers_the_options_of_a_task(editor: Editor, decorator: str)
     keywords = editor.keywords(f"{decorator}(|")
 
     assert keywords >= {"bind=", "every=", "base=", "queue=", "max_retries=", "on_failure="}
+
+
+def test_signature_help_of_report_says_what_may_be_reported(editor: Editor) -> None:
+    signature = editor.signature("report(|")
+
+    assert signature.parameters == ("progress: BaseModel | Dataclass | Mapping[str, object]",)
+    assert prose(signature.documentation).startswith("Report how far the running task is")
+
+
+RESULT: Final = 'resize_all.AsyncResult("id")'
+
+
+def test_signature_help_of_progress_names_its_options(editor: Editor) -> None:
+    signature = editor.signature(f"{RESULT}.progress(|")
+
+    names = [parameter.partition(":")[0] for parameter in signature.parameters]
+    assert names == ["kind", "*", "timeout", "interval", "disable_sync_subtasks"]
+    assert prose(signature.documentation).startswith("What the task reports while it runs")
+
+
+def test_completion_offers_the_options_of_progress(editor: Editor) -> None:
+    assert editor.keywords(f"{RESULT}.progress(Progress, |") >= {"timeout=", "interval="}
+
+
+def test_completion_offers_what_can_be_asked_of_a_result(editor: Editor) -> None:
+    offered = editor.members(f"{RESULT}.|")
+
+    assert offered >= {"aget", "astate", "aready", "arevoke", "aforget", "progress"}
+
+
+def test_completion_offers_the_fields_of_the_progress_that_is_read(editor: Editor) -> None:
+    line = f"async def show(): [one.| async for one in {RESULT}.progress(Progress)]"
+
+    assert editor.members(line) >= {"done", "total"}
+
+
+def test_hover_shows_what_is_read(editor: Editor) -> None:
+    line = f"async def show(): [|one async for one in {RESULT}.progress(Progress)]"
+
+    assert "one: Progress" in editor.hover(line)
