@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from kombu import Connection, Queue
@@ -80,6 +80,34 @@ def test_a_message_that_is_rejected_comes_again(server: RedisServer) -> None:
         assert [message.payload for message in got] == ["again", "again"]
         assert cast("dict[str, object]", got[1].delivery_info)["redelivered"] is True
         assert waiting(client) == []
+
+
+@pytest.mark.parametrize("name", ["elsewhere", "in threads"])
+def test_a_fetch_takes_no_more_bytes_than_it_may_beyond_its_first_message(
+    server: RedisServer, name: Literal["elsewhere", "in threads"]
+) -> None:
+    got: list[Message] = []
+
+    def on_message(message: Message) -> None:
+        got.append(message)
+        message.ack()
+
+    with (
+        connect(server, fast_parts(tasks_run=name, fetch_bytes=3000)) as connection,
+        server.client() as client,
+    ):
+        send(connection, *("x" * 1000 for _ in range(9)))
+        size = len(cast("bytes", client.lindex("work", 0)))
+        consume(connection, on_message)
+        portions: list[int] = []
+        while len(got) < 9:
+            before = len(got)
+            connection.drain_events(timeout=patience(10))
+            portions.append(len(got) - before)
+        connection.release()
+
+        assert max(portions) == 1 + 3000 // size
+        assert recorded(client) == (0, 0)
 
 
 def test_rejected_for_good_it_is_gone(server: RedisServer) -> None:

@@ -3,12 +3,16 @@
 import json
 from collections.abc import Iterator
 from functools import partial
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.integration.hostile_service import SEEN
 from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.fuzzing import Target, attack, mutant
 from tests.support.hostile import ODD, RAW, UNREADABLE, changed, command, encoded
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
@@ -132,3 +136,18 @@ def test_a_call_with_something_odd_is_the_same_call(attacked: Deployment, kind: 
     assert call(attacked) == 5
     eventually(lambda: is_settled(attacked))
     assert sorted(take_calls(attacked)) == [[1, 2], [2, 3]]
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_message_ends_the_worker_or_runs_with_arguments_that_were_not_sent(
+    attacked: Deployment, seed: int
+) -> None:
+    random = Random(seed)
+    assert attacked.running is not None
+    with (
+        attacked.redis.client(attacked.redis_db.broker_db) as broker,
+        attacked.redis.client(attacked.redis_db.result_db) as results,
+    ):
+        target = Target(attacked.running, attacked.client, broker, results)
+        attack(target, [mutant(random) for _ in range(40)])

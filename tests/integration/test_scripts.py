@@ -30,9 +30,16 @@ def message(tag: str, exchange: str = "", routing_key: str = "work") -> str:
     return json.dumps({"body": "x", "properties": {"delivery_tag": tag, "delivery_info": info}})
 
 
-def fetch(client: Any, *lists: str, count: int, in_turn: int = 1, time: str = "1.5") -> list[Any]:
+def fetch(
+    client: Any,
+    *lists: str,
+    count: int,
+    in_turn: int = 1,
+    time: str = "1.5",
+    more_bytes: int = 1_000_000,
+) -> list[Any]:
     keys = [RECORDS, TIMES, *lists]
-    return cast("list[Any]", client.eval(FETCH, len(keys), *keys, time, count, in_turn))
+    return cast("list[Any]", client.eval(FETCH, len(keys), *keys, time, count, in_turn, more_bytes))
 
 
 def tags(answer: list[Any]) -> list[tuple[int, str]]:
@@ -59,6 +66,33 @@ def test_messages_are_taken_in_their_order_and_recorded_as_by_kombu(client: Any)
         "exchange",
         "work",
     ]
+
+
+@pytest.mark.parametrize(("more", "taken"), [(-1, ["a"]), (0, ["a", "b"]), (1, ["a", "b"])])
+def test_no_more_bytes_are_taken_than_asked_for_beyond_the_first_message(
+    client: Any, more: int, taken: list[str]
+) -> None:
+    for tag in ("a", "b", "c"):
+        client.lpush("work", message(tag))
+
+    answer = fetch(client, "work", count=9, more_bytes=len(message("b")) + more)
+
+    assert tags(answer) == [(0, tag) for tag in taken]
+    assert client.zrange(TIMES, 0, -1) == taken
+    assert client.llen("work") == 3 - len(taken)
+    assert tags(fetch(client, "work", count=9)) == [
+        (0, tag) for tag in ("a", "b", "c") if tag not in taken
+    ]
+
+
+def test_where_the_bytes_are_taken_other_lists_are_left_alone(client: Any) -> None:
+    for name in ("one", "two", "three"):
+        client.lpush(name, message(name))
+
+    answer = fetch(client, "one", "two", "three", count=9, in_turn=2, more_bytes=1)
+
+    assert tags(answer) == [(0, "one")]
+    assert [client.llen(name) for name in ("one", "two", "three")] == [0, 1, 1]
 
 
 def test_where_there_are_none_nothing_is_recorded(client: Any) -> None:

@@ -129,6 +129,8 @@ UNREADABLE: Final[Mapping[str, Change]] = {
     "callbacks that are a text": _embed(callbacks="add"),
     "callbacks that are texts": _embed(callbacks=["add"]),
     "errbacks that are a number": _embed(errbacks=4),
+    "callback without options": _embed(callbacks=[{"task": "add"}]),
+    "chord without a task": _embed(chord={"a": 1}),
     "chain that is an object": _embed(chain={"task": "add"}),
     "chain of numbers": _embed(chain=[1]),
     "chord that is a text": _embed(chord="add"),
@@ -173,6 +175,9 @@ UNREADABLE: Final[Mapping[str, Change]] = {
     "compression that nobody knows": _header("compression", "moon"),
     "compression that is a list": _header("compression", ["zlib"]),
     "compression that was not used": _header("compression", "application/x-gzip"),
+    "compression of no body": lambda m: m.update(
+        body=None, headers={**m["headers"], "compression": "moon"}
+    ),
     "correlation id that is a number": _property("correlation_id", 7),
     "reply to an object": _property("reply_to", {"exchange": "x"}),
     "no properties": lambda m: m.pop("properties"),

@@ -127,6 +127,7 @@ def effects(app: AsyncCelery) -> dict[str, object]:
         "client's TLS": app.redis_config.REDIS_TLS_OPTIONS,
         "asyncio pool": (
             app.config.CELERY_WORKER_SYNC_CONCURRENCY,
+            app.config.CELERY_FETCH_BYTES,
             app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION,
         ),
         "Redis": app.config.CELERY_REDIS_FAST_PATH,

@@ -18,6 +18,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu.asynchronous import Hub, set_event_loop
 from kombu.message import Message
+from kombu.pidbox import Node
 from typing_extensions import override
 
 from tests.support.contracts import assert_accepts, assert_has, assert_signature, untyped
@@ -26,6 +27,7 @@ from tomskit.celery._internals.celery_worker import (
     Worker,
     consumer_class_of,
     make_hub_of,
+    obey_commands_by,
     quit_requested,
     request_of,
     sets_limits,
@@ -328,3 +330,14 @@ def test_a_worker_that_waits_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flags, "should_stop", 3)
     with pytest.raises(WorkerShutdown):
         stop_if_requested()
+
+
+def test_remote_control_is_obeyed_by_a_node_whose_class_can_be_replaced(app: Any) -> None:
+    """``Control.mailbox`` makes it of its ``node_cls``."""
+
+    class Mine(Node):
+        pass
+
+    obey_commands_by(Mine, app)
+
+    assert type(app.control.mailbox.Node("test@localhost")) is Mine

@@ -1,6 +1,7 @@
 """CeleryConfig's tasks and worker: lists, time zones and time limits."""
 
 import pytest
+from pydantic import ValidationError
 
 from tests.support.settings import MakeApp, settings_of
 from tomskit.celery import CeleryConfig
@@ -23,3 +24,9 @@ def test_a_time_zone_that_exists_is_taken(name: str, make_app: MakeApp) -> None:
 def test_a_soft_limit_may_be_as_long_as_the_hard_one(soft: float) -> None:
     config = CeleryConfig(CELERY_TASK_TIME_LIMIT=5, CELERY_TASK_SOFT_TIME_LIMIT=soft)
     assert soft == config.CELERY_TASK_SOFT_TIME_LIMIT
+
+
+@pytest.mark.parametrize("amount", [0, -1, "many"])
+def test_a_fetch_takes_some_bytes(amount: object) -> None:
+    with pytest.raises(ValidationError, match="CELERY_FETCH_BYTES"):
+        CeleryConfig.model_validate({"CELERY_FETCH_BYTES": amount})

@@ -105,6 +105,16 @@ def test_another_pool_is_on_the_fast_path_where_that_is_asked_for(
     assert worker._conninfo.requires_hub is None
 
 
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "solo", "threads"])
+def test_a_fetch_takes_the_bytes_of_the_settings(make_app: MakeApp, pool: str) -> None:
+    app = make_app(build(CELERY_REDIS_FAST_PATH=True, CELERY_FETCH_BYTES=5))
+
+    prepared(app, pool)
+
+    channel: Any = channel_of(app)
+    assert channel.fetch_bytes == 5
+
+
 def test_a_message_that_cannot_be_read_ends_no_channel_and_no_consumer(
     make: Callable[..., AsyncCelery],
 ) -> None:

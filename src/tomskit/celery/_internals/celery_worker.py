@@ -58,6 +58,10 @@ The arguments of the tracer, `fast_trace_task`: six, the first of which are name
     For: giving back unacknowledged messages of a lost connection on the next one.
     When it is missing: Redis delivers them after the visibility timeout.
 
+`Control.mailbox`, its ``node_cls``
+    For: dropping commands of remote control that cannot be read.
+    When it is missing: the worker raises AttributeError when it starts.
+
 `Consumer.create_task_handler`, its argument ``promise``
     For: acknowledging without three promises for each message.
     When it is missing: the worker cannot consume: TypeError in the log.
@@ -77,6 +81,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.worker import consumer as celery_consumer
     from kombu.asynchronous import Hub
+    from kombu.pidbox import Node
     from typing_extensions import override
 
 __all__ = (
@@ -87,6 +92,7 @@ __all__ = (
     "WorkerPool",
     "consumer_class_of",
     "make_hub_of",
+    "obey_commands_by",
     "quit_requested",
     "request_of",
     "run_consumer_loop",
@@ -185,6 +191,11 @@ def consumer_class_of(worker: Worker) -> type[celery_consumer.Consumer]:
     by_name: Any = symbol_by_name
     found: type[celery_consumer.Consumer] = by_name(worker.consumer_cls)
     return found
+
+
+def obey_commands_by(node_class: type[Node], app: Any) -> None:
+    """Let a worker of an app obey remote control by a node of this class."""
+    app.control.mailbox.node_cls = node_class
 
 
 def request_of(accept_callback: object) -> Revocable | None:

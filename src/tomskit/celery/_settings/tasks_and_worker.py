@@ -146,6 +146,10 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
         description="Talk to Redis many commands at once. None does so in workers of the asyncio pool "
         "and in async code that sends tasks, true in all workers as well, false nowhere.",
     )
+    CELERY_FETCH_BYTES: PositiveInt = Field(
+        default=8_000_000,
+        description="Bytes that one fetch of the fast path takes at most, beyond its first message.",
+    )
 
     # -- worker
     CELERY_WORKER_POOL: Literal["prefork", "solo", "threads", "asyncio"] = Field(

@@ -12,9 +12,13 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from kombu.asynchronous import set_event_loop
 
 from tomskit.celery._internals.celery_messages import connect_with
-from tomskit.celery._internals.celery_worker import consumer_class_of, make_hub_of
+from tomskit.celery._internals.celery_worker import (
+    consumer_class_of,
+    make_hub_of,
+    obey_commands_by,
+)
 from tomskit.celery._worker.overview import banner
-from tomskit.celery._worker.unreadable import guarded_consumer
+from tomskit.celery._worker.unreadable import GuardedNode, guarded_consumer
 from tomskit.celery.asyncio_pool.consumer import consumer_class
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
@@ -38,24 +42,30 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
     draw_banner: Callable[..., str] | None = getattr(worker, "startup_info", None)
     if draw_banner is not None:
         vars(worker)["startup_info"] = partial(banner, worker, app, draw_banner)
-    fast = app.config.CELERY_REDIS_FAST_PATH
+    fast, fetch_bytes = app.config.CELERY_REDIS_FAST_PATH, app.config.CELERY_FETCH_BYTES
     in_loop = issubclass(pool, AsyncioPool)
     guarded = guarded_consumer(consumer_class_of(worker))
     worker.consumer_cls = consumer_class(guarded, in_loop=in_loop)
+    obey_commands_by(GuardedNode, app)
     if not in_loop:
-        connect_with(app, connection_class(_fast_parts(pool) if fast else kombu_parts()))
+        parts = _fast_parts(pool, fetch_bytes) if fast else kombu_parts()
+        connect_with(app, connection_class(parts))
         return
-    connect_with(app, connection_class(waiting_parts(fast=fast is not False)))
+    connect_with(
+        app, connection_class(waiting_parts(fast=fast is not False, fetch_bytes=fetch_bytes))
+    )
     if not (app.conf.worker_concurrency or worker.options.get("concurrency")):
         worker.concurrency = DEFAULT_CONCURRENCY
     make_hub_of(LoopHub, worker)
     worker.wait_for_soft_shutdown = partial(_wait, worker, worker.wait_for_soft_shutdown)
 
 
-def _fast_parts(pool: type[object]) -> Parts:
+def _fast_parts(pool: type[object], fetch_bytes: int) -> Parts:
     if issubclass(pool, PreforkPool):
-        return fast_parts(tasks_run="elsewhere")
-    return fast_parts(tasks_run="in the turn" if issubclass(pool, SoloPool) else "in threads")
+        return fast_parts(tasks_run="elsewhere", fetch_bytes=fetch_bytes)
+    if issubclass(pool, SoloPool):
+        return fast_parts(tasks_run="in the turn", fetch_bytes=fetch_bytes)
+    return fast_parts(tasks_run="in threads", fetch_bytes=fetch_bytes)
 
 
 def _wait(worker: Worker, sleep: Callable[[], object]) -> None:

@@ -13,6 +13,7 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from celery.utils.time import maybe_iso8601
+from kombu.pidbox import Node
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer
@@ -21,7 +22,7 @@ from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, is_object, is_text
 if TYPE_CHECKING:
     from celery.worker import consumer as celery_consumer
 
-__all__ = ("GuardedConsumer", "guarded_consumer", "problem_of")
+__all__ = ("GuardedConsumer", "GuardedNode", "guarded_consumer", "problem_of")
 
 logger: Final = get_logger(__name__)
 
@@ -72,6 +73,11 @@ class GuardedConsumer(Consumer):
 
         return guarded
 
+    @override
+    def on_decode_error(self, message: TaskMessage, exc: Exception) -> None:
+        """Called for a message whose body cannot be unpacked."""
+        self._reject(message, repr(exc))
+
     def _reject(self, message: TaskMessage, problem: str) -> None:
         logger.critical(
             "Rejected a message that no worker can read: %s. Its headers are %s, its properties %s",
@@ -79,9 +85,27 @@ class GuardedConsumer(Consumer):
             _shown(message.headers),
             _shown(message.properties),
         )
+        # An acknowledgement of the task may be on its way, in the next turn.
+        self.call_soon(self._settle, message)
+        signals.task_rejected.send(sender=self, message=message, exc=InvalidTaskError(problem))
+
+    def _settle(self, message: TaskMessage) -> None:
         if not message.acknowledged:
             message.reject_log_error(logger, self.connection_errors)
-        signals.task_rejected.send(sender=self, message=message, exc=InvalidTaskError(problem))
+
+
+class GuardedNode(Node):
+    """Remote control that drops commands which cannot be read.
+
+    With Celery's own the worker subscribes anew after each, and now and then hears nothing any more.
+    """
+
+    @override
+    def handle_message(self, body: Any, message: Any = None) -> None:
+        try:
+            super().handle_message(body, message)
+        except ERRORS_OF_DATA as exc:
+            logger.critical("Dropped a command of remote control: %r. It is %s", exc, _shown(body))
 
 
 def guarded_consumer(
@@ -177,7 +201,15 @@ def _is_object_or_none(value: Any) -> bool:
 
 
 def _are_signatures(value: Any) -> bool:
-    return value is None or (_is_list(value) and all(is_object(item) for item in value))
+    return value is None or (_is_list(value) and all(_is_signature(item) for item in value))
+
+
+def _is_signature(value: Any) -> bool:
+    return is_object(value) and is_text(value.get("task")) and is_object(value.get("options"))
+
+
+def _is_signature_or_none(value: Any) -> bool:
+    return value is None or _is_signature(value)
 
 
 def _are_texts(value: Any) -> bool:
@@ -207,7 +239,7 @@ _OF_EMBED: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "callbacks": _SIGNATURES,
     "errbacks": _SIGNATURES,
     "chain": _SIGNATURES,
-    "chord": (_is_object_or_none, "a signature"),
+    "chord": (_is_signature_or_none, "a signature"),
 }
 _OF_PROPERTIES: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "correlation_id": _TEXT,

@@ -128,18 +128,20 @@ def abandon_channels(connection: object) -> None:
             channel.abandon()
 
 
-def waiting_parts(*, fast: bool) -> Parts:
+def waiting_parts(*, fast: bool, fetch_bytes: int | None = None) -> Parts:
     """The parts of connections of a worker with the pool.
 
     Args:
         fast: Whether they take the fast path.
+        fetch_bytes: How many bytes a fetch of it takes at most, beyond its first message.
     """
-    path = fast_parts(tasks_run="elsewhere") if fast else Parts()
+    path = fast_parts(tasks_run="elsewhere", fetch_bytes=fetch_bytes) if fast else Parts()
     return Parts(
         channel=(*path.channel, _WaitingChannel),
         qos=(*path.qos, _WaitingQoS),
         connection=(_WaitingConnection,),
         fast=fast,
+        fetch_bytes=path.fetch_bytes,
     )
 
 

@@ -6,7 +6,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.utils.log import get_logger
-from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from typing_extensions import override
 
@@ -65,7 +64,7 @@ class FastChannel(GuardedChannel, ConversingChannel):
         return prefix + self.unacked_key, prefix + self.unacked_index_key
 
     @override
-    def deliver_recorded(self, found: list[tuple[str, object]]) -> None:
+    def deliver_recorded(self, found: list[tuple[str, bytes]]) -> None:
         """Deliver messages, each with the queue that it was in."""
         rest = deque(found)
         deliver = deliverer_of(self)
@@ -125,9 +124,10 @@ class FastChannel(GuardedChannel, ConversingChannel):
         self._flush_brpop_reauth()
 
 
-def _payload(raw: Any, queue: str) -> dict[str, Any] | None:
+def _payload(raw: bytes, queue: str) -> dict[str, Any] | None:
     try:
-        return readable(loads(bytes_to_str(raw)), queue)
+        # kombu would replace what is not UTF-8, and then not find the record of such a tag.
+        return readable(loads(raw.decode()), queue)
     except ERRORS_OF_DATA:
         return None
 
@@ -186,7 +186,7 @@ class FastQoS(QoS):
             self._acknowledged.append(delivery_tag)
         acknowledge_in_memory(self, delivery_tag)
 
-    def forget(self, raw: object) -> None:
+    def forget(self, raw: bytes) -> None:
         """Remove the record of a message that was not delivered."""
         keys = self.channel.unacked_keys
         command: Command = ("EVAL", FORGET, len(keys), *keys, raw)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from celery.utils.log import get_logger
 from redis.exceptions import NoScriptError, ResponseError
@@ -63,9 +63,11 @@ class ConversingChannel(Channel):
 
     Attributes:
         delivered: How many messages have been delivered by it.
+        fetch_bytes: How many bytes a fetch takes at most, beyond its first message.
     """
 
     delivered: int
+    fetch_bytes: ClassVar[int] = 8_000_000
 
     @property
     def unacked_keys(self) -> tuple[str, str]:
@@ -76,7 +78,7 @@ class ConversingChannel(Channel):
         """Send a new token of a credential provider, if there is one; no answer is expected."""
         raise NotImplementedError
 
-    def deliver_recorded(self, found: list[tuple[str, object]]) -> None:
+    def deliver_recorded(self, found: list[tuple[str, bytes]]) -> None:
         """Deliver messages, each with the queue that it was in."""
         raise NotImplementedError
 
@@ -176,7 +178,7 @@ class Conversation:
         self._asked, self._asked_at, self._may_have_messages = count, time.monotonic(), False
         keys = [*channel.unacked_keys, *self._lists]
         script = ("EVALSHA", _FETCH_SHA) if self._knows_script else ("EVAL", FETCH)
-        return (*script, len(keys), *keys, repr(now), count, in_turn)
+        return (*script, len(keys), *keys, repr(now), count, in_turn, channel.fetch_bytes)
 
     def _credit(self) -> int:
         qos: TurnQoS = self._channel.qos

@@ -28,12 +28,14 @@ class Parts:
         qos: In front of the classes that acknowledge.
         connection: In front of redis-py's connections.
         fast: Whether the poller is ours.
+        fetch_bytes: How many bytes a fetch of the fast path takes at most, beyond its first message.
     """
 
     channel: tuple[type, ...] = ()
     qos: tuple[type, ...] = ()
     connection: tuple[type, ...] = ()
     fast: bool = False
+    fetch_bytes: int | None = None
 
 
 @cache
@@ -66,14 +68,23 @@ def connection_class(parts: Parts) -> type[Connection]:
     return type(Connection.__name__, (Connection,), members)
 
 
-def fast_parts(*, tasks_run: Literal["elsewhere", "in threads", "in the turn"]) -> Parts:
+def fast_parts(
+    *,
+    tasks_run: Literal["elsewhere", "in threads", "in the turn"],
+    fetch_bytes: int | None = None,
+) -> Parts:
     """The fast path.
 
     Args:
         tasks_run: Where; the worker talks to Redis in the same turns of its loop.
+        fetch_bytes: How many bytes a fetch takes at most, beyond its first message.
     """
     return Parts(
-        channel=(FastChannel,), qos=(_QOS[tasks_run],), connection=(AwayConnection,), fast=True
+        channel=(FastChannel,),
+        qos=(_QOS[tasks_run],),
+        connection=(AwayConnection,),
+        fast=True,
+        fetch_bytes=fetch_bytes,
     )
 
 
@@ -114,11 +125,13 @@ def _transport_class(transport: type[kombu_redis.Transport], parts: Parts) -> ty
 
 
 def _channel_class(channel: type[kombu_redis.Channel], parts: Parts) -> type:
-    members = {
+    members: dict[str, object] = {
         "QoS": _in_front(parts.qos, channel.QoS),
         "connection_class": _in_front(parts.connection, channel.connection_class),
         "connection_class_ssl": _in_front(parts.connection, channel.connection_class_ssl),
     }
+    if parts.fetch_bytes is not None:
+        members["fetch_bytes"] = parts.fetch_bytes
     return type(channel.__name__, (*parts.channel, channel), members)
 
 

@@ -9,18 +9,23 @@ __all__ = ("FETCH", "FORGET", "RESTORE", "STORE", "is_forbidden")
 FETCH: Final = """
 -- Takes messages from lists and records them as kombu does, both in one step.
 -- KEYS: messages by tag, times by tag, the lists.
--- ARGV: the time, how many at most, from how many lists in turn.
+-- ARGV: the time, how many at most, from how many lists in turn, how many bytes beyond the first message.
 -- Answers pairs: the number of a list, and a message.
 redis.call('HLEN', KEYS[1]) -- a key of the wrong type fails here, before anything is taken
 redis.call('ZCARD', KEYS[2])
-local left, width, out, times, records = tonumber(ARGV[2]), tonumber(ARGV[3]), {}, {}, {}
+local left, width, bytes = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local out, times, records = {}, {}, {}
 for first = 3, #KEYS, width do
     local empty = 0
     while left > 0 and empty < width do
         empty = 0
         for place = first, first + width - 1 do
             local raw = left > 0 and redis.call('RPOP', KEYS[place])
-            if raw then
+            if raw and #out > 0 then bytes = bytes - #raw end
+            if raw and bytes < 0 then
+                redis.call('RPUSH', KEYS[place], raw)
+                left = 0
+            elseif raw then
                 -- An error outside of pcall would end the script, and lose what it has taken.
                 local ok, tag, record = pcall(function()
                     local properties = cjson.decode(raw)['properties']

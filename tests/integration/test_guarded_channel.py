@@ -1,0 +1,105 @@
+"""What a channel does with messages that kombu, or their consumer, cannot read."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kombu import Connection, Queue
+from kombu.message import Message
+from redis import Redis
+
+from tests.support.hostile import call
+from tests.support.patience import patience
+from tests.support.servers import RedisServer
+from tests.support.servers.redis import fresh_redis_db
+from tomskit.celery.fast_redis.parts import Parts, connection_class, fast_parts, kombu_parts
+
+QUEUE = Queue("work")
+
+
+@pytest.fixture(params=["fast path", "kombu's path"])
+def parts(request: pytest.FixtureRequest) -> Parts:
+    return fast_parts(tasks_run="elsewhere") if request.param == "fast path" else kombu_parts()
+
+
+@pytest.fixture
+def url(redis_server: RedisServer) -> str:
+    return fresh_redis_db(redis_server).broker_url
+
+
+@pytest.fixture
+def connection(url: str, parts: Parts) -> Iterator[Connection]:
+    with connection_class(parts)(url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Redis]:
+    untyped: Any = Redis
+    with untyped.from_url(url) as client:
+        yield client
+
+
+def consume(connection: Connection, on_message: object, *, no_ack: bool = False) -> None:
+    connection.Consumer([QUEUE], on_message=on_message, no_ack=no_ack).consume()
+
+
+def drain_for_ever(connection: Connection) -> None:
+    while True:
+        connection.drain_events(timeout=patience(10))
+
+
+def recorded(client: Redis) -> tuple[int, int]:
+    return client.hlen("unacked"), client.zcard("unacked_index")
+
+
+def test_a_tag_that_is_not_utf_8_leaves_no_record(connection: Connection, client: Redis) -> None:
+    good = call()
+    hostile = json.dumps(call()).encode().replace(b'"delivery_tag": "', b'"delivery_tag": "\xff')
+    client.lpush("work", hostile, json.dumps(good))
+    tags: list[object] = []
+
+    def on_message(message: Message) -> None:
+        tags.append(message.delivery_tag)
+        message.ack()
+
+    consume(connection, on_message)
+    while good["properties"]["delivery_tag"] not in tags:
+        connection.drain_events(timeout=patience(10))
+    connection.close()
+
+    assert recorded(client) == (0, 0)
+
+
+def test_an_error_of_a_consumer_that_acknowledges_is_raised(
+    connection: Connection, client: Redis
+) -> None:
+    client.lpush("work", json.dumps(call()))
+
+    def on_message(message: Message) -> None:
+        raise KeyError("mine")
+
+    consume(connection, on_message)
+
+    with pytest.raises(KeyError, match="mine"):
+        drain_for_ever(connection)
+
+
+def test_a_message_that_a_consumer_without_acknowledgements_fails_with_is_dropped(
+    connection: Connection, client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.lpush("work", *(json.dumps(call()) for _ in range(2)))
+    came: list[Message] = []
+
+    def on_message(message: Message) -> None:
+        came.append(message)
+        raise KeyError("mine")
+
+    consume(connection, on_message, no_ack=True)
+    while len(came) < 2:
+        connection.drain_events(timeout=patience(10))
+
+    lines = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert len(lines) == 2
