@@ -238,7 +238,7 @@ CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
     # Settings of tomskit only: the database and the Redis of tasks, and the asyncio pool.
     (r"CELERY_(DB|SQLALCHEMY|WORKER_REDIS)_\w+", ""),
     (r"CELERY_WORKER_(SYNC_CONCURRENCY|SLOW_CALLBACK_DURATION|HEALTH_FILE)", ""),
-    (r"CELERY_(REDIS_FAST_PATH|OUTBOX_INTERVAL|ONCE_KEEP)", ""),
+    (r"CELERY_(REDIS_FAST_PATH|FETCH_BYTES|OUTBOX_INTERVAL|ONCE_KEEP)", ""),
 ]
 
 PYDANTIC_TYPES: Final[Mapping[str, str]] = {
