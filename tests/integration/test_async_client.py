@@ -243,7 +243,7 @@ def test_result_that_nobody_can_read_is_an_error_for_who_waits(
 def test_silent_connection_is_asked_whether_it_is_one(
     quiet_redis: RedisServer, async_service: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriptions, "_QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(subscriptions, "_QUIET_SHARE", 0.005)
 
     async def main() -> list[object]:
         quiet = await (await nap.adelay(0.4))

@@ -333,7 +333,7 @@ def test_after_an_outage_others_can_wait(own: RedisServer) -> None:
 def test_a_silent_connection_is_asked_whether_it_is_still_one(
     own: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tomskit.celery._client.subscriptions._QUIET_SECONDS", 0.05)
+    monkeypatch.setattr("tomskit.celery._client.subscriptions._QUIET_SHARE", 0.005)
 
     async def main(store: Store) -> object:
         future = store.subscriptions.subscribe("id")

@@ -239,6 +239,7 @@ def test_every_default_agrees_with_celerys_own_unless_the_contract_says_otherwis
         # How long is waited for a server is decided here, not by the system.
         "broker_transport_options",
         "redis_backend_health_check_interval",
+        "redis_retry_on_timeout",
         "redis_socket_connect_timeout",
         "redis_socket_keepalive",
         "redis_socket_timeout",

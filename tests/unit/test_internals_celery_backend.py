@@ -16,10 +16,12 @@ from tomskit.celery._internals.celery_backend import (
     STORING,
     STORING_CHORDS,
     SUBSCRIBING,
+    ResultConsumer,
     are_of_one_server,
     cleans_up,
     copy_attributes,
     is_redis_backend,
+    replace_result_consumer,
     stored_state,
 )
 
@@ -242,3 +244,35 @@ def test_a_state_is_encoded_as_celery_stores_it(backend: Any) -> None:
     meta = backend.decode_result(value)
     assert (meta["task_id"], meta["status"], meta["result"]) == ("id", "PROGRESS", {"done": 1})
     assert (meta["group_id"], meta["parent_id"]) == ("group", "parent")
+
+
+def test_what_waits_for_results_can_be_another_object(backend: Any) -> None:
+    """``RedisBackend.result_consumer``, and what it is made of.
+
+    Of ``app``, ``accept``, ``_pending_results`` and ``_pending_messages``.
+    """
+
+    class Mine(ResultConsumer):
+        """Another one."""
+
+    made = {"backend", "app", "accept", "_pending_results", "_pending_messages"}
+    before = vars(backend.result_consumer).copy()
+
+    replace_result_consumer(backend, Mine)
+
+    assert type(backend.result_consumer) is Mine
+    after = vars(backend.result_consumer)
+    assert {name: after[name] for name in made} == {name: before[name] for name in made}
+
+
+def test_a_result_consumer_has_what_we_override_and_use(backend: Any) -> None:
+    """``ResultConsumer.drain_events``, ``consume_from``, ``on_state_change`` and others.
+
+    Of which are ``subscribed_to``, ``_locked`` and ``_pubsub``.
+    """
+    consumer = backend.result_consumer
+    assert_has(consumer, "subscribed_to", "_locked", "_pubsub")
+    assert_accepts(ResultConsumer, "drain_events", None, timeout=1.0)
+    assert_accepts(ResultConsumer, "consume_from", None, "id")
+    assert_accepts(ResultConsumer, "on_state_change", None, {}, None)
+    assert "result_consumer.drain_events" in inspect.getsource(type(consumer.drainer))

@@ -27,6 +27,7 @@ from tomskit.celery._internals.redis_connections import (
     sentinels_of,
     server_has_closed,
     socket_of,
+    traffic_of,
 )
 from tomskit.celery.fast_redis.loop_pool import loop_pool
 
@@ -130,7 +131,8 @@ def test_connections_can_be_called_as_we_do(kind: type) -> None:
 
 @pytest.mark.parametrize("kind", LOOP_CLASSES, ids=lambda kind: kind.__name__)
 def test_connections_of_a_loop_can_be_called_as_we_do(kind: type) -> None:
-    """``asyncio.Connection``."""
+    """``asyncio.Connection``, its ``connect`` and others."""
+    assert_accepts(kind, "connect", None)
     assert_accepts(kind, "send_command", None, "PING")
     assert_accepts(kind, "send_packed_command", None, [b""])
     assert_accepts(kind, "pack_commands", None, [("PING",)])
@@ -253,3 +255,29 @@ def test_a_client_makes_its_answers_by_callbacks() -> None:
 def test_an_array_is_a_list() -> None:
     assert is_array([1])
     assert not is_array(b"1")
+
+
+def test_what_moves_on_a_connection_of_a_loop_is_counted(server: Server) -> None:
+    """``asyncio.Connection._reader``, its ``feed_data``, and ``_writer``, its ``transport``."""
+
+    async def connect() -> list[tuple[int, int]]:
+        connection: Any = redis.asyncio.Connection(host="127.0.0.1", port=server.port)
+        assert_has(connection, "_reader", "_writer")
+        found = [traffic_of(connection)]
+        await connection._connect()
+        peer = server.accept()
+        found.append(traffic_of(connection))
+        peer.sendall(b"+PONG\r\n")
+        assert await connection._reader.readline() == b"+PONG\r\n"
+        found.append(traffic_of(connection))
+        connection._writer.transport.pause_reading()
+        connection._writer.write(b"x" * (1 << 23))
+        found.append(traffic_of(connection))
+        peer.close()
+        await connection.disconnect(nowait=True)
+        return found
+
+    *read, written = asyncio.run(connect())
+    assert read == [(0, 0), (0, 0), (7, 0)]
+    assert written[0] == 7
+    assert written[1] > 0

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from tomskit.celery._client.client import AsyncClient
 from tomskit.celery._client.ignored import note_ignored
+from tomskit.celery._client.listening import listen_well
 from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
 from tomskit.celery._client.result import TypedGroupResult
@@ -187,7 +188,7 @@ class AsyncCelery(TaskApp):
             remark = self.config.remark_on_results()
             if remark and self.conf.result_backend == self.config.CELERY_RESULT_BACKEND:
                 logger.warning(remark)
-        return keep_quiet(self, super()._get_backend())
+        return keep_quiet(self, listen_well(super()._get_backend()))
 
     @override
     def send_task(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:

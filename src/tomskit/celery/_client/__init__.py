@@ -12,6 +12,7 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     progress       what tasks report while they run
     states         a task's state, and revoking and forgetting it
     recording      messages that are kept in place of being published
+    listening      results, as a thread waits for them
     quiet_backend  the result backend, where tasks are sent in an event loop
     retrying       an operation tried again while its server is away
     threads        threads for calls that block

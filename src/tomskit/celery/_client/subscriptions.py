@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 
 from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 from tomskit.celery._internals.celery_backend import stored_state
-from tomskit.celery._internals.redis_connections import is_array
+from tomskit.celery._internals.redis_connections import is_array, parameters_of, traffic_of
 from tomskit.celery.fast_redis.batches import Batches
+from tomskit.celery.fast_redis.deadlines import SECONDS, Moving, answered
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ Meta = dict[str, Any]
 
 logger: Final = get_logger(__name__)
 
-_QUIET_SECONDS: Final = 30.0
-"""How long a connection may be silent before a PING."""
+_QUIET_SHARE: Final = 0.5
+"""What part of the timeout a connection may be silent before a PING; the rest is for the answer."""
 _LINGER_SECONDS: Final = 5.0
 """How long a connection without waiters is kept."""
 
@@ -54,6 +55,7 @@ class Subscriptions:
         pool = backend.client.connection_pool
         self.batches: Batches = Batches(pool)
         self._listening = loop_pool(pool)
+        self._timeout: float = parameters_of(pool).get("socket_timeout") or SECONDS
         self._waiters: dict[bytes, set[asyncio.Future[Meta]]] = {}
         self._watchers: dict[asyncio.Future[Meta], Callable[[Meta], object]] = {}
         self._subscribing: list[bytes] = []
@@ -175,7 +177,7 @@ class Subscriptions:
 
     async def _listen(self) -> None:
         """Listen until there have been no waiters for some time."""
-        connection = await self._listening.get_connection()
+        connection = await answered(self._listening.get_connection(), self._timeout)
         reading: asyncio.Task[None] | None = None
         try:
             # A new connection has no subscriptions.
@@ -189,7 +191,8 @@ class Subscriptions:
                 if reading.done():
                     reading.result()
                 if commands := self._take_commands():
-                    await connection.send_packed_command(connection.pack_commands(commands))
+                    async with Moving(connection, self._timeout):
+                        await connection.send_packed_command(connection.pack_commands(commands))
                 if keys := self._take_confirmed():
                     await self._look_up(keys)
         finally:
@@ -232,12 +235,15 @@ class Subscriptions:
     async def _read(self, connection: LoopConnection) -> None:
         asked = False
         while True:
+            before = traffic_of(connection)
             try:
-                async with asyncio.timeout(_QUIET_SECONDS):
+                async with asyncio.timeout(self._timeout * _QUIET_SHARE):
                     answer = await connection.read_response(
                         disconnect_on_error=False, push_request=True
                     )
             except TimeoutError:
+                if traffic_of(connection) != before:
+                    continue  # a long message comes slowly
                 if asked:
                     raise redis.ConnectionError("Redis does not answer") from None
                 asked = True

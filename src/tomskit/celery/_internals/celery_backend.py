@@ -27,6 +27,17 @@ The ``__dict__`` of a `RedisBackend`
     For: knowing whether two backends are of one server.
     When it is missing: waiting for a result raises AttributeError.
 
+`RedisBackend.result_consumer`, a `ResultConsumer`, and what it is made of: ``app``, ``accept``,
+`RedisBackend._pending_results` and `_pending_messages`
+    For: finding results in a thread although the connection that announces them is dead.
+    When it is missing: making an AsyncCelery's backend raises AttributeError.
+
+`ResultConsumer.drain_events`, `consume_from`, `on_state_change`, `subscribed_to`, `_locked` and
+`_pubsub`
+    For: the same.
+    When it is missing: ``get()`` raises AttributeError; where `drain_events` is not called, it waits for
+    ever on a connection that is dead.
+
 `RedisBackend.client`, its ``connection_pool``
     For: the address and the parameters of connections to that server.
     When it is missing: waiting for a result raises AttributeError.
@@ -67,6 +78,7 @@ The ``__dict__`` of a `RedisBackend`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from celery.backends import redis as celery_redis
@@ -82,10 +94,12 @@ __all__ = (
     "STORING_CHORDS",
     "SUBSCRIBING",
     "RedisBackend",
+    "ResultConsumer",
     "are_of_one_server",
     "cleans_up",
     "copy_attributes",
     "is_redis_backend",
+    "replace_result_consumer",
     "stored_state",
 )
 
@@ -139,6 +153,7 @@ if TYPE_CHECKING:
         """``celery.backends.redis.RedisBackend``."""
 
         client: redis.Redis
+        connparams: dict[str, Any]
         connection_errors: tuple[type[Exception], ...]
         expires: int | None
         failure_expires: int | None
@@ -173,13 +188,38 @@ if TYPE_CHECKING:
             request: Context | None = None,
         ) -> object: ...
 
+    class ResultConsumer:
+        """``celery.backends.redis.ResultConsumer``."""
+
+        backend: RedisBackend
+        subscribed_to: set[bytes]
+        _pubsub: Any
+
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+        def consume_from(self, task_id: str) -> None: ...
+        def drain_events(self, timeout: float | None = None) -> None: ...
+        def on_state_change(self, meta: dict[str, Any], message: object) -> None: ...
+        def _locked(self) -> AbstractContextManager[None]: ...
+
 else:
     RedisBackend = celery_redis.RedisBackend
+    ResultConsumer = celery_redis.ResultConsumer
 
 
 def is_redis_backend(backend: object) -> TypeGuard[RedisBackend]:
     """Whether this is Celery's own backend for Redis, with or without Sentinel, not a subclass."""
     return type(backend) in {celery_redis.RedisBackend, celery_redis.SentinelBackend}
+
+
+def replace_result_consumer(backend: Any, kind: type[ResultConsumer]) -> None:
+    """Let a backend for Redis wait for results with an object of this class."""
+    backend.result_consumer = kind(
+        backend,
+        backend.app,
+        backend.accept,
+        backend._pending_results,
+        backend._pending_messages,
+    )
 
 
 def are_of_one_server(one: Any, other: Any) -> bool:

@@ -29,6 +29,14 @@
     For: seeing that the server has closed a connection before commands are written to it.
     When it is missing: publishing or waiting for a result in an event loop raises AttributeError.
 
+`asyncio.Connection._reader`, its ``feed_data``, and `asyncio.Connection._writer`, its ``transport``
+    For: telling a connection on which something moves from one that stands still.
+    When it is missing: publishing or waiting for a result in an event loop raises AttributeError.
+
+`asyncio.Connection.connect`
+    For: a deadline of connecting that is not that of answers.
+    When it is missing: publishing or waiting for a result in an event loop raises AttributeError.
+
 `ConnectionPool.connection_kwargs` and `connection_class`
     For: connections of an event loop that go where those of a pool without one go.
     When it is missing: sending from an event loop raises AttributeError.
@@ -86,6 +94,7 @@ __all__ = (
     "sentinels_of",
     "server_has_closed",
     "socket_of",
+    "traffic_of",
 )
 
 Command = tuple[object, ...]
@@ -146,16 +155,29 @@ def on_invalidation(connection: Connection, handler: Callable[[object], object])
 
 
 class _Reader(Protocol):
+    feed_data: Callable[[bytes], None]
+
     def at_eof(self) -> bool: ...
+
+
+class _Transport(Protocol):
+    def get_write_buffer_size(self) -> int: ...
+
+
+class _Writer(Protocol):
+    @property
+    def transport(self) -> _Transport: ...
 
 
 class LoopConnection(Protocol):
     """``redis.asyncio.Connection``."""
 
     _reader: _Reader | None
+    _writer: _Writer | None
 
     @property
     def is_connected(self) -> bool: ...
+    async def connect(self) -> None: ...
     async def disconnect(self, nowait: bool = False) -> None: ...
     async def send_command(self, *command: object) -> None: ...
     async def send_packed_command(self, command: object) -> None: ...
@@ -179,6 +201,29 @@ def server_has_closed(connection: LoopConnection) -> bool:
         return False
     reader = connection._reader
     return reader is None or reader.at_eof()
+
+
+class _Counter:
+    """Counts the bytes that a connection receives."""
+
+    def __init__(self, feed: Callable[[bytes], None]) -> None:
+        self.received = 0
+        self.feed = feed
+
+    def __call__(self, data: bytes) -> None:
+        self.received += len(data)
+        self.feed(data)
+
+
+def traffic_of(connection: LoopConnection) -> tuple[int, int]:
+    """Figures of a connection that change whenever bytes are received or sent, from the first call on."""
+    reader, writer = connection._reader, connection._writer
+    if reader is None or writer is None:
+        return 0, 0
+    counter: object = reader.feed_data
+    if not isinstance(counter, _Counter):
+        counter = reader.feed_data = _Counter(reader.feed_data)
+    return counter.received, writer.transport.get_write_buffer_size()
 
 
 # -- pools

@@ -107,6 +107,8 @@ class ResultSettings(TomsKitBaseSettings):
         return {
             "redis_socket_timeout": self.CELERY_RESULT_SOCKET_TIMEOUT,
             "redis_socket_connect_timeout": self.CELERY_RESULT_SOCKET_CONNECT_TIMEOUT,
+            # Each command of a result backend may be repeated.
+            "redis_retry_on_timeout": True,
             "redis_socket_keepalive": self.CELERY_RESULT_SOCKET_KEEPALIVE,
             "redis_backend_health_check_interval": self.CELERY_RESULT_HEALTH_CHECK_INTERVAL,
         }

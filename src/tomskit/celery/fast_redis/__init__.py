@@ -15,6 +15,7 @@ For a worker:
 For an event loop:
 
     batches       the commands of one turn of the loop, in one write
+    deadlines     ending what stands still
     loop_pool     connections for an event loop, made after those of a pool without one
     loop_redis    redis-py's client, for plain functions in greenlets of the loop
 """

@@ -8,8 +8,7 @@ from typing import Final, Protocol
 
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import ResponseError
 
 from tomskit.celery._internals.redis_connections import (
     Command,
@@ -19,6 +18,7 @@ from tomskit.celery._internals.redis_connections import (
     parameters_of,
     server_has_closed,
 )
+from tomskit.celery.fast_redis.deadlines import SECONDS, Moving, answered
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
 __all__ = ("Batches", "Command")
@@ -127,7 +127,7 @@ class Batches:
 
     def __init__(self, pool: redis.ConnectionPool) -> None:
         self.pool: LoopPool = loop_pool(pool)
-        self._timeout: Final[float | None] = parameters_of(pool).get("socket_timeout")
+        self._timeout: Final[float] = parameters_of(pool).get("socket_timeout") or SECONDS
         self._connection: LoopConnection | None = None
         self._waiting: list[_Entry] = []
         self._sending: asyncio.Task[None] | None = None
@@ -201,15 +201,13 @@ class Batches:
 
     async def _exchange(self, commands: list[Command]) -> list[object]:
         try:
-            async with asyncio.timeout(self._timeout):
-                connection = await self._connected()
+            connection = await self._connected()
+            async with Moving(connection, self._timeout):
                 await connection.send_packed_command(connection.pack_commands(commands))
                 return [await _answer(connection) for _ in commands]
         except BaseException as exc:
             if self._connection is not None:
                 await self._connection.disconnect(nowait=True)
-            if isinstance(exc, TimeoutError) and not isinstance(exc, RedisError):
-                raise RedisTimeoutError(f"Redis has not answered for {self._timeout} s") from exc
             if isinstance(exc, OSError):
                 raise RedisConnectionError(str(exc)) from exc
             raise
@@ -217,10 +215,11 @@ class Batches:
     async def _connected(self) -> LoopConnection:
         connection = self._connection
         if connection is None:
-            connection = self._connection = await self.pool.get_connection()
+            connection = await answered(self.pool.get_connection(), self._timeout)
+            self._connection = connection
         elif server_has_closed(connection):
-            # The next command opens it again.
             await connection.disconnect(nowait=True)
+        await answered(connection.connect(), self._timeout)
         return connection
 
 

@@ -1,0 +1,88 @@
+"""What waits for results in a thread, without trusting a connection that is silent."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from celery import states
+from celery.utils.log import get_logger
+from typing_extensions import override
+
+from tomskit.celery._internals.celery_backend import (
+    ResultConsumer,
+    is_redis_backend,
+    replace_result_consumer,
+)
+from tomskit.celery.fast_redis.deadlines import SECONDS
+from tomskit.redis.away import is_away
+
+if TYPE_CHECKING:
+    from celery.backends.base import Backend
+
+__all__ = ("listen_well",)
+
+logger = get_logger(__name__)
+
+
+def listen_well(backend: Backend) -> Backend:
+    """Let a backend for Redis find results although the connection on which it listens is dead."""
+    if is_redis_backend(backend):
+        replace_result_consumer(backend, _ListeningConsumer)
+    return backend
+
+
+class _ListeningConsumer(ResultConsumer):
+    """Celery's, which hears of results on one connection. Now and then it looks for them as well.
+
+    Nothing else tells a connection on which nothing is announced from one that is dead.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._seconds: float = self.backend.connparams.get("socket_timeout") or SECONDS
+        self._looked_at = time.monotonic()
+
+    @override
+    def drain_events(self, timeout: float | None = None) -> None:
+        super().drain_events(timeout=timeout)
+        now = time.monotonic()
+        if now - self._looked_at >= self._seconds:
+            self._looked_at = now
+            self._look()
+
+    @override
+    def consume_from(self, task_id: str) -> None:
+        if not self.subscribed_to:
+            self._looked_at = time.monotonic()
+        super().consume_from(task_id)
+
+    def _look(self) -> None:
+        keys = tuple(self.subscribed_to)
+        if not keys:
+            return
+        try:
+            values: list[Any] = self.backend.client.mget(keys)
+        except Exception as exc:
+            if not is_away(exc):
+                raise
+            logger.debug("Cannot look for results, which may be there: %r", exc)
+            return
+        ended = [meta for value in values if value is not None and (meta := self._ended(value))]
+        with self._locked():
+            missed = [meta for meta in ended if self._is_waited_for(meta)]
+            for meta in missed:
+                self.on_state_change(meta, None)
+            if missed and self._pubsub is not None and self._pubsub.connection is not None:
+                # They were announced, and that has not arrived. It is made anew with the next look.
+                self._pubsub.connection.disconnect()
+
+    def _ended(self, value: Any) -> dict[str, Any] | None:
+        try:
+            meta = self.backend.decode_result(value)
+        except Exception:  # noqa: BLE001 (whoever waits for this one raises it)
+            return None
+        return meta if meta["status"] in states.READY_STATES else None
+
+    def _is_waited_for(self, meta: dict[str, Any]) -> bool:
+        return self.backend.get_key_for_task(meta["task_id"]) in self.subscribed_to
