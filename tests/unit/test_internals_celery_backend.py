@@ -256,12 +256,12 @@ def test_what_waits_for_results_can_be_another_object(backend: Any) -> None:
         """Another one."""
 
     made = {"backend", "app", "accept", "_pending_results", "_pending_messages"}
-    before = vars(backend.result_consumer).copy()
+    before: dict[str, Any] = dict(vars(backend.result_consumer))
 
     replace_result_consumer(backend, Mine)
 
     assert type(backend.result_consumer) is Mine
-    after = vars(backend.result_consumer)
+    after: dict[str, Any] = vars(backend.result_consumer)
     assert {name: after[name] for name in made} == {name: before[name] for name in made}
 
 
@@ -275,4 +275,4 @@ def test_a_result_consumer_has_what_we_override_and_use(backend: Any) -> None:
     assert_accepts(ResultConsumer, "drain_events", None, timeout=1.0)
     assert_accepts(ResultConsumer, "consume_from", None, "id")
     assert_accepts(ResultConsumer, "on_state_change", None, {}, None)
-    assert "result_consumer.drain_events" in inspect.getsource(type(consumer.drainer))
+    assert "result_consumer.drain_events" in inspect.getsource(consumer.drainer.__class__)

@@ -188,7 +188,9 @@ class AsyncCelery(TaskApp):
             remark = self.config.remark_on_results()
             if remark and self.conf.result_backend == self.config.CELERY_RESULT_BACKEND:
                 logger.warning(remark)
-        return keep_quiet(self, listen_well(super()._get_backend()))
+        backend = super()._get_backend()
+        listen_well(backend)
+        return keep_quiet(self, backend)
 
     @override
     def send_task(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:

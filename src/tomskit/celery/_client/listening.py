@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import states
 from celery.utils.log import get_logger
@@ -17,19 +17,15 @@ from tomskit.celery._internals.celery_backend import (
 from tomskit.celery.fast_redis.deadlines import SECONDS
 from tomskit.redis.away import is_away
 
-if TYPE_CHECKING:
-    from celery.backends.base import Backend
-
 __all__ = ("listen_well",)
 
 logger = get_logger(__name__)
 
 
-def listen_well(backend: Backend) -> Backend:
+def listen_well(backend: object) -> None:
     """Let a backend for Redis find results although the connection on which it listens is dead."""
     if is_redis_backend(backend):
         replace_result_consumer(backend, _ListeningConsumer)
-    return backend
 
 
 class _ListeningConsumer(ResultConsumer):
