@@ -256,7 +256,8 @@ def test_what_waits_for_results_can_be_another_object(backend: Any) -> None:
         """Another one."""
 
     made = {"backend", "app", "accept", "_pending_results", "_pending_messages"}
-    before: dict[str, Any] = dict(vars(backend.result_consumer))
+    consumer: Any = backend.result_consumer
+    before: dict[str, Any] = consumer.__dict__
 
     replace_result_consumer(backend, Mine)
 
