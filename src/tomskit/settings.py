@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple, overload
 
 from pydantic import (
@@ -30,7 +29,8 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from tomskit._internals.pydantic import custom_error, set_variables, variables_of
-from tomskit.variables import DEFAULT_FILE, ENV_FILE, EnvFile, env_file, misspelt
+from tomskit.texts import read_json, split_list
+from tomskit.variables import DEFAULT_FILE, ENV_FILE, EnvFile, env_file, misspelt, rename
 
 __all__ = (
     "CommaSeparated",
@@ -133,6 +133,7 @@ class TomsKitBaseSettings(_Settings):
             values["_env_file"] = file = (
                 env_file(type(self).model_config) if file is _NOT_GIVEN else file
             )
+            _warn(rename(type(self).renamed, values))
             failure = _unknown_arguments(type(self), values)
             if failure is None:
                 try:
@@ -147,6 +148,9 @@ class TomsKitBaseSettings(_Settings):
 
     variable_prefixes: ClassVar[Sequence[str]] = ()
     """Of variables that look like these settings and are none, such ones are named in a warning."""
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Earlier names of settings, which still work, and the names that they have now."""
 
     @classmethod
     def variables_of_others(cls) -> Collection[str]:
@@ -172,6 +176,10 @@ class TomsKitBaseSettings(_Settings):
         """The sources of these settings, in the order of their precedence; as of pydantic."""
         for source in (env_settings, dotenv_settings):
             _leave_to_others(cls, source)
+            variables = dict(variables_of(source))
+            if remarks := rename(cls.renamed, variables):
+                set_variables(source, variables)
+                _warn(remarks)
         _warn_of_misspelt(cls, {**variables_of(env_settings), **variables_of(dotenv_settings)})
         return init_settings, env_settings, dotenv_settings, file_secret_settings
 
@@ -179,6 +187,11 @@ class TomsKitBaseSettings(_Settings):
     def env_file_in_use(self) -> EnvFile:
         """What this configuration was read from beside the environment."""
         return self._env_file_in_use
+
+
+def _warn(remarks: Iterable[str]) -> None:
+    for text in remarks:
+        warnings.warn(text, SettingsWarning, stacklevel=4)
 
 
 def _leave_to_others(
@@ -300,41 +313,6 @@ def _failure(
     return ValidationError.from_exception_data(title, details, hide_input=True)
 
 
-# What separates items elsewhere, or is part of another notation.
-_NOT_IN_AN_ITEM: Final = frozenset(" \t\r\n;[]{}\"'")
-_A_LIST: Final = 'a list is written a,b,c or as a JSON list of texts: ["a", "b", "c"]'
-
-
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text.startswith("["):
-        return _json_list(text)
-    items = [item.strip() for item in text.removesuffix(",").split(",")] if text else []
-    if not all(items) or any(not _NOT_IN_AN_ITEM.isdisjoint(item) for item in items):
-        raise ValueError(_A_LIST)
-    return items
-
-
-def _json_list(text: str) -> object:
-    try:
-        decoded: object = json.loads(text)
-    except ValueError:
-        raise ValueError(_A_LIST) from None
-    return decoded  # a list; the field's type says of what
-
-
-def _json(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        decoded: object = json.loads(value)
-    except ValueError:
-        raise ValueError("the text is not valid JSON") from None
-    return decoded
-
-
 def _revealed(value: object) -> object:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
@@ -343,10 +321,10 @@ def _concealed(text: str | None) -> Concealed | None:
     return None if text is None else Concealed(text)
 
 
-CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(split_list)]
 """A list that an environment variable spells ``a,b,c`` or as a JSON list; nothing else."""
 
-Options = Annotated[dict[str, dict[str, object]] | None, NoDecode, BeforeValidator(_json)]
+Options = Annotated[dict[str, dict[str, object]] | None, NoDecode, BeforeValidator(read_json)]
 """Named groups of options that an environment variable spells as a JSON object."""
 
 Url = Annotated[

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic_settings import SettingsConfigDict
 
 from tomskit.errors import ConfigurationError
 
-__all__ = ("DEFAULT_FILE", "ENV_FILE", "EnvFile", "env_file", "misspelt")
+__all__ = ("DEFAULT_FILE", "ENV_FILE", "EnvFile", "env_file", "misspelt", "rename")
+
+V = TypeVar("V")
 
 ENV_FILE: Final = "TOMSKIT_ENV_FILE"
 """The environment variable that names the file to read in place of ``.env``."""
@@ -88,3 +90,16 @@ def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:
     longer = [one for one in others if rest and one.startswith(rest)]
     close = get_close_matches(rest, others, n=1, cutoff=_ALIKE) or sorted(longer, key=len)
     return others[close[0]] if close else None
+
+
+def rename(renamed: Mapping[str, str], values: MutableMapping[str, V]) -> list[str]:
+    """Give values with an earlier name the present one, and return what to say of it."""
+    remarks: list[str] = []
+    for earlier in renamed.keys() & values.keys():
+        name, value = renamed[earlier], values.pop(earlier)
+        if name in values:
+            remarks.append(f"Remove {earlier}: {name} is given as well, and is used")
+        else:
+            values[name] = value
+            remarks.append(f"{earlier} is now called {name}")
+    return sorted(remarks)

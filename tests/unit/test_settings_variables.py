@@ -120,7 +120,7 @@ def give(
         (DatabaseConfig, "DB_USER", "did you mean DB_USERNAME?"),
         (DatabaseConfig, "SQLALCHEMY_DATABASE_URL", "did you mean SQLALCHEMY_DATABASE_URI?"),
         (RedisConfig, "REDIS_PASS", "did you mean REDIS_PASSWORD?"),
-        (RedisConfig, "REDIS_USE_CLUSTERS", "did you mean REDIS_USE_CLUSTER?"),
+        (RedisConfig, "REDIS_USES_CLUSTER", "did you mean REDIS_USE_CLUSTER?"),
     ],
 )
 def test_a_misspelt_variable_is_a_warning_that_names_the_nearest(

@@ -18,6 +18,7 @@ from tomskit.celery._tasks.task import AsyncTask, TaskCall
 from tomskit.celery._tasks.workflows import chain, chord, group
 from tomskit.celery.app import AsyncCelery, celery_context
 from tomskit.celery.config import CeleryConfig
+from tomskit.celery.context import task_id_context_var
 from tomskit.celery.options import AppTaskOptions, CallOptions, TaskOptions
 from tomskit.celery.serializers import register_orjson_serializer
 
@@ -49,4 +50,5 @@ __all__ = (
     "group",
     "register_orjson_serializer",
     "report",
+    "task_id_context_var",
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import (
@@ -14,7 +15,7 @@ from pydantic import (
     TypeAdapter,
     model_validator,
 )
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, deprecated, override
 
 from tomskit.errors import ConfigurationError
 from tomskit.settings import (
@@ -22,6 +23,7 @@ from tomskit.settings import (
     Port,
     Seconds,
     Secret,
+    SettingsWarning,
     TomsKitBaseSettings,
     Url,
     instead_of_parts,
@@ -31,6 +33,7 @@ from tomskit.urls import RedisAddress, host_name, parse_nodes, parse_redis_url, 
 
 __all__ = (
     "CertificateCheck",
+    "CertificateCheckSetting",
     "Host",
     "Nodes",
     "RedisConfig",
@@ -60,7 +63,21 @@ Host = Annotated[str, AfterValidator(host_name)]
 Nodes = Annotated[str, BeforeValidator(_joined), AfterValidator(_nodes)]
 """Servers, as ``host:port,host:port`` or a JSON list of ``"host:port"``."""
 
+
+def _certificate_check(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_OF_SSL):
+        name = value.removeprefix(_OF_SSL).lower()
+        warnings.warn(f"{value} is now written {name}", SettingsWarning, stacklevel=2)
+        return name
+    return value
+
+
+_OF_SSL: Final = "CERT_"
+
 CertificateCheck = Literal["required", "optional", "none"]
+
+CertificateCheckSetting = Annotated[CertificateCheck, BeforeValidator(_certificate_check)]
+"""Also by the names of Python's ``ssl``, such as CERT_REQUIRED, which are deprecated."""
 
 
 class TLSOptions(TypedDict, total=False):
@@ -125,6 +142,18 @@ class RedisConfig(TomsKitBaseSettings):
     """The Redis of ``redis_client``; every field is an environment variable of the same name."""
 
     variable_prefixes: ClassVar[Sequence[str]] = ("REDIS_",)
+    renamed: ClassVar[Mapping[str, str]] = {
+        "REDIS_USE_CLUSTERS": "REDIS_USE_CLUSTER",
+        "REDIS_CLUSTERS": "REDIS_CLUSTER_NODES",
+        "REDIS_SENTINEL_SERVICE_NAME": "REDIS_SENTINEL_MASTER_NAME",
+    }
+
+    @classmethod
+    @override
+    def remarks_on(cls, variables: Collection[str]) -> dict[str, str]:
+        """What to say of settings of toms-fast that mean something else."""
+        known = {"REDIS_CLUSTERS_PASSWORD": "a cluster's password is REDIS_PASSWORD"}
+        return {name: known[name] for name in known if name in variables}
 
     given_redis_url: RedisUrl = Field(
         default=None,
@@ -144,7 +173,7 @@ class RedisConfig(TomsKitBaseSettings):
     )
 
     REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")
-    REDIS_SSL_CERT_REQS: CertificateCheck = Field(
+    REDIS_SSL_CERT_REQS: CertificateCheckSetting = Field(
         default="required", description="How the server's certificate is checked."
     )
     REDIS_SSL_CHECK_HOSTNAME: bool = Field(
@@ -199,6 +228,24 @@ class RedisConfig(TomsKitBaseSettings):
         if self.REDIS_USE_CLUSTER and self.REDIS_DB:
             raise ValueError("A Redis Cluster has only database 0: leave REDIS_DB out")
         return self
+
+    @property
+    @deprecated("REDIS_USE_CLUSTERS is now called REDIS_USE_CLUSTER")
+    def REDIS_USE_CLUSTERS(self) -> bool:  # noqa: N802 (named like the settings)
+        """REDIS_USE_CLUSTER."""
+        return self.REDIS_USE_CLUSTER
+
+    @property
+    @deprecated("REDIS_CLUSTERS is now called REDIS_CLUSTER_NODES")
+    def REDIS_CLUSTERS(self) -> str | None:  # noqa: N802 (named like the settings)
+        """REDIS_CLUSTER_NODES."""
+        return self.REDIS_CLUSTER_NODES
+
+    @property
+    @deprecated("REDIS_SENTINEL_SERVICE_NAME is now called REDIS_SENTINEL_MASTER_NAME")
+    def REDIS_SENTINEL_SERVICE_NAME(self) -> str | None:  # noqa: N802 (named like the settings)
+        """REDIS_SENTINEL_MASTER_NAME."""
+        return self.REDIS_SENTINEL_MASTER_NAME
 
     @property
     def REDIS_URL(self) -> str:  # noqa: N802 (named like the settings)

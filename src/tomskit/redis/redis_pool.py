@@ -12,14 +12,14 @@ from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-from typing_extensions import override
+from typing_extensions import deprecated, override
 
 from tomskit._internals.redis import BlockingPool, new_sentinel, says_pool_is_full
 from tomskit.errors import NotInitializedError
 from tomskit.redis.config import RedisConfig
 from tomskit.urls import HostPort, parse_nodes
 
-__all__ = ("RedisClients", "clients", "redis_client")
+__all__ = ("RedisClientWrapper", "RedisClients", "clients", "redis_client")
 
 logger: Final = logging.getLogger(__name__)
 
@@ -223,3 +223,19 @@ class _CurrentClient:
 
 redis_client: Final[Redis] = cast("Redis", _CurrentClient())
 """The redis.asyncio client of the running task; answers are ``str``."""
+
+
+class RedisClientWrapper:
+    """How toms-fast opens and closes ``redis_client``, for the running event loop."""
+
+    @staticmethod
+    @deprecated("Use await RedisProvider(config).startup()")
+    def initialize(settings: RedisConfig) -> None:
+        """Make the client."""
+        clients.open(settings)
+
+    @staticmethod
+    @deprecated("Use await RedisProvider(config).shutdown()")
+    async def shutdown() -> None:
+        """Close it and its connections."""
+        await clients.close()

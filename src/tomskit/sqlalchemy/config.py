@@ -142,6 +142,13 @@ class DatabaseConfig(TomsKitBaseSettings):
         """What SQLAlchemy itself reads."""
         return {"SQLALCHEMY_WARN_20", "SQLALCHEMY_SILENCE_UBER_WARNING"}
 
+    @classmethod
+    @override
+    def remarks_on(cls, variables: Collection[str]) -> dict[str, str]:
+        """What to say of settings of toms-fast that mean something else."""
+        known = {"DB_TYPE": "SQLALCHEMY_DATABASE_URI_SCHEME says the kind of database"}
+        return {name: known[name] for name in known if name in variables}
+
     given_database_uri: DatabaseUrl = Field(
         default=None,
         alias="SQLALCHEMY_DATABASE_URI",

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
-from typing_extensions import override
+from typing_extensions import deprecated, override
 
 from tomskit._internals.sqlalchemy import QueuePool
 from tomskit.errors import MissingDriverError, NotInitializedError
@@ -25,7 +25,7 @@ from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
 from tomskit.sqlalchemy.sessions import TaskSession
 from tomskit.sqlalchemy.tables import metadata
 
-__all__ = ("Database", "SessionScope", "db")
+__all__ = ("Database", "DatabaseSession", "SessionScope", "db")
 
 logger: Final = logging.getLogger(__name__)
 
@@ -229,6 +229,16 @@ class Database:
         """Make an engine for the running event loop. It connects when it is first used."""
         self._pools[asyncio.get_running_loop()] = _Pool(config)
 
+    @deprecated("create_session_pool_from_config is now called open")
+    def create_session_pool_from_config(self, config: DatabaseConfig) -> None:
+        """As `open`."""
+        self.open(config)
+
+    @deprecated("close_session_pool is now called close")
+    async def close_session_pool(self) -> None:
+        """As `close`."""
+        await self.close()
+
     async def close(self) -> None:
         """Close the engine of the running event loop and all its connections."""
         pool = self._pools.get(asyncio.get_running_loop())
@@ -286,3 +296,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 db: Final = Database()
 """The database of the running task."""
+
+
+@deprecated("DatabaseSession is now called Database")
+class DatabaseSession(Database):
+    """The name that Database has in toms-fast."""

@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_vali
 
 from tomskit.celery._settings.prefixes import without_prefix
 from tomskit.celery._settings.urls import BrokerUrl, redis_address, scheme_of
-from tomskit.redis.config import CertificateCheck, Host, Nodes, RedisConfig, redis_parts
+from tomskit.redis.config import CertificateCheckSetting, Host, Nodes, RedisConfig, redis_parts
 from tomskit.settings import (
     Concealed,
     Port,
@@ -49,7 +49,7 @@ class BrokerSettings(TomsKitBaseSettings):
     CELERY_BROKER_REDIS_PASSWORD: Secret = secret(description="Password.")
     CELERY_BROKER_REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
     CELERY_BROKER_REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")
-    CELERY_BROKER_REDIS_SSL_CERT_REQS: CertificateCheck = Field(
+    CELERY_BROKER_REDIS_SSL_CERT_REQS: CertificateCheckSetting = Field(
         default="required", description="How the server's certificate is checked."
     )
     CELERY_BROKER_REDIS_SSL_CHECK_HOSTNAME: bool = Field(

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from tomskit.celery._settings.prefixes import PREFIX, read_like, setting_name, without_prefix
-from tomskit.redis.config import CertificateCheck, Host, RedisConfig, RedisUrl, redis_parts
+from tomskit.redis.config import CertificateCheckSetting, Host, RedisConfig, RedisUrl, redis_parts
 from tomskit.settings import (
     Password,
     Port,
@@ -98,7 +98,7 @@ class ResourceSettings(TomsKitBaseSettings):
         default=32, description="Connections that a process opens at the most."
     )
     CELERY_WORKER_REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")
-    CELERY_WORKER_REDIS_SSL_CERT_REQS: CertificateCheck = Field(
+    CELERY_WORKER_REDIS_SSL_CERT_REQS: CertificateCheckSetting = Field(
         default="required", description="How the server's certificate is checked."
     )
     CELERY_WORKER_REDIS_SSL_CHECK_HOSTNAME: bool = Field(

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, NonNegativeInt, Posit
 
 from tomskit.celery._settings.prefixes import without_prefix
 from tomskit.celery._settings.urls import BackendUrl
-from tomskit.redis.config import CertificateCheck, Host, RedisConfig
+from tomskit.redis.config import CertificateCheckSetting, Host, RedisConfig
 from tomskit.settings import Port, Seconds, SecondsOrZero, Secret, TomsKitBaseSettings, secret
 from tomskit.sqlalchemy.config import SyncScheme
 
@@ -45,7 +45,7 @@ class ResultSettings(TomsKitBaseSettings):
     CELERY_RESULT_BACKEND_REDIS_USE_SSL: bool = Field(
         default=False, description="Connect with TLS."
     )
-    CELERY_RESULT_BACKEND_REDIS_SSL_CERT_REQS: CertificateCheck = Field(
+    CELERY_RESULT_BACKEND_REDIS_SSL_CERT_REQS: CertificateCheckSetting = Field(
         default="required", description="How the server's certificate is checked."
     )
     CELERY_RESULT_BACKEND_REDIS_SSL_CHECK_HOSTNAME: bool = Field(

@@ -1,0 +1,5 @@
+"""Where toms-fast has TomsKitBaseSettings; ``from tomskit import TomsKitBaseSettings``."""
+
+from tomskit.settings import TomsKitBaseSettings
+
+__all__ = ("TomsKitBaseSettings",)
