@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import date
 from itertools import count
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 from celery import Celery, Task
@@ -168,6 +169,75 @@ class TestOverrides:
         assert ("call", WIRE, {}) in attribute(task, "calls")
 
 
+class Recording(Task[..., Any]):
+    """As Audited, but only for what is sent."""
+
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        self.calls.append((args, kwargs))
+        return super().apply_async(args, kwargs, **options)
+
+
+class Before(Recording, AsyncTask[..., Any]):
+    """It comes before AsyncTask."""
+
+
+class After(AsyncTask[..., Any], Recording):  # type: ignore[misc]
+    """It comes after AsyncTask."""
+
+
+class ChargeBefore(Recording, AsyncTask[..., Any]):
+    name = "bases.charge_before"
+
+    async def run(self, day: date, prices: list[Price]) -> Price:
+        return await cheapest(day, prices)
+
+
+class ChargeItself(AsyncTask[..., Any]):
+    name = "bases.charge_itself"
+
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        self.calls.append((args, kwargs))
+        return super().apply_async(args, kwargs, **options)
+
+    async def run(self, day: date, prices: list[Price]) -> Price:
+        return await cheapest(day, prices)
+
+
+class TestWhereOverridesMayCome:
+    @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+    def test_base(self, app: AsyncCelery, call: Call) -> None:
+        task = make_shared(Before)
+
+        assert call(task).get() == Price(cents=2)
+        assert attribute(task, "calls") == [(WIRE, {})]
+
+    @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+    def test_base_above_async_task(self, app: AsyncCelery, call: Call) -> None:
+        # Eagerly, Celery's own apply_async is not called.
+        app.conf.task_always_eager = False
+        task = make_shared(After)
+
+        with patch.object(app, "send_task", Mock()) as send_task:
+            call(task)
+
+        send_task.assert_called_once()
+        assert attribute(task, "calls") == [(WIRE, {})]
+
+    @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+    @pytest.mark.parametrize("kind", [ChargeBefore, ChargeItself])
+    def test_classes_with_run(self, app: AsyncCelery, kind: type, call: Call) -> None:
+        task = app.register_task(untyped(kind)())
+
+        assert call(task).get() == Price(cents=2)
+        assert attribute(task, "calls") == [(WIRE, {})]
+
+
 class TestAttributes:
     def test_are_those_of_the_class(self, app: AsyncCelery) -> None:
         @async_shared_task(base=Audited, bind=True)
@@ -298,11 +368,11 @@ class TestClassesWithRun:
         with pytest.raises(ConfigurationError, match=r"run of the task bases\.wrong is async def"):
             app.finalize()
 
-    @pytest.mark.parametrize("base", [Task, AsyncTask])
-    def test_call_that_nobody_awaits_is_refused(self, app: AsyncCelery, base: type) -> None:
+    def test_call_that_nobody_awaits_is_refused(self, app: AsyncCelery) -> None:
         async def call(self: object) -> None: ...
 
-        kind = type("Called", (base,), {"name": "bases.called", "__call__": call})
-
+        kind = type("Called", (Task,), {"name": "bases.called", "__call__": call})
         with pytest.raises(ConfigurationError, match=r"__call__ of the task bases\.called"):
             app.register_task(untyped(kind)())
+        with pytest.raises(NotACoroutineFunctionError, match=r"Called\.__call__ is async def"):
+            type("Called", (AsyncTask,), {"name": "bases.called", "__call__": call})

@@ -5,6 +5,7 @@
     functions         what may be decorated
     periodic          every=, and the app's schedule
     bases             task classes of users
+    overrides         methods that such classes replace
     proxy             the decorated name
     task              AsyncTask and TaskCall
     contained         what all tasks of an app share: executions that keep out of each other's way

@@ -49,8 +49,16 @@ class ContainedTask(Task[P, R_co]):
             There a task may wait for the results of the tasks that it calls: they are there already.
             """
             if not self.app.conf.task_always_eager:
+                # By name: a class of a user's may stand above, whose method names some of them only.
                 return super().apply_async(
-                    args, kwargs, task_id, producer, link, link_error, shadow, **options
+                    args,
+                    kwargs,
+                    task_id=task_id,
+                    producer=producer,
+                    link=link,
+                    link_error=link_error,
+                    shadow=shadow,
+                    **options,
                 )
             args, kwargs, options = eager_arguments(self, args, kwargs, options, producer)
             task_id = task_id or uuid()
