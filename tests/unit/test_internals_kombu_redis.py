@@ -140,6 +140,8 @@ def message(channel: Any) -> Any:
         (QoS, "ack", "(self, delivery_tag)"),
         (QoS, "reject", "(self, delivery_tag, requeue=False)"),
         (QoS, "restore_unacked", "(self, client=None)"),
+        (QoS, "restore_visible", "(self, start=0, num=10, interval=10)"),
+        (Channel, "_queue_bind", "(self, exchange, routing_key, pattern, queue)"),
         (QoS, "restore_by_tag", "(self, tag, client=None, leftmost=False)"),
         (QoS, "can_consume", "(self)"),
         (QoS, "can_consume_max_estimate", "(self)"),
@@ -162,6 +164,7 @@ def test_signatures(owner: type, name: str, signature: str) -> None:
     "name",
     [
         "_async_pool",
+        "_expires",
         "_pool",
         "ack_emulation",
         "active_queues",

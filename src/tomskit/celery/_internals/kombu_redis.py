@@ -36,6 +36,10 @@
     For: sending a new token of a credential provider on the connection that fetches messages.
     When it is missing: such a connection is lost when its first token expires, and made anew.
 
+`Channel._queue_bind` and `_expires`
+    For: binding queues that expire where scripts are not allowed.
+    When it is missing: a worker without permission to run scripts ends with a line that says so.
+
 `Channel.active_queues`, `priority_steps`, `global_keyprefix`, `ack_emulation`, `do_restore`,
 `unacked_key`, `unacked_index_key`, `brpop_timeout` and `socket_timeout`
     For: kombu's own keys and settings, so that stock workers and producers work beside ours.
@@ -62,7 +66,7 @@
     For: which messages are not acknowledged, when the connection is lost.
     When it is missing: the worker cannot connect again: AttributeError in the log.
 
-`QoS.append`, `ack`, `reject`, `restore_by_tag` and `restore_unacked`
+`QoS.append`, `ack`, `reject`, `restore_by_tag`, `restore_unacked` and `restore_visible`
     For: recording, acknowledging and giving back many messages at once.
     When it is missing: a worker with Redis raises AttributeError. Where kombu calls others instead,
     messages are acknowledged one by one.
@@ -139,6 +143,7 @@ __all__ = (
     "acknowledge_in_memory",
     "channels_of",
     "deliverer_of",
+    "expiring_queues_of",
     "lists_of",
     "next_queues",
     "record_in_memory",
@@ -201,6 +206,7 @@ if TYPE_CHECKING:
         def ack(self, delivery_tag: str) -> None: ...
         def reject(self, delivery_tag: str, requeue: bool = False) -> None: ...
         def restore_by_tag(self, tag: str) -> None: ...
+        def restore_visible(self, *args: object, **options: object) -> None: ...
         def restore_unacked(self, client: Client | None = None) -> None: ...
 
     class Channel:
@@ -226,6 +232,7 @@ if TYPE_CHECKING:
         socket_timeout: float | None
         _pool: redis.ConnectionPool | None
         _async_pool: redis.ConnectionPool | None
+        _expires: dict[str, int]
         _queue_cycle: _Cycle
         _in_poll: object
 
@@ -245,6 +252,9 @@ if TYPE_CHECKING:
         ) -> None: ...
         def _get_pool(self, asynchronous: bool = False) -> redis.ConnectionPool: ...
         def _flush_brpop_reauth(self) -> None: ...
+        def _queue_bind(
+            self, exchange: str, routing_key: str, pattern: str, queue: str
+        ) -> None: ...
         def _q_for_pri(self, queue: str, priority: int) -> str: ...
 
     class Transport:
@@ -313,6 +323,11 @@ def unacknowledged_tags(qos: QoS) -> set[str]:
 def channels_of(connection: Any) -> list[object]:
     """The open channels of a connection of kombu."""
     return list(connection.transport.channels)
+
+
+def expiring_queues_of(channel: Channel) -> dict[str, int]:
+    """The queues that a channel knows to expire, and after how many milliseconds."""
+    return channel._expires
 
 
 def next_queues(channel: Channel) -> list[str]:

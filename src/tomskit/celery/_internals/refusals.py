@@ -6,7 +6,7 @@ from click import ClickException
 
 from tomskit.errors import ConfigurationError, UnsupportedPoolError
 
-__all__ = ("RefusedPoolError", "RefusedTasksError")
+__all__ = ("RefusedPoolError", "RefusedServerError", "RefusedTasksError")
 
 
 class RefusedPoolError(ClickException, UnsupportedPoolError):
@@ -15,3 +15,7 @@ class RefusedPoolError(ClickException, UnsupportedPoolError):
 
 class RefusedTasksError(ClickException, ConfigurationError):
     """There are tasks that could never be called."""
+
+
+class RefusedServerError(ClickException, ConfigurationError):
+    """A server refuses the credentials of a worker, or what they may do."""

@@ -2,6 +2,7 @@
 
     signals  Celery's signals, and what happens on each
     steps    the boot step that starts and stops the runtime
+    servers  refusing servers that refuse
     prepare  the parts that the worker's pool needs
     unreadable  messages that no worker can read
     overview  what is in force, for the banner and for ``celery report``

@@ -22,6 +22,7 @@ from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksErr
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._worker.servers import check_servers
 from tomskit.celery._worker.signals import CHILD_FAILED, host_of
 from tomskit.celery.asyncio_pool import AsyncioPool
 from tomskit.celery.asyncio_pool.hub import LoopHub
@@ -58,6 +59,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         if issubclass(pool, AsyncioPool):
             _check_transport(parent)
         _check_annotations(parent.app)
+        check_servers(parent.app)
 
     @override
     def include(self, parent: Worker) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from celery.exceptions import WorkerShutdown
+from celery.platforms import EX_FAILURE
 from celery.utils.log import get_logger
 from kombu.transport import redis as kombu_redis
+from redis.exceptions import ResponseError
 from typing_extensions import override
 
 from tomskit.celery._client.retrying import Outage, Retrying
 from tomskit.celery._internals.celery_worker import Consumer, stop_if_requested
-from tomskit.redis.away import ServerAwayError, is_away
+from tomskit.redis.away import ServerAwayError, is_away, is_refused
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -38,6 +41,21 @@ class PatientConsumer(Consumer):
         self._retrying = Retrying(self._outage)
         self._refused: ServerAwayError | None = None
         super().__init__(*args, **options)
+
+    @override
+    def start(self) -> None:
+        try:
+            super().start()
+        except ResponseError as exc:
+            if not is_refused(exc):
+                raise
+            # Waiting would not help, and neither would where in Celery it was raised.
+            logger.critical(
+                "The broker refuses what a worker needs: %s. Grant it (ACL SETUSER); without "
+                "channels (&*), set CELERY_WORKER_ENABLE_REMOTE_CONTROL=false.",
+                exc,
+            )
+            raise WorkerShutdown(EX_FAILURE) from None
 
     @override
     def connection_for_read(self, heartbeat: float | None = None) -> Connection:

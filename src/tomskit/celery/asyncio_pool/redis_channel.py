@@ -16,7 +16,6 @@ from typing_extensions import override
 from tomskit.celery._internals.kombu_redis import (
     Channel,
     Message,
-    QoS,
     channels_of,
     restore_message,
     unacknowledged_tags,
@@ -27,6 +26,7 @@ from tomskit.celery.fast_redis.channel import FastChannel
 from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.parts import Parts, fast_parts
+from tomskit.celery.fast_redis.permissions import PermittedQoS
 
 if TYPE_CHECKING:
     import redis
@@ -51,7 +51,7 @@ class _WaitingConnection(AwayConnection):
         return LoopSocket(super()._connect())
 
 
-class _WaitingQoS(QoS):
+class _WaitingQoS(PermittedQoS):
     """Keeps what could not be sent to Redis any more when the connection was lost."""
 
     if TYPE_CHECKING:

@@ -9,6 +9,7 @@ For a worker:
     guarded       a channel that messages which cannot be read do not end
     conversation  the commands of a channel, and their answers
     connections   a connection that is lost when Redis cannot do what it is asked
+    permissions   channels and acknowledgements where Redis allows no scripts
     poller        when they are sent and read
     scripts       what Redis does in one step
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.utils.log import get_logger
 from kombu.utils.json import loads
+from redis.exceptions import NoPermissionError
 from typing_extensions import override
 
 from tomskit.celery._internals.kombu_redis import (
     Client,
     Message,
-    QoS,
     acknowledge_in_memory,
     deliverer_of,
     record_in_memory,
@@ -21,6 +21,7 @@ from tomskit.celery._internals.kombu_redis import (
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery.fast_redis.conversation import Conversation, ConversingChannel, raise_error
 from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, GuardedChannel, readable
+from tomskit.celery.fast_redis.permissions import PermittedQoS
 from tomskit.celery.fast_redis.scripts import FORGET, RESTORE
 
 __all__ = ("FastChannel", "FastQoS")
@@ -132,7 +133,7 @@ def _payload(raw: bytes, queue: str) -> dict[str, Any] | None:
         return None
 
 
-class FastQoS(QoS):
+class FastQoS(PermittedQoS):
     """Acknowledges, rejects and restores the messages of a turn of the worker in one go.
 
     Attributes:
@@ -240,7 +241,11 @@ class FastQoS(QoS):
             if (command := self._restore_command(message)) is not None
         ]
         if commands:
-            self._execute(commands, client)
+            try:
+                self._execute(commands, client)
+            except NoPermissionError:
+                # Without scripts, in kombu's way.
+                super().restore_unacked(client)
         self._delivered.clear()
 
     def _execute(self, commands: list[Command], client: Client | None = None) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from celery.utils.log import get_logger
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from tomskit.celery._internals.kombu_redis import Channel, lists_of, next_queues, takes_in_turn
 from tomskit.celery._internals.redis_connections import (
@@ -56,6 +56,9 @@ class TurnQoS(Protocol):
 
     def on_answer(self, answer: object) -> None:
         """The last command of `take_commands` was answered."""
+
+    def finish(self) -> None:
+        """Send all commands, and wait for their answers."""
 
 
 class ConversingChannel(Channel):
@@ -124,17 +127,23 @@ class Conversation:
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP", check_health=False)
             connection.read_response()
         except ResponseError as exc:
-            self.is_possible = False
-            logger.warning(
-                "Falling back to BRPOP: a worker that is killed may lose a message. "
-                "The Redis fast path needs Redis 6 and its command CLIENT TRACKING: %s",
-                exc,
-            )
+            self._fall_back("Redis 6 and its command CLIENT TRACKING", exc)
             return
         on_invalidation(connection, self._on_change)
         self._sock = socket_of(connection)
         self._knows_script = False
         self._may_have_messages = True
+
+    def _fall_back(self, needs: str, error: ResponseError) -> None:
+        self.is_possible = False
+        # Acknowledgements are sent at once now.
+        self._thread = None
+        logger.warning(
+            "Falling back to BRPOP: a worker that is killed may lose a message. "
+            "The Redis fast path needs %s: %s",
+            needs,
+            error,
+        )
 
     def is_in_turn(self) -> bool:
         """Whether this is the thread that takes turns."""
@@ -227,6 +236,9 @@ class Conversation:
         except self._channel.connection_errors:
             connection.disconnect()
             raise
+        if not self.is_possible and not self._expected:
+            # What was to be sent with the next command.
+            self._channel.qos.finish()
         if self.reauthenticates and not self._expected:
             self.reauthenticates = False
             self._channel.reauthenticate()
@@ -252,6 +264,9 @@ class Conversation:
         if isinstance(answer, NoScriptError):
             # The server was restarted, or SCRIPT FLUSH was called.
             self._knows_script, self._may_have_messages = False, True
+            return
+        if isinstance(answer, NoPermissionError):
+            self._fall_back("scripts (+@scripting)", answer)
             return
         raise_error(answer)
         self._knows_script = True

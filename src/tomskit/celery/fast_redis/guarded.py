@@ -13,7 +13,8 @@ from kombu.exceptions import SerializationError, SerializerNotInstalled
 from kombu.transport import virtual
 from typing_extensions import override
 
-from tomskit.celery._internals.kombu_redis import Channel, replace_callback
+from tomskit.celery._internals.kombu_redis import replace_callback
+from tomskit.celery.fast_redis.permissions import PermittedChannel
 
 __all__ = ("ERRORS_OF_DATA", "GuardedChannel", "is_object", "is_text", "readable")
 
@@ -63,7 +64,7 @@ class _Message(virtual.Message):
 _message_class: Final[Any] = _Message
 
 
-class GuardedChannel(Channel):
+class GuardedChannel(PermittedChannel):
     """Drops messages that kombu cannot read, with a line in the log; each is logged once.
 
     With kombu they end the worker. Where they are recorded as unacknowledged they are delivered

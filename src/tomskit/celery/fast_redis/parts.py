@@ -14,6 +14,7 @@ from tomskit.celery._internals.kombu_redis import Transport
 from tomskit.celery.fast_redis.channel import FastChannel, FastQoS
 from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
+from tomskit.celery.fast_redis.permissions import PermittedQoS
 from tomskit.celery.fast_redis.poller import FastPoller
 
 __all__ = ("Parts", "connection_class", "fast_parts", "kombu_parts")
@@ -93,7 +94,7 @@ def kombu_parts() -> Parts:
 
     Answers such as READONLY are a connection that was lost.
     """
-    return Parts(channel=(GuardedChannel,), connection=(AwayConnection,))
+    return Parts(channel=(GuardedChannel,), qos=(PermittedQoS,), connection=(AwayConnection,))
 
 
 class _ByTurn(FastQoS):

@@ -1,0 +1,73 @@
+"""Refuses to start a worker whose broker or result backend refuses its credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from amqp.exceptions import AccessRefused, NotAllowed
+
+from tomskit.celery._app import AsyncApp
+from tomskit.celery._internals.celery_backend import is_redis_backend
+from tomskit.celery._internals.refusals import RefusedServerError
+from tomskit.redis.away import is_refused
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ("check_servers",)
+
+
+def check_servers(app: Celery) -> None:
+    """Try the broker and the result backend once.
+
+    One that is away is waited for later, by Celery. Waiting does not help where it refuses.
+
+    Raises:
+        RefusedServerError: It refuses the credentials, what they may do, or the database.
+    """
+    problems = (
+        _refusal(
+            lambda: _connect(app),
+            "The broker",
+            "CELERY_BROKER_REDIS_USERNAME, CELERY_BROKER_REDIS_PASSWORD and CELERY_BROKER_REDIS_DB, "
+            "or the broker's URL",
+        ),
+        _refusal(
+            lambda: _read_result(app),
+            "The result backend",
+            "CELERY_RESULT_BACKEND_REDIS_USERNAME, CELERY_RESULT_BACKEND_REDIS_PASSWORD and "
+            "CELERY_RESULT_BACKEND_REDIS_DB, or the URL of the result backend",
+        ),
+    )
+    found = [problem for problem in problems if problem is not None]
+    if found:
+        raise RefusedServerError("\n".join(found))
+
+
+def _refusal(attempt: Callable[[], None], server: str, settings: str) -> str | None:
+    try:
+        attempt()
+    except Exception as exc:  # noqa: BLE001 (what is away, Celery waits for)
+        if is_refused(exc) or isinstance(exc, (AccessRefused, NotAllowed)):
+            return f"{server} refuses this worker: {exc}. Check {settings}."
+    return None
+
+
+def _connect(app: Celery) -> None:
+    with app.connection_for_read() as connection:
+        connection.ensure_connection(
+            max_retries=1, interval_start=0, interval_step=0, reraise_as_library_errors=False
+        )
+
+
+def _read_result(app: Celery) -> None:
+    if not isinstance(app, AsyncApp):
+        return
+    backend = app.celery_backend
+    if is_redis_backend(backend):
+        try:
+            backend.client.get(backend.get_key_for_task("tomskit"))
+        finally:
+            # The processes of a prefork pool must not share it.
+            backend.client.connection_pool.disconnect()

@@ -1,0 +1,49 @@
+"""kombu's channels and acknowledgements where Redis allows no scripts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from celery.utils.log import get_logger
+from redis.exceptions import NoPermissionError
+from typing_extensions import override
+
+from tomskit.celery._internals.kombu_redis import Channel, QoS, expiring_queues_of
+
+__all__ = ("PermittedChannel", "PermittedQoS")
+
+logger: Final = get_logger(__name__)
+
+
+class PermittedChannel(Channel):
+    """Binds queues that expire without permission to run scripts too."""
+
+    @override
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except NoPermissionError:
+            # As kombu did before 5.7: the queue of remote control, for instance, is not forgotten.
+            if expiring_queues_of(self).pop(queue, None) is None:
+                raise
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+
+
+class PermittedQoS(QoS):
+    """Gives back what workers that were killed have held, without permission to run scripts too."""
+
+    _warns = True
+
+    @override
+    def restore_visible(self, *args: object, **options: object) -> None:
+        try:
+            super().restore_visible(*args, **options)
+        except NoPermissionError as exc:
+            # kombu's lock is released by a script, after everything else; it expires by itself.
+            if self._warns:
+                self._warns = False
+                logger.warning(
+                    "What workers that were killed have held is looked for every five minutes only. "
+                    "More often it needs scripts (+@scripting): %s",
+                    exc,
+                )

@@ -1,0 +1,113 @@
+"""Servers that refuse a worker: its password, its database, or what it may do."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+
+from tests.support.deployment import Deployment, eventually, redis_environment
+from tests.support.faults import SERVICE
+from tests.support.servers import RedisDb, RedisServer
+from tests.support.workers import Pool, Worker
+
+POOLS: tuple[Pool, ...] = ("asyncio", "prefork", "threads")
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[RedisServer]:
+    with RedisServer(password="right") as server:
+        yield server
+
+
+def environment(role: str, server: RedisServer, db: int, **more: str) -> dict[str, str]:
+    known = redis_environment(role, RedisDb(server.host, server.port, 0, 1), db)
+    return {**known, **{f"{role}_REDIS_{name}": value for name, value in more.items()}}
+
+
+def ended(worker: Worker) -> str:
+    """The log of a worker that ends by itself."""
+    assert worker.wait(30) == 1
+    return worker.text
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(
+    ("role", "server"), [("CELERY_BROKER", "broker"), ("CELERY_RESULT_BACKEND", "result backend")]
+)
+def test_a_wrong_password_ends_the_worker_with_one_line(
+    deployment: Deployment, guarded: RedisServer, pool: Pool, role: str, server: str
+) -> None:
+    wrong = environment(role, guarded, 0, PASSWORD="wrong")
+
+    log = ended(deployment.begin(pool, 2, module=SERVICE, **wrong))
+
+    assert f"Error: The {server} refuses this worker: " in log
+    assert f"{role}_REDIS_PASSWORD" in log
+    assert "Traceback" not in log
+    assert "wrong" not in log.replace("WRONGPASS", "")
+
+
+def test_a_database_that_does_not_exist_ends_the_worker(
+    deployment: Deployment, guarded: RedisServer
+) -> None:
+    wrong = environment("CELERY_BROKER", guarded, 99, PASSWORD="right")
+
+    log = ended(deployment.begin("asyncio", 2, module=SERVICE, **wrong))
+
+    assert "The broker refuses this worker: " in log
+    assert "DB index is out of range" in log
+
+
+@contextmanager
+def limited(server: RedisServer, *rules: str) -> Iterator[dict[str, str]]:
+    """A user of the broker and of the results with these permissions."""
+    with server.client() as client:
+        given = ("reset", "on", ">secret", "~*", "&*", "+@all", *rules)
+        cast("Any", client).execute_command("ACL", "SETUSER", "limited", *given)
+    user = {"USERNAME": "limited", "PASSWORD": "secret"}
+    yield {
+        **environment("CELERY_BROKER", server, 0, **user),
+        **environment("CELERY_RESULT_BACKEND", server, 1, **user),
+    }
+    server.flush()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("rule", ["-@scripting", "-client"])
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_without_scripts_or_client_it_works_on_the_slow_path(
+    deployment: Deployment, guarded: RedisServer, pool: Pool, rule: str, fast: str
+) -> None:
+    if fast == "false" and rule == "-client":
+        pytest.skip("the slow path does not need it")
+    with limited(guarded, rule) as user:
+        worker = deployment.worker(
+            pool, 2, module=SERVICE, environment={**user, "CELERY_REDIS_FAST_PATH": fast}
+        )
+        broker, results = (f"redis://:right@{guarded.host}:{guarded.port}/{db}" for db in (0, 1))
+        deployment.client.conf.update(broker_url=broker, result_backend=results)
+
+        sent = [deployment.send(f"{SERVICE}.add", n, 1) for n in range(20)]
+
+        assert [one.get(timeout=30) for one in sent] == [n + 1 for n in range(20)]
+        with guarded.client(0) as client:
+            eventually(lambda: client.hlen("unacked") == 0)
+        assert worker.text.count("Falling back to BRPOP") == (fast == "true")
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+        assert "Traceback" not in worker.text
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_without_channels_one_line_says_what_is_missing(
+    deployment: Deployment, guarded: RedisServer, pool: Pool
+) -> None:
+    with limited(guarded, "resetchannels") as user:
+        log = ended(deployment.begin(pool, 2, module=SERVICE, **user))
+
+    assert log.count("The broker refuses what a worker needs: ") == 1
+    assert "channel" in log
+    assert "CELERY_WORKER_ENABLE_REMOTE_CONTROL=false" in log
+    assert "Traceback" not in log
