@@ -1,7 +1,7 @@
 """Servers that refuse a worker: its password, its database, or what it may do."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -61,7 +61,7 @@ def test_a_database_that_does_not_exist_ends_the_worker(
 
 
 @contextmanager
-def limited(server: RedisServer, *rules: str) -> Iterator[dict[str, str]]:
+def limited(server: RedisServer, *rules: str) -> Generator[dict[str, str]]:
     """A user of the broker and of the results with these permissions."""
     with server.client() as client:
         given = ("reset", "on", ">secret", "~*", "&*", "+@all", *rules)
