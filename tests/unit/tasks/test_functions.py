@@ -114,8 +114,9 @@ def test_works_with_a_name(
     "found", [functools.partial(add_days, days=2), Adder(2)], ids=["partial", "callable"]
 )
 def test_has_no_name_of_its_own(app: AsyncCelery, found: object, decorator: str) -> None:
-    with pytest.raises(ConfigurationError, match='name="'):
-        decorator_of(app, decorator)(found)
+    for options in ({}, {"name": None}, {"name": ""}):
+        with pytest.raises(ConfigurationError, match='name="'):
+            decorator_of(app, decorator)(**options)(found)
 
 
 def test_documentation_and_annotations_are_those_of_the_function() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import pickle
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
@@ -159,6 +160,22 @@ def test_entry_has_the_queue_of_the_task(make_app: MakeApp) -> None:
         untyped(Scheduler)(app).apply_async(entry)
 
         assert connection.SimpleQueue("slow").get(timeout=5).headers["task"] == "periodic.routed"
+
+
+def test_app_that_is_pickled_keeps_its_schedule(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    for every in (30, timedelta(hours=3), crontab(hour="3"), schedule(run_every=5.0)):
+        async_shared_task(name=f"periodic.pickled.{next(numbers)}", every=every)(nothing)
+    app = make_app()
+    expected = schedule_of(app)
+
+    with caplog.at_level(logging.WARNING):
+        copy: AsyncCelery = pickle.loads(pickle.dumps(app))
+        assert schedule_of(copy) == expected
+
+    assert len(expected) == 4
+    assert caplog.text == ""
 
 
 REFUSED: dict[str, tuple[object, type[Exception], str]] = {

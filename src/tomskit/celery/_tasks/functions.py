@@ -48,7 +48,7 @@ def coroutine_function(found: object, *, name: str | None, bind: bool) -> Corout
         function: Any = written
     elif inspect.ismethod(within):
         function = _calling(within, written, name or within.__name__)
-    elif name is None:
+    elif not name:
         raise ConfigurationError(
             f"{found!r} has no name of its own that a task could have: give it one, as in "
             '@async_shared_task(name="shop.charge").'

@@ -127,7 +127,7 @@ def add_to_schedule(app: Celery, name: str, every: Every) -> None:
     is sent.
     """
     entry: Entry = {"task": name, "schedule": every}
-    entries: dict[str, object] = app.conf.beat_schedule
+    entries: dict[str, object] = app.conf.beat_schedule or {}
     found = entries.get(name)
     if found is None:
         set_setting(app.conf, "beat_schedule", {**entries, name: entry})
