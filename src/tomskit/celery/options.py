@@ -50,6 +50,8 @@ class _Options(TypedDict, total=False):
     throws: tuple[type[Exception], ...]
     """Errors that are expected: logged without a traceback."""
 
+    once: bool
+    """The body runs in one transaction of ``db.session``, committed with a mark of the task's id."""
     acks_late: bool
     acks_on_failure: bool
     acks_on_timeout: bool

@@ -74,7 +74,7 @@ class _Pool:
     __slots__ = ("before_close", "config", "engine", "missing")
 
     def __init__(self, config: DatabaseConfig) -> None:
-        self.config = config
+        self.config: DatabaseConfig = config
         self.before_close: list[Callable[[], Awaitable[object]]] = []
         self.engine: AsyncEngine | None = None
         self.missing: MissingDriverError | None = None

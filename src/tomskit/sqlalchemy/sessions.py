@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import bindparam, event, insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, override
 
 from tomskit.errors import CommitRefusedError, NotInitializedError
 from tomskit.sqlalchemy.tables import now_ms, outbox
@@ -59,6 +59,13 @@ class TaskSession(Session):
     refusal: str | None = None
     _held: list[_Held] | None = None
 
+    @override
+    def begin(self, nested: bool = False) -> SessionTransaction:
+        # Otherwise the error would be that a transaction has begun, and not why.
+        if self.refusal is not None and not nested:
+            raise CommitRefusedError(self.refusal)
+        return super().begin(nested)
+
     def hold(self, rows: Sequence[OutboxRow], committed: Committed, *, grace_ms: int) -> None:
         """Write messages when the running transaction is committed.
 
@@ -69,7 +76,7 @@ class TaskSession(Session):
         """
         if not self.in_transaction():
             # As SQLAlchemy does for an object that is added.
-            self.begin()
+            super().begin()
         if self._held is None:
             self._held = []
         self._held.append(_Held(_innermost(self), rows, committed, grace_ms))

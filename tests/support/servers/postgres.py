@@ -5,6 +5,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -57,10 +58,17 @@ def _as_ordinary_user() -> list[str]:
 
 
 class PostgresServer(Server):
-    """A PostgreSQL whose only user may do everything."""
+    """A PostgreSQL whose only user may do everything. `options` are more of the command line."""
 
-    def __init__(self, *, user: str = "tomskit", password: str = "tomskit-password") -> None:
+    def __init__(
+        self,
+        *,
+        user: str = "tomskit",
+        password: str = "tomskit-password",
+        options: Sequence[str] = (),
+    ) -> None:
         super().__init__()
+        self._options = list(options)
         self.user: Final = user
         self.password: Final = password
         self.database: Final = "postgres"
@@ -78,6 +86,7 @@ class PostgresServer(Server):
             *("-c", f"listen_addresses={self.host}", "-c", "max_connections=300"),
             # The data need not survive a crash of the machine, so nothing waits for the disk.
             *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "shared_buffers=32MB"),
+            *self._options,
         ]
 
     def _initialise(self, data: Path) -> None:

@@ -5,6 +5,7 @@ process that has committed it publishes it at once and deletes it. What is left 
 and published by workers.
 
     commits    delay_on_commit: records messages and lets the session write them
+    once       once=True: a body in one transaction, with a mark of the task's id
     publisher  publishes what the transactions of an event loop have committed
     store      the table of messages: publishes them in batches, and deletes what the broker has
     relay      a worker's thread that publishes what others have left, and deletes old marks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 
@@ -14,10 +14,12 @@ from celery.exceptions import TimeLimitExceeded
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
+from tomskit.celery._outbox.once import OnceCall, run_once
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.reporting import end_reports, reporters
 from tomskit.celery._values.codec import Codec
 from tomskit.errors import TaskArgumentsError, TaskResultError
+from tomskit.sqlalchemy.database import db
 
 if TYPE_CHECKING:
     from celery.app.task import Context
@@ -93,13 +95,21 @@ def body_of(
         is_nested = call == _running.get()
         token = _running.set(call)
         try:
-            args, kwargs = codec.load(args, kwargs)
-            coro = function(self, *args, **kwargs) if bind else function(*args, **kwargs)
-            value = _run_body(self, request, coro)
+            is_sent = not is_nested and _is_result_sent(self, request)
+
+            def body() -> Coroutine[object, Never, object]:
+                loaded, named = codec.load(args, kwargs)
+                return function(self, *loaded, **named) if bind else function(*loaded, **named)
+
+            def dump(value: object) -> object:
+                return codec.dump_result(value) if is_sent else value
+
+            if getattr(self, "_tomskit_once", False):
+                call = _once_call(self, request, body, dump, is_nested)
+                return _run_body(self, request, run_once(db, call))
+            return dump(_run_body(self, request, body()))
         finally:
             _running.reset(token)
-        is_sent = not is_nested and _is_result_sent(self, request)
-        return codec.dump_result(value) if is_sent else value
 
     # Celery checks a call's arguments against this; it does not follow __wrapped__.
     signature = inspect.signature(function)
@@ -119,5 +129,28 @@ def _is_result_sent(task: Task[..., object], request: Context) -> bool:
         return isinstance(caller, Task) and caller.name in CALLS_OF_TASKS
     if task.app.conf.result_serializer == "pickle":
         return False
+    return _is_result_wanted(task, request)
+
+
+def _is_result_wanted(task: Task[..., object], request: Context) -> bool:
     is_ignored = request.ignore_result or task.ignore_result
     return not is_ignored or bool(request.chain or request.callbacks or request.chord)
+
+
+def _once_call(
+    task: Task[..., object],
+    request: Context,
+    body: Callable[[], Coroutine[object, Never, object]],
+    dump: Callable[[object], object],
+    is_nested: bool,
+) -> OnceCall:
+    has_message = not (is_nested or request.called_directly)
+    delivery: Mapping[str, object] | None = request.delivery_info
+    return OnceCall(
+        name=f"{task.name}[{request.id}]",
+        task_id=request.id if has_message else None,
+        may_be_known=bool(request.retries or (delivery and delivery.get("redelivered"))),
+        body=body,
+        dump=dump,
+        serializer=task.app.conf.result_serializer if _is_result_wanted(task, request) else None,
+    )

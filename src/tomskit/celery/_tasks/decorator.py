@@ -168,6 +168,8 @@ def make_task(
             members[EVERY] = every
     # Celery deprecates it as a task's attribute; here it is a default for calls.
     members["_tomskit_queue"] = given.pop("queue", None)
+    if given.pop("once", False):
+        members |= _commits_once(given, name)
     body = body_of(function, members["_tomskit_codec"], bind=bind)
     kind = async_class(base)
     made: Any = create(base=kind, bind=True, **members, **given)(body)
@@ -175,6 +177,17 @@ def make_task(
         declare(Periodic(given.get("name"), function.__module__, function.__name__, every), app)
     find_task = functools.partial(_task_of, made)
     return TaskProxy(function, bind=bind, find_task=find_task, kind=kind)
+
+
+def _commits_once(given: dict[str, Any], name: str) -> dict[str, Any]:
+    """The attributes of a task with ``once=True``: its message is kept until it was committed."""
+    if given.pop("acks_late", True) is not True:
+        raise ConfigurationError(
+            f"The task {name} has once=True and acks_late=False: a message that is acknowledged early is "
+            "lost with its worker, and the task would not run at all. Leave acks_late out."
+        )
+    lost = given.pop("reject_on_worker_lost", True)
+    return {"_tomskit_once": True, "acks_late": True, "reject_on_worker_lost": lost}
 
 
 def _task_of(

@@ -1,0 +1,259 @@
+"""once=True: the body of a task in one transaction, which is committed with a mark of the task's id."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Final, Never, TypeVar
+
+from kombu.serialization import dumps, loads
+from kombu.utils.encoding import str_to_bytes
+from sqlalchemy import insert, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tomskit.celery._client.recording import as_bytes, as_text
+from tomskit.celery._client.retrying import Outage, Retrying
+from tomskit.errors import NotInitializedError
+from tomskit.sqlalchemy.away import has_conflict, is_away
+from tomskit.sqlalchemy.database import Database
+from tomskit.sqlalchemy.sessions import TaskSession, missing_table
+from tomskit.sqlalchemy.tables import now_ms, once
+
+__all__ = ("OnceCall", "run_once")
+
+T = TypeVar("T")
+
+logger: Final = logging.getLogger(__name__)
+
+_CONFLICTS: Final = 5
+"""How many times a body is repeated because of other transactions."""
+_CONFLICT_PAUSE: Final = 0.05
+_COMMIT_SECONDS: Final = 30.0
+_LONGEST_ID: Final = 255
+
+
+@dataclass(frozen=True)
+class OnceCall:
+    """A delivery of a message to a task with ``once=True``.
+
+    Attributes:
+        name: The task's name and id, for log lines.
+        task_id: None for a call without a message, which leaves no mark.
+        may_be_known: Whether an earlier delivery may have left a mark: it is looked for first. Others
+            see it when they write their own.
+        body: Makes the coroutine of the task's function.
+        dump: Makes what is stored of what the function returns.
+        serializer: Of results; None where nobody wants them.
+    """
+
+    name: str
+    task_id: str | None
+    may_be_known: bool
+    body: Callable[[], Coroutine[object, Never, object]]
+    dump: Callable[[object], object]
+    serializer: str | None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The result of an earlier delivery."""
+
+    value: object
+
+
+_REFUSAL: Final = (
+    "A task with once=True must not commit: its transaction is committed with the mark that it has run, "
+    "when it returns. Leave the commit out. For a part that may be rolled back alone use "
+    "async with db.session.begin_nested(), and for one that is to be committed in any case a session "
+    "of its own: async with db.scope()."
+)
+
+
+async def run_once(database: Database, call: OnceCall) -> object:
+    """Run a task's body and commit it with its mark; or answer what an earlier delivery returned.
+
+    Whatever the body raises rolls its transaction back. Where that was the fault of the database, which
+    was away or has ended a deadlock, the body is repeated.
+    """
+    retrying = Retrying(
+        Outage(f"commit {call.name}", "the database", logger), is_away=lambda _: True
+    )
+    session = database.session
+    may_be_known = call.may_be_known
+    conflicts = 0
+    while True:
+        try:
+            if may_be_known and (stored := await _stored(session, call)) is not None:
+                return stored.value
+            result = await _attempt(database, session, call)
+        except Exception as exc:
+            await _roll_back(session)
+            if has_conflict(exc) and conflicts < _CONFLICTS:
+                conflicts += 1
+                logger.info(
+                    "%s is repeated, as its transaction was in conflict: %r", call.name, exc
+                )
+                await asyncio.sleep(_CONFLICT_PAUSE * 2**conflicts * random.random())  # noqa: S311
+            elif await _is_the_databases(database, exc):
+                await asyncio.sleep(retrying.failed(exc))
+            else:
+                raise
+            may_be_known = True
+        else:
+            retrying.succeeded()
+            return result
+
+
+async def _attempt(database: Database, session: AsyncSession, call: OnceCall) -> object:
+    sync = session.sync_session
+    assert isinstance(sync, TaskSession)  # noqa: S101 (db makes no others)
+    sync.refusal = _REFUSAL
+    try:
+        value = call.dump(await call.body())
+        # What is wrong with the task's own rows is raised here, not taken for a mark that exists.
+        await session.flush()
+    finally:
+        sync.refusal = None
+    if call.task_id is None:
+        await _to_the_end(session.commit())
+        return value
+    mark = _mark(call.task_id, value, call.serializer)
+    try:
+        await session.execute(insert(once).values(finished=now_ms(), **mark))
+    except IntegrityError:
+        await _roll_back(session)
+        logger.info("%s was delivered again and has run before", call.name)
+        stored = await _stored(session, call)
+        if stored is None:
+            raise
+        return stored.value
+    except DBAPIError as exc:
+        if missing_table(exc):
+            raise _no_table() from exc
+        raise
+    try:
+        await _to_the_end(session.commit())
+    except Exception as exc:
+        if not is_away(exc):
+            raise
+        await _roll_back(session)
+        if not await _was_committed(database, call, mark):
+            raise
+        logger.info("%s was committed, although the connection was lost meanwhile", call.name)
+    return value
+
+
+async def _stored(session: AsyncSession, call: OnceCall) -> _Stored | None:
+    """What an earlier delivery has returned; None if there was none."""
+    if call.task_id is None:
+        return None
+    columns = select(once.c.content_type, once.c.content_encoding, once.c.result)
+    try:
+        found = (await session.execute(columns.where(once.c.task_id == _key(call.task_id)))).first()
+    except DBAPIError as exc:
+        if missing_table(exc):
+            raise _no_table() from exc
+        raise
+    # The body is to begin with a transaction of its own.
+    await session.rollback()
+    if found is None:
+        return None
+    content_type, encoding, text = found
+    if content_type is None:
+        return _Stored(None)
+    return _Stored(loads(as_bytes(text), content_type, encoding, accept=[content_type]))
+
+
+async def _was_committed(database: Database, call: OnceCall, mark: dict[str, str | None]) -> bool:
+    """Whether a transaction whose commit was not answered has been committed.
+
+    The same mark is written again, in a transaction that is rolled back: it waits for the other one,
+    should that still be open on the server, and fails if that was committed.
+    """
+
+    async def write() -> bool:
+        async with database.scope():
+            session = database.session
+            try:
+                await session.execute(insert(once).values(finished=now_ms(), **mark))
+            except IntegrityError:
+                return True
+            return False
+
+    retrying = Retrying(
+        Outage(f"see whether {call.name} was committed", "the database", logger),
+        is_away=lambda exc: is_away(exc) or has_conflict(exc),
+    )
+    return await retrying.run_async(write)
+
+
+async def _is_the_databases(database: Database, error: Exception) -> bool:
+    """Whether a body failed because its database is away."""
+    if isinstance(error, DBAPIError) or not is_away(error):
+        return is_away(error)
+    # asyncpg raises errors that other clients raise as well.
+    try:
+        async with database.scope():
+            await database.session.execute(select(1))
+    except Exception as exc:  # noqa: BLE001 (only whether it is away)
+        return is_away(exc)
+    return False
+
+
+async def _to_the_end(coro: Coroutine[object, Never, T]) -> T:
+    """Await what must not be interrupted: a commit of which nobody knows whether it has happened.
+
+    A time limit that passes meanwhile comes too late for the body, which has returned.
+    """
+    task = asyncio.ensure_future(coro)
+    deadline = asyncio.get_running_loop().time() + _COMMIT_SECONDS
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except BaseException:
+            if asyncio.get_running_loop().time() > deadline:
+                task.cancel()
+                raise
+    return task.result()
+
+
+async def _roll_back(session: AsyncSession) -> None:
+    try:
+        await session.rollback()
+    except Exception as exc:  # noqa: BLE001 (the connection is gone, and with it the transaction)
+        logger.debug("The connection is dropped, as it cannot be rolled back: %r", exc)
+        await session.invalidate()
+    session.expunge_all()
+
+
+def _mark(task_id: str, value: object, serializer: str | None) -> dict[str, str | None]:
+    key = _key(task_id)
+    if serializer is None:
+        return {"task_id": key, "content_type": None, "content_encoding": None, "result": None}
+    content_type, encoding, data = dumps(value, serializer=serializer)
+    return {
+        "task_id": key,
+        "content_type": content_type,
+        "content_encoding": encoding,
+        "result": as_text(str_to_bytes(data)),
+    }
+
+
+def _key(task_id: str) -> str:
+    """The id, or what stands for one that would not come back as it is."""
+    if len(task_id) <= _LONGEST_ID and task_id.isascii() and task_id == task_id.strip():
+        return task_id
+    return hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _no_table() -> NotInitializedError:
+    return NotInitializedError(
+        "The table tomskit_once, into which tasks with once=True write their marks, is not in this "
+        "database. Make it once: await db.create_tables(), or with Alembic and "
+        "tomskit.sqlalchemy.tables.metadata."
+    )
