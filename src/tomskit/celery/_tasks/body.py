@@ -105,8 +105,8 @@ def body_of(
                 return codec.dump_result(value) if is_sent else value
 
             if getattr(self, "_tomskit_once", False):
-                call = _once_call(self, request, body, dump, is_nested)
-                return _run_body(self, request, run_once(db, call))
+                once = _once_call(self, request, body, dump, is_nested)
+                return _run_body(self, request, run_once(db, once))
             return dump(_run_body(self, request, body()))
         finally:
             _running.reset(token)
