@@ -16,7 +16,11 @@ from tomskit.sqlalchemy.database import Database
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name.startswith("tomskit")
+    ]
 
 
 @pytest.mark.parametrize(
