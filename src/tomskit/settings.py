@@ -180,8 +180,11 @@ class TomsKitBaseSettings(_Settings):
             if remarks := rename(cls.renamed, variables):
                 set_variables(source, variables)
                 _warn(remarks)
-        _warn_of_misspelt(cls, {**variables_of(env_settings), **variables_of(dotenv_settings)})
-        return init_settings, env_settings, dotenv_settings, file_secret_settings
+        lines = variables_of(dotenv_settings)
+        _warn_of_misspelt(cls, {**variables_of(env_settings), **lines})
+        # A source looks for each field, whether there is a file or not.
+        file = (dotenv_settings,) if lines else ()
+        return init_settings, env_settings, *file, file_secret_settings
 
     @property
     def env_file_in_use(self) -> EnvFile:
