@@ -33,12 +33,14 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple, cast
 
 import click
+from celery.app.defaults import DEFAULTS
 from celery.bin.celery import celery
 from celery.bin.worker import worker
 from scripts import reference
 from typing_extensions import override
 
 from tomskit.celery import CeleryConfig
+from tomskit.celery._internals.celery_command import variables_of_celery
 from tomskit.redis import RedisConfig
 from tomskit.sqlalchemy import DatabaseConfig
 
@@ -176,13 +178,17 @@ def anchors(path: Path) -> set[str]:
 
 
 def known_settings() -> set[str]:
-    """Every field and every computed property of the configuration classes."""
-    return {
+    """Every field and every computed property of the configuration classes; what Celery knows."""
+    known = {
         name
         for config in (CeleryConfig, DatabaseConfig, RedisConfig)
-        for name in (*dir(config), *config.model_fields)
+        for name in (
+            *dir(config),
+            *(info.alias or field for field, info in config.model_fields.items()),
+        )
         if name.startswith(PREFIXES)
     }
+    return known | variables_of_celery() | {f"CELERY_{name.upper()}" for name in DEFAULTS}
 
 
 def unknown_settings(pages: Sequence[Page]) -> Iterator[Problem]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple, overload
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, overload
 
 from pydantic import (
     AfterValidator,
@@ -30,7 +30,16 @@ from typing_extensions import override
 
 from tomskit._internals.pydantic import custom_error, set_variables, variables_of
 from tomskit.texts import read_json, split_list
-from tomskit.variables import DEFAULT_FILE, ENV_FILE, EnvFile, env_file, misspelt, rename
+from tomskit.variables import (
+    DEFAULT_FILE,
+    ENV_FILE,
+    EnvFile,
+    SettingsWarning,
+    UnlessFor,
+    env_file,
+    misspelt,
+    rename,
+)
 
 __all__ = (
     "CommaSeparated",
@@ -49,22 +58,6 @@ __all__ = (
     "instead_of_parts",
     "secret",
 )
-
-
-class SettingsWarning(UserWarning):
-    """A setting has no effect, or another one than its name says."""
-
-
-class UnlessFor(NamedTuple):
-    """Marks a field whose variable another program may read for a purpose of its own.
-
-    Attributes:
-        theirs: Whether a text is for that program.
-        warning: What to say of a text that is for the field.
-    """
-
-    theirs: Callable[[str], bool]
-    warning: str
 
 
 class Concealed(str):

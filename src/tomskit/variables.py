@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pydantic_settings import SettingsConfigDict
 
 from tomskit.errors import ConfigurationError
 
-__all__ = ("DEFAULT_FILE", "ENV_FILE", "EnvFile", "env_file", "misspelt", "rename")
+__all__ = (
+    "DEFAULT_FILE",
+    "ENV_FILE",
+    "EnvFile",
+    "SettingsWarning",
+    "UnlessFor",
+    "env_file",
+    "misspelt",
+    "rename",
+)
 
 V = TypeVar("V")
 
@@ -25,6 +41,22 @@ DEFAULT_FILE: Final = ".env"
 
 EnvFile = Path | str | Sequence[Path | str] | None
 """A file of variables, several of which the last wins, or none."""
+
+
+class SettingsWarning(UserWarning):
+    """A setting has no effect, or another one than its name says."""
+
+
+class UnlessFor(NamedTuple):
+    """Marks a field whose variable another program may read for a purpose of its own.
+
+    Attributes:
+        theirs: Whether a text is for that program.
+        warning: What to say of a text that is for the field.
+    """
+
+    theirs: Callable[[str], bool]
+    warning: str
 
 
 def env_file(settings: SettingsConfigDict) -> EnvFile:
