@@ -1,6 +1,7 @@
 """What tomskit relies on in Celery beyond its public names: result backends."""
 
 import inspect
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from celery import Celery, states
 from celery.app.task import Context
 from celery.backends.base import Backend, KeyValueStoreBackend
 from celery.backends.redis import RedisBackend, SentinelBackend
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.contracts import assert_accepts, assert_has, untyped
 from tomskit.celery._internals import celery_backend
@@ -277,3 +279,25 @@ def test_a_result_consumer_has_what_we_override_and_use(backend: Any) -> None:
     assert_accepts(ResultConsumer, "consume_from", None, "id")
     assert_accepts(ResultConsumer, "on_state_change", None, {}, None)
     assert "result_consumer.drain_events" in inspect.getsource(consumer.drainer.__class__)
+
+
+def test_a_consumer_of_results_that_cannot_connect() -> None:
+    """``ResultConsumer.reconnect_on_error``, which calls `_reconnect` after `_connection_errors`.
+
+    That calls `_reconnect_pubsub`. Who waits is among the `_pending_results`.
+    """
+    app = Celery("results", set_as_current=False, backend="redis://localhost:1/0")
+    consumer: Any = untyped(app.backend).result_consumer
+    assert_has(consumer, "_reconnect", "_reconnect_pubsub", "reconnect_on_error")
+    assert issubclass(RedisConnectionError, consumer._connection_errors)
+    assert [dict(pending) for pending in consumer._pending_results] == [{}, {}]
+    calls: list[str] = []
+    consumer._reconnect = partial(calls.append, "reconnect")
+    fail: Any = untyped(_fail_to_connect)
+    with consumer.reconnect_on_error():
+        fail()
+    assert calls == ["reconnect"]
+
+
+def _fail_to_connect() -> None:
+    raise RedisConnectionError

@@ -68,9 +68,9 @@ _REFUSED_TEXTS: Final = (
 
 
 class ServerAwayError(RedisConnectionError):
-    """Redis has answered that it cannot do now what it was asked.
+    """Redis cannot be reached, or has answered that it cannot do now what it was asked.
 
-    redis-py's own error for such an answer is the cause. That is a ResponseError, which kombu and
+    redis-py's own error is the cause. That for such an answer is a ResponseError, which kombu and
     Celery take for a mistake of the program; this one they take for a connection that was lost.
     """
 

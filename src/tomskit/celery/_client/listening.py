@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import states
 from celery.utils.log import get_logger
 from typing_extensions import override
 
+from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 from tomskit.celery._internals.celery_backend import (
     ResultConsumer,
     is_redis_backend,
     replace_result_consumer,
 )
 from tomskit.celery.fast_redis.deadlines import SECONDS
-from tomskit.redis.away import is_away
+from tomskit.redis.away import ServerAwayError, is_away
 
 __all__ = ("listen_well",)
 
@@ -40,6 +43,35 @@ class _ListeningConsumer(ResultConsumer):
         self._looked_at = time.monotonic()
 
     @override
+    @contextmanager
+    def reconnect_on_error(self) -> Generator[None]:
+        pubsub = self._pubsub
+        heard_before = pubsub is not None and pubsub.connection is not None
+        try:
+            yield
+        except TimeoutError:
+            raise  # of a wait for the next announcement
+        except self._connection_errors:
+            try:
+                self._connect_again(patient=heard_before)
+            except self._connection_errors as exc:
+                raise ServerAwayError(
+                    f"Results cannot be waited for: {self.backend.as_uri()} is away. {exc}"
+                ) from exc
+
+    def _connect_again(self, *, patient: bool) -> None:
+        if patient:
+            # As often as the settings for results say.
+            self._reconnect()
+            return
+        # It was never there: as often as publishing is tried.
+        conf = self.app.conf
+        policy: dict[str, Any] = conf.task_publish_retry_policy or {}
+        pauses = pauses_of(**policy) if conf.task_publish_retry else iter(())
+        outage = Outage("listen for results", "the result backend", logger)
+        Retrying(outage, pauses=pauses).run(self._reconnect_pubsub)
+
+    @override
     def drain_events(self, timeout: float | None = None) -> None:
         super().drain_events(timeout=timeout)
         now = time.monotonic()
@@ -51,7 +83,14 @@ class _ListeningConsumer(ResultConsumer):
     def consume_from(self, task_id: str) -> None:
         if not self.subscribed_to:
             self._looked_at = time.monotonic()
-        super().consume_from(task_id)
+        try:
+            super().consume_from(task_id)
+        except ServerAwayError:
+            # Otherwise whoever waits for it later would be taken for subscribed.
+            self.subscribed_to.discard(self.backend.get_key_for_task(task_id))
+            for pending in self._pending_results:
+                pending.pop(task_id, None)
+            raise
 
     def _look(self) -> None:
         keys = tuple(self.subscribed_to)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from celery.backends.base import Backend
+from celery.utils.log import get_logger
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.recording import recording_here
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._internals.celery_backend import STORING_CHORDS, SUBSCRIBING
 from tomskit.celery._running.places import here
+from tomskit.redis.away import ServerAwayError
 
 __all__ = ("keep_quiet",)
+
+logger: Final = get_logger(__name__)
 
 
 def keep_quiet(app: AsyncApp, backend: Backend) -> Backend:
@@ -40,7 +44,14 @@ class _Method:
             return args[0] if args else None
         place = here()
         if place is None or place.producer_for(self._app) is None:
-            return self._celerys(*args, **kwargs)
+            try:
+                return self._celerys(*args, **kwargs)
+            except ServerAwayError as exc:
+                if self._name != "on_task_call":
+                    raise
+                # The broker may be there. Whoever waits for the result tries again.
+                logger.debug("Not subscribed before the task is sent: %s", exc)
+                return None
         if self._in_thread:
             # Each thread has a backend of its own: Celery's are not made to be shared.
             return place.wait_to_the_end(

@@ -38,6 +38,11 @@ The ``__dict__`` of a `RedisBackend`
     When it is missing: ``get()`` raises AttributeError; where `drain_events` is not called, it waits for
     ever on a connection that is dead.
 
+`ResultConsumer.reconnect_on_error`, `_reconnect`, `_reconnect_pubsub`, `_connection_errors`,
+`_pending_results`
+    For: ``delay()`` and ``get()`` that end soon, with one sentence, while Redis is away from the start.
+    When it is missing: they end after 20 tries, with Celery's error, or with AttributeError.
+
 `RedisBackend.client`, its ``connection_pool``
     For: the address and the parameters of connections to that server.
     When it is missing: waiting for a result raises AttributeError.
@@ -77,7 +82,7 @@ The ``__dict__`` of a `RedisBackend`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
@@ -86,6 +91,7 @@ from celery.backends.base import Backend
 
 if TYPE_CHECKING:
     import redis
+    from celery import Celery
     from celery.app.task import Context
 
 __all__ = (
@@ -160,6 +166,7 @@ if TYPE_CHECKING:
         retry_policy: Mapping[str, Any]
         _MAX_STR_VALUE_SIZE: int
 
+        def as_uri(self, include_password: bool = False) -> str: ...
         def decode_result(self, payload: bytes) -> dict[str, Any]: ...
         def encode(self, data: object) -> str | bytes: ...
         def encode_result(self, result: object, state: str) -> object: ...
@@ -191,15 +198,21 @@ if TYPE_CHECKING:
     class ResultConsumer:
         """``celery.backends.redis.ResultConsumer``."""
 
+        app: Celery
         backend: RedisBackend
         subscribed_to: set[bytes]
         _pubsub: Any
+        _connection_errors: tuple[type[Exception], ...]
+        _pending_results: tuple[MutableMapping[str, object], ...]
 
         def __init__(self, *args: Any, **options: Any) -> None: ...
         def consume_from(self, task_id: str) -> None: ...
         def drain_events(self, timeout: float | None = None) -> None: ...
         def on_state_change(self, meta: dict[str, Any], message: object) -> None: ...
         def _locked(self) -> AbstractContextManager[None]: ...
+        def reconnect_on_error(self) -> AbstractContextManager[None]: ...
+        def _reconnect(self) -> None: ...
+        def _reconnect_pubsub(self) -> None: ...
 
 else:
     RedisBackend = celery_redis.RedisBackend
