@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import pytest
 import redis
@@ -173,6 +173,28 @@ def test_fifty_commands_at_once_share_the_configured_number_of_connections(place
     assert sorted(taken) == list(range(50))
     # A cluster's client may have one more, to ask for the cluster's layout.
     assert 5 <= max(most) <= 5 + place.config.REDIS_USE_CLUSTER
+
+
+def test_commands_survive_that_the_server_closes_all_connections(place: Place) -> None:
+    """As with redis-py's own client, which tries again."""
+
+    async def count() -> int:
+        return await redis_client.incr("counted")
+
+    async def count_all() -> list[int]:
+        await asyncio.gather(*(count() for _ in range(100)))
+        before = place.connections()
+        with place.look() as looking:
+            untyped: Any = looking
+            untyped.client_kill_filter(_type="normal", skipme=True)
+        assert before > 0
+        return await asyncio.gather(*(count() for _ in range(100)))
+
+    with place.look() as looking:
+        looking.delete("counted")
+    AsyncRuntime.init(make_app(place.config))
+
+    assert sorted(AsyncRuntime.run(count_all())) == list(range(101, 201))
 
 
 def test_long_wait_for_a_connection_is_told_of(

@@ -10,7 +10,9 @@ from weakref import WeakKeyDictionary
 
 from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from typing_extensions import deprecated, override
 
@@ -81,6 +83,7 @@ def _create(config: RedisConfig) -> tuple[Redis | RedisCluster, list[_Close]]:
         port=config.REDIS_PORT,
         db=config.REDIS_DB,
         timeout=_WARN_AFTER,
+        retry=_retry(),
         **_connection_options(config),
         **_tls_options(config),
     )
@@ -114,6 +117,7 @@ def _create_sentinel(config: RedisConfig) -> tuple[Redis, list[_Close]]:
         },
         db=config.REDIS_DB,
         timeout=_WARN_AFTER,
+        retry=_retry(),
         **_connection_options(config),
         **tls,
     )
@@ -184,6 +188,14 @@ class _WaitingCluster(RedisCluster):
             return await super().execute_command(*args, **kwargs)
         finally:
             self._free.release()
+
+
+def _retry() -> Retry:
+    """What redis-py's own client does on a lost connection, and its pools do not by themselves.
+
+    Its cluster client does the like.
+    """
+    return Retry(ExponentialWithJitterBackoff(base=1, cap=10), retries=3)
 
 
 def _connection_options(config: RedisConfig) -> dict[str, Any]:
