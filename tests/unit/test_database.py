@@ -2,16 +2,25 @@
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 from sqlalchemy import String, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from tests.support.settings import MakeApp
 from tomskit.celery import AsyncCelery, AsyncRuntime, AsyncTaskRunner
-from tomskit.errors import MissingDriverError, NotInitializedError
+from tomskit.errors import (
+    ConfigurationError,
+    MissingDriverError,
+    NotInitializedError,
+    ProviderError,
+)
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
-from tomskit.sqlalchemy.database import db
+from tomskit.sqlalchemy.database import Database, SessionScope, db
+
+SQLITE = "sqlite+aiosqlite:///"
 
 
 class Base(DeclarativeBase):
@@ -187,3 +196,97 @@ def test_missing_driver_is_an_error_at_first_use_only() -> None:
     assert AsyncRuntime.run(nothing()) == 1
     with pytest.raises(MissingDriverError, match="pip install 'asyncmy'"):
         AsyncRuntime.run(use())
+
+
+@pytest.mark.usefixtures("notes")
+class TestSessionsThatOutliveTheirScope:
+    def test_a_scope_left_in_another_context_closes_its_session(self) -> None:
+        async def enter(scope: SessionScope) -> AsyncSession:
+            await scope.__aenter__()
+            await add("a")
+            return db.session
+
+        async def work() -> bool:
+            scope = db.scope()
+            session = await asyncio.create_task(enter(scope))
+            assert session.in_transaction()
+            await scope.__aexit__(None, None, None)
+            return session.in_transaction()
+
+        assert not AsyncRuntime.run(work())
+        assert AsyncRuntime.run(count()) == 0
+
+    def test_a_session_that_was_kept_is_refused(self) -> None:
+        async def keep() -> AsyncSession:
+            await add("a")
+            return db.session
+
+        async def use(session: AsyncSession) -> None:
+            await session.execute(text("SELECT 1"))
+
+        session = AsyncRuntime.run(keep())
+
+        with pytest.raises(NotInitializedError, match="after its task had ended"):
+            AsyncRuntime.run(use(session))
+
+    def test_what_is_added_to_a_session_that_was_kept_is_refused(self) -> None:
+        async def keep() -> AsyncSession:
+            return db.session
+
+        async def use(session: AsyncSession) -> None:
+            session.add(Note(words="a"))
+            await session.commit()
+
+        session = AsyncRuntime.run(keep())
+
+        with pytest.raises(NotInitializedError, match="after its task had ended"):
+            AsyncRuntime.run(use(session))
+
+
+class TestTwoDatabases:
+    def test_each_has_scopes_of_its_own(self, tmp_path: Path) -> None:
+        async def work() -> None:
+            one, two = Database(), Database()
+            for number, database in enumerate((one, two)):
+                database.open(
+                    DatabaseConfig(SQLALCHEMY_DATABASE_URI=f"{SQLITE}{tmp_path}/{number}")
+                )
+            async with one.scope():
+                first = one.session
+                with pytest.raises(NotInitializedError):
+                    str(two.session)
+                async with two.scope():
+                    assert two.session is not first
+                    assert one.session is first
+            assert one.engine.url != two.engine.url
+            await one.close()
+            assert two.engine is not None
+            await two.close()
+
+        asyncio.run(work())
+
+    def test_a_second_open_is_an_error_that_says_what_to_do(self, sqlite: DatabaseConfig) -> None:
+        async def work() -> None:
+            database = Database()
+            database.open(sqlite)
+            try:
+                with pytest.raises(ConfigurationError, match=r"reports = Database\(\)"):
+                    database.open(sqlite)
+            finally:
+                await database.close()
+            database.open(sqlite)
+            await database.close()
+
+        asyncio.run(work())
+
+    def test_an_app_with_two_providers_of_one_database_does_not_start(
+        self, sqlite: DatabaseConfig, make_app: MakeApp
+    ) -> None:
+        app = make_app(
+            broker="memory://",
+            database=sqlite,
+            providers=[DatabaseProvider(sqlite, name="another")],
+        )
+
+        with pytest.raises(ProviderError, match=r"another.*reports = Database"):
+            AsyncRuntime.init(app)

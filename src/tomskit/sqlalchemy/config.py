@@ -120,6 +120,16 @@ MYSQL_PORT_IS_MISSING: Final = (
 """What to say where a MySQL server does not answer on the default port."""
 
 
+_LATIN_1_DRIVERS: Final = frozenset({"aiomysql", "asyncmy", "pymysql"})
+
+
+def _password_for(scheme: str, password: str) -> str:
+    # These drivers send a password in Latin-1, and the server compares it in UTF-8.
+    if scheme.partition("+")[2] not in _LATIN_1_DRIVERS:
+        return password
+    return password.encode().decode("latin-1")
+
+
 class EngineOptions(TypedDict, total=False):
     """Keyword arguments of SQLAlchemy's ``create_async_engine``."""
 
@@ -203,7 +213,9 @@ class DatabaseConfig(TomsKitBaseSettings):
     @property
     def SQLALCHEMY_DATABASE_URI(self) -> str:  # noqa: N802 (named like the settings)
         """URL for the asynchronous engine; holds the password."""
-        return self.given_database_uri or self.uri(self.SQLALCHEMY_DATABASE_URI_SCHEME)
+        if self.given_database_uri is not None and self.DB_PASSWORD.isascii():
+            return self.given_database_uri
+        return self.uri(self.SQLALCHEMY_DATABASE_URI_SCHEME)
 
     @property
     def SQLALCHEMY_DATABASE_SYNC_URI(self) -> str:  # noqa: N802 (named like the settings)
@@ -234,13 +246,16 @@ class DatabaseConfig(TomsKitBaseSettings):
         return dialect in {"mysql", "mariadb"} and not given
 
     def uri(self, scheme: str) -> str:
-        """URL of this database for any `scheme`, such as ``"mysql+pymysql"``."""
+        """URL of this database for any `scheme`, such as ``"mysql+pymysql"``.
+
+        A password beyond ASCII is written as the driver that the scheme names needs it.
+        """
         return database_url(
             scheme,
             host=self.DB_HOST,
             port=self.DB_PORT,
             username=self.DB_USERNAME,
-            password=self.DB_PASSWORD,
+            password=_password_for(scheme, self.DB_PASSWORD),
             database=self.DB_DATABASE,
             query=database_query(scheme, charset=self.DB_CHARSET, extras=self.DB_EXTRAS),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,10 +20,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from typing_extensions import deprecated, override
 
 from tomskit._internals.sqlalchemy import QueuePool
-from tomskit.errors import MissingDriverError, NotInitializedError
+from tomskit.errors import ConfigurationError, MissingDriverError, NotInitializedError
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
-from tomskit.sqlalchemy.sessions import TaskSession
 from tomskit.sqlalchemy.tables import metadata
+from tomskit.sqlalchemy.tracked import end_session, new_session
 
 __all__ = ("Database", "DatabaseSession", "SessionScope", "db")
 
@@ -41,6 +41,13 @@ _WARN_AFTER: Final = 30.0
 _WAY_OUT: Final = (
     "Use it inside a task or a coroutine given to AsyncRuntime.run or AsyncTaskRunner, "
     "or open a scope yourself: async with db.scope(): ..."
+)
+
+
+_ENDED: Final = (
+    "db.session was used after its task had ended, by a coroutine that the task left running, or by "
+    "code that has kept the session. Await that coroutine in the task, or give it a session of its "
+    "own: async with db.scope(): ..."
 )
 
 
@@ -113,9 +120,15 @@ def _name_the_port(context: ExceptionContext) -> None:
 class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
     """Surrounds a task: holds at most one session, opened at first use and closed at the end."""
 
-    __slots__ = ("_loop", "_open", "_pool", "_session", "_token")
+    __slots__ = ("_loop", "_open", "_pool", "_session", "_token", "_variable")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
+    def __init__(
+        self,
+        variable: ContextVar[SessionScope | None],
+        loop: asyncio.AbstractEventLoop,
+        pool: _Pool,
+    ) -> None:
+        self._variable = variable
         self._loop = loop
         self._pool = pool
         self._session: AsyncSession | None = None
@@ -126,28 +139,20 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
     def session(self) -> AsyncSession:
         """The session of this scope."""
         if not self._open:
-            raise NotInitializedError(
-                "db.session was used after its task had ended, by a coroutine that the task left "
-                "running. Await that coroutine in the task, or give it a session of its own: "
-                "async with db.scope(): ..."
-            )
+            raise NotInitializedError(_ENDED)
         if _running_loop() is not self._loop:
             raise NotInitializedError(
                 "db.session was used in another event loop than its task's, or in a plain thread. "
                 f"{_WAY_OUT}"
             )
         if self._session is None:
-            # Objects stay readable after a commit: an expired attribute would be reloaded when it
-            # is read, and an attribute access cannot be awaited.
-            self._session = AsyncSession(
-                self._pool.require(), expire_on_commit=False, sync_session_class=TaskSession
-            )
+            self._session = new_session(self._pool.require())
         return self._session
 
     @override
     async def __aenter__(self) -> Self:
         self._open = True
-        self._token = _scope.set(self)
+        self._token = self._variable.set(self)
         return self
 
     @override
@@ -159,14 +164,14 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
     ) -> None:
         self._open = False
         if self._token is not None:
-            _scope.reset(self._token)
+            # Where it is left in another context than it was entered in, as by a fixture or an
+            # asynchronous generator, there is nothing to set back.
+            with suppress(ValueError):
+                self._variable.reset(self._token)
         if self._session is not None:
-            # Closing rolls back whatever was not committed. A cancellation must not interrupt it,
-            # or the connection would go back to the pool with its transaction open.
-            await asyncio.shield(asyncio.ensure_future(self._session.close()))
-
-
-_scope: ContextVar[SessionScope | None] = ContextVar("tomskit_session_scope", default=None)
+            # A cancellation must not interrupt it, or the connection would go back to the pool with
+            # its transaction open.
+            await asyncio.shield(asyncio.ensure_future(end_session(self._session, _ENDED)))
 
 
 class Database:
@@ -174,9 +179,18 @@ class Database:
 
     A connection belongs to the loop that opened it, so every loop has its own pool; all tasks of
     a loop share it.
+
+    Each object is a database of its own, with its own sessions, scopes and engines. ``db`` is the
+    app's. For another one give the app a provider, with a name of its own::
+
+        reports = Database()
+        DatabaseProvider(config, database=reports, name="reports")
     """
 
     def __init__(self) -> None:
+        self._scope: ContextVar[SessionScope | None] = ContextVar(
+            "tomskit_session_scope", default=None
+        )
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
 
     @property
@@ -192,7 +206,7 @@ class Database:
             NotInitializedError: Outside of a task and of ``async with db.scope()``.
             MissingDriverError: The driver that the URL names is not installed.
         """
-        scope = _scope.get()
+        scope = self._scope.get()
         if scope is None:
             raise NotInitializedError(f"There is no database session here. {_WAY_OUT}")
         return scope.session
@@ -223,11 +237,23 @@ class Database:
             NotInitializedError: No engine was opened for the running event loop.
         """
         pool = self._pool()
-        return SessionScope(asyncio.get_running_loop(), pool)
+        return SessionScope(self._scope, asyncio.get_running_loop(), pool)
 
     def open(self, config: DatabaseConfig) -> None:
-        """Make an engine for the running event loop. It connects when it is first used."""
-        self._pools[asyncio.get_running_loop()] = _Pool(config)
+        """Make an engine for the running event loop. It connects when it is first used.
+
+        Raises:
+            ConfigurationError: There is one already.
+        """
+        loop = asyncio.get_running_loop()
+        if loop in self._pools:
+            raise ConfigurationError(
+                "This Database object is open already in this event loop, so db.session would go to "
+                "one database for some code and to another one for the rest. A second database is an "
+                "object of its own: reports = Database(); "
+                'DatabaseProvider(config, database=reports, name="reports")'
+            )
+        self._pools[loop] = _Pool(config)
 
     @deprecated("create_session_pool_from_config is now called open")
     def create_session_pool_from_config(self, config: DatabaseConfig) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, event, insert, select
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 from typing_extensions import TypedDict, override
@@ -54,9 +55,11 @@ class TaskSession(Session):
 
     Attributes:
         refusal: Why the code that uses the session must not commit it; None where it may.
+        ended: Why the session cannot be used any more; None while it can.
     """
 
     refusal: str | None = None
+    ended: str | None = None
     _held: list[_Held] | None = None
 
     @override
@@ -80,6 +83,14 @@ class TaskSession(Session):
         if self._held is None:
             self._held = []
         self._held.append(_Held(_innermost(self), rows, committed, grace_ms))
+
+    @override
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        # Asked for whenever a transaction needs a connection: SQLAlchemy would open a closed session
+        # again, and nobody would close it then.
+        if self.ended is not None:
+            raise NotInitializedError(self.ended)
+        return super().get_bind(*args, **kwargs)
 
     def write_held(self) -> None:
         """Write what is held; before the outermost commit."""

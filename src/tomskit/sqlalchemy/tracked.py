@@ -1,0 +1,125 @@
+"""TrackedSession: an AsyncSession that knows which asyncio tasks use it at this moment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection
+from functools import wraps
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from tomskit.sqlalchemy.sessions import TaskSession
+
+__all__ = ("SessionUse", "end_session", "new_session")
+
+logger: Final = logging.getLogger(__name__)
+
+GRACE_SECONDS: Final = 2.0
+"""How long a statement of a child may go on after its task has ended; then the child is cancelled."""
+
+_END_SECONDS: Final = 10.0
+"""How long the connection may take to be rolled back and given back; then it is dropped."""
+
+_STATEMENTS: Final = (
+    *("commit", "connection", "delete", "execute", "flush", "get", "get_one"),
+    *("invalidate", "merge", "refresh", "reset", "rollback", "run_sync", "scalar", "scalars"),
+    *("stream", "stream_scalars"),
+)
+"""Methods of AsyncSession that talk to the database while they are awaited."""
+
+SessionUse = Counter[asyncio.Task[Any]]
+"""How many calls of a session each asyncio task awaits."""
+
+
+def _counted(method: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+    @wraps(method)
+    async def counted(self: AsyncSession, *args: object, **kwargs: object) -> object:
+        use: SessionUse = self.info[SessionUse]
+        task = asyncio.current_task()
+        if task is None:
+            return await method(self, *args, **kwargs)
+        use[task] += 1
+        try:
+            return await method(self, *args, **kwargs)
+        finally:
+            use[task] -= 1
+            if not use[task]:
+                del use[task]
+
+    return counted
+
+
+_untyped: Any = AsyncSession
+_TrackedSession: Final[type[AsyncSession]] = type(
+    AsyncSession.__name__,
+    (AsyncSession,),
+    {name: _counted(getattr(_untyped, name)) for name in _STATEMENTS},
+)
+
+
+def new_session(engine: AsyncEngine) -> AsyncSession:
+    """A session for a task.
+
+    Objects stay readable after a commit: an expired attribute would be reloaded when it is read, and
+    an attribute access cannot be awaited.
+    """
+    return _TrackedSession(
+        engine,
+        expire_on_commit=False,
+        sync_session_class=TaskSession,
+        info={SessionUse: SessionUse()},
+    )
+
+
+async def end_session(session: AsyncSession, ended: str) -> None:
+    """Close a session for good, whoever still uses it, and roll back what was not committed.
+
+    Errors are logged: what the task returned or raised stands.
+
+    Args:
+        session: Made by `new_session`.
+        ended: What an error says to code that uses the session from now on.
+    """
+    sync = session.sync_session
+    if isinstance(sync, TaskSession):
+        sync.ended = ended
+    use: SessionUse = session.info[SessionUse]
+    others = [task for task in use if task is not asyncio.current_task()]
+    if others:
+        await _end_users(others)
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await session.close()
+    except Exception:
+        logger.exception("A database session could not be closed; its connection is dropped")
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await session.invalidate()
+        except Exception:
+            logger.exception("The connection of a database session could not be dropped")
+
+
+async def _end_users(users: Collection[asyncio.Task[Any]]) -> None:
+    names = ", ".join(sorted(map(_name_of, users)))
+    logger.warning(
+        "A task has ended while its db.session was still in use by %s, which it left running. Await "
+        "such coroutines in the task, or give them sessions of their own: async with db.scope(): ... "
+        "They are cancelled unless the statement ends within %gs.",
+        names,
+        GRACE_SECONDS,
+    )
+    _, running = await asyncio.wait(users, timeout=GRACE_SECONDS)
+    if running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=_END_SECONDS)
+    if running:
+        logger.error("%s did not end when it was cancelled", ", ".join(map(_name_of, running)))
+
+
+def _name_of(task: asyncio.Task[Any]) -> str:
+    name: str = getattr(task.get_coro(), "__qualname__", "a coroutine")
+    return f"{name} ({task.get_name()})"

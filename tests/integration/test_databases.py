@@ -1,0 +1,197 @@
+"""Databases of tasks: two of them, passwords beyond ASCII, sessions that outlive their task."""
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tests.support.deployment import TIMEOUT, Deployment
+from tests.support.servers import MariaDBServer
+from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig
+from tomskit.sqlalchemy import DatabaseConfig, db, tracked
+
+SERVICE = "tests.integration.two_databases_service"
+
+TABLE = "CREATE TABLE notes (words VARCHAR(50))"
+
+
+def words_in(file: Path) -> list[str]:
+    with sqlite3.connect(file) as connection:
+        return [str(words) for (words,) in connection.execute("SELECT words FROM notes")]
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "threads"])
+def test_two_files_are_two_databases(deployment: Deployment, tmp_path: Path, pool: Any) -> None:
+    files = [tmp_path / "own.sqlite", tmp_path / "reports.sqlite"]
+    for file in files:
+        with sqlite3.connect(file) as connection:
+            connection.execute(TABLE)
+    deployment.worker(
+        pool,
+        module=SERVICE,
+        CELERY_SQLALCHEMY_DATABASE_URI=f"sqlite+aiosqlite:///{files[0]}",
+        REPORTS=json.dumps({"SQLALCHEMY_DATABASE_URI": f"sqlite+aiosqlite:///{files[1]}"}),
+        environment={},
+    )
+
+    assert note(deployment, "a") == [["a"], ["a"]]
+    assert note(deployment, "b") == [["a", "b"], ["b"]]
+
+    assert words_in(files[0]) == ["a", "b"]
+    assert words_in(files[1]) == []
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+def test_two_databases_of_a_server_are_two(deployment: Deployment, pool: Any) -> None:
+    server, own = deployment.mariadb, deployment.database
+    reports = f"{own}_reports"
+    server.create_database(reports)
+    for name in (own, reports):
+        server.query(TABLE.replace("notes", f"`{name}`.notes"))
+    deployment.worker(
+        pool,
+        module=SERVICE,
+        REPORTS=json.dumps(
+            {
+                "DB_HOST": server.host,
+                "DB_PORT": server.port,
+                "DB_USERNAME": server.user,
+                "DB_PASSWORD": server.password,
+                "DB_DATABASE": reports,
+            }
+        ),
+    )
+
+    assert note(deployment, "a") == [["a"], ["a"]]
+    assert note(deployment, "b") == [["a", "b"], ["b"]]
+    with pytest.raises(ValueError, match="c"):
+        note(deployment, "c", fail=True)
+
+    assert server.query(f"SELECT words FROM `{own}`.notes ORDER BY words") == [
+        ("a",),
+        ("b",),
+        ("c",),
+    ]
+    assert server.query(f"SELECT words FROM `{reports}`.notes") == []
+
+
+def note(deployment: Deployment, words: str, **options: object) -> object:
+    return deployment.client.send_task("note", (words,), options).get(timeout=TIMEOUT)
+
+
+# -- passwords
+
+
+@pytest.fixture
+def umlaut(mariadb_server: MariaDBServer) -> Iterator[dict[str, object]]:
+    """The settings of a user whose password is not ASCII, created by a client that uses UTF-8."""
+    mariadb_server.create_database("umlaut")
+    user, password = "umlaut", "pässwörd ü€"
+    mariadb_server.query("CREATE USER %s@'%%' IDENTIFIED BY %s", (user, password))
+    mariadb_server.query("GRANT ALL PRIVILEGES ON umlaut.* TO %s", (user,))
+    yield {
+        "DB_HOST": mariadb_server.host,
+        "DB_PORT": mariadb_server.port,
+        "DB_USERNAME": user,
+        "DB_PASSWORD": password,
+        "DB_DATABASE": "umlaut",
+    }
+    mariadb_server.query("DROP USER %s", (user,))
+
+
+@pytest.mark.usefixtures("clean_process")
+def test_passwords_beyond_ascii_reach_a_mysql_server(umlaut: dict[str, object]) -> None:
+    async def one() -> object:
+        return await db.session.scalar(text("SELECT 1"))
+
+    config = CeleryConfig.model_validate(
+        {f"CELERY_{name}": value for name, value in umlaut.items()}
+        | {
+            "CELERY_RESULT_BACKEND_TYPE": "database",
+            "CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME": "mysql+pymysql",
+        }
+    )
+    app = AsyncCelery("test", broker="memory://", config=config)
+    AsyncRuntime.init(app)
+    engine = create_engine(config.SQLALCHEMY_DATABASE_SYNC_URI)
+
+    assert AsyncRuntime.run(one()) == 1
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    backend: Any = app.backend
+    backend.store_result("id", "result", "SUCCESS")
+    assert backend.get_result("id") == "result"
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("clean_process")
+def test_passwords_beyond_ascii_may_be_in_a_url(umlaut: dict[str, object]) -> None:
+    async def one() -> object:
+        return await db.session.scalar(text("SELECT 1"))
+
+    url = "mysql+aiomysql://umlaut:p%C3%A4ssw%C3%B6rd%20%C3%BC%E2%82%AC@{DB_HOST}:{DB_PORT}/umlaut"
+    config = DatabaseConfig(SQLALCHEMY_DATABASE_URI=url.format(**umlaut))
+    AsyncRuntime.init(AsyncCelery("test", broker="memory://", database=config))
+
+    assert AsyncRuntime.run(one()) == 1
+
+
+# -- sessions that are used when their task has ended
+
+
+@pytest.fixture
+def app(clean_process: None, mariadb_server: MariaDBServer) -> AsyncCelery:
+    mariadb_server.create_database("outlived")
+    config = DatabaseConfig(
+        DB_HOST=mariadb_server.host,
+        DB_PORT=mariadb_server.port,
+        DB_USERNAME=mariadb_server.user,
+        DB_PASSWORD=mariadb_server.password,
+        DB_DATABASE="outlived",
+        SQLALCHEMY_POOL_SIZE=1,
+        SQLALCHEMY_MAX_OVERFLOW=0,
+    )
+    app = AsyncCelery("test", broker="memory://", database=config)
+    AsyncRuntime.init(app)
+    return app
+
+
+@pytest.mark.parametrize("seconds", [1, 60], ids=["waited for", "cancelled"])
+@pytest.mark.usefixtures("app")
+def test_a_child_that_still_uses_the_session_is_waited_for_or_cut_and_named(
+    seconds: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow_child() -> None:
+        await db.session.execute(text(f"SELECT SLEEP({seconds})"))
+        ended.append(True)
+
+    async def work() -> str:
+        await db.session.execute(text("SELECT 1"))
+        children.append(asyncio.create_task(slow_child()))
+        await asyncio.sleep(0.1)
+        return "done"
+
+    async def after() -> object:
+        await asyncio.wait(children)
+        return await db.session.scalar(text("SELECT @@in_transaction"))
+
+    if seconds > 1:
+        monkeypatch.setattr(tracked, "GRACE_SECONDS", 0.2)
+    else:
+        monkeypatch.setattr(tracked, "GRACE_SECONDS", 30)
+    children: list[asyncio.Task[None]] = []
+    ended: list[bool] = []
+
+    with caplog.at_level(logging.WARNING):
+        assert AsyncRuntime.run(work()) == "done"
+
+    assert "slow_child" in caplog.text
+    # There is one connection: it was given back.
+    assert AsyncRuntime.run(after()) == 0
+    assert ended == ([True] if seconds == 1 else [])
