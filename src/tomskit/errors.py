@@ -14,6 +14,7 @@ __all__ = (
     "NotACoroutineFunctionError",
     "NotInitializedError",
     "ProviderError",
+    "RemoteTaskError",
     "TaskArgumentsError",
     "TaskExitError",
     "TaskResultError",
@@ -75,6 +76,22 @@ class TaskExitError(TomsKitError, RuntimeError):
 
     The task fails with this error, once; the worker goes on. Its message names what was raised.
     """
+
+
+class RemoteTaskError(TomsKitError):
+    """A task has failed with an error whose class is not known here, or cannot be made here.
+
+    Raised where the result is read. Each such error is of a class of its own, derived from this one,
+    with the name and the module of the original; ``args`` are those of the original. To get the
+    original, import its module before, or name it in ``CELERY_RESULT_ERROR_MODULES``.
+
+    Attributes:
+        error_name: The name of the class.
+        error_module: Its module.
+    """
+
+    error_name: str
+    error_module: str
 
 
 class TaskResultError(TomsKitError, TypeError):

@@ -131,6 +131,7 @@ def effects(app: AsyncCelery) -> dict[str, object]:
             app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION,
         ),
         "Redis": app.config.CELERY_REDIS_FAST_PATH,
+        "errors": app.config.CELERY_RESULT_ERROR_MODULES,
         "health file": app.config.CELERY_WORKER_HEALTH_FILE,
         "once": (app.config.CELERY_OUTBOX_INTERVAL, app.config.CELERY_ONCE_KEEP),
     }

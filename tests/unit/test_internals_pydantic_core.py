@@ -289,6 +289,26 @@ def test_models_are_validated_by_the_schema_that_is_given() -> None:
     assert outer.cat.model_fields_set == set()
 
 
+@pytest.mark.parametrize("is_hidden", [True, False])
+def test_an_error_tells_whether_it_hides_values(is_hidden: bool) -> None:
+    """`ValidationError.__reduce__`."""
+
+    class Account(BaseModel):
+        model_config = ConfigDict(hide_input_in_errors=is_hidden)
+        number: int
+
+    with pytest.raises(ValidationError) as caught:
+        Account.model_validate({"number": "x"})
+
+    assert internals.hides_input(caught.value) is is_hidden
+
+
+def test_a_custom_error_has_its_text_as_it_is() -> None:
+    error = internals.custom_error("too_many", "{n} are too many")
+
+    assert (error.type, error.message()) == ("too_many", "{n} are too many")
+
+
 def test_another_schema_of_a_function_is_an_error() -> None:
     with pytest.raises(TypeError, match="as 'arguments-v3', not as 'arguments'"):
         internals.arguments_of(core_schema.arguments_v3_schema([]))

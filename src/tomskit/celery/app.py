@@ -13,6 +13,7 @@ from celery.app.utils import Settings
 from typing_extensions import override
 
 from tomskit.celery._client.client import AsyncClient
+from tomskit.celery._client.error_backend import carry_errors
 from tomskit.celery._client.ignored import note_ignored
 from tomskit.celery._client.listening import listen_well
 from tomskit.celery._client.quiet_backend import keep_quiet
@@ -190,7 +191,7 @@ class AsyncCelery(TaskApp):
                 logger.warning(remark)
         backend = super()._get_backend()
         listen_well(backend)
-        return keep_quiet(self, backend)
+        return carry_errors(self, keep_quiet(self, backend))
 
     @override
     def send_task(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:

@@ -14,6 +14,7 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     recording      messages that are kept in place of being published
     listening      results, as a thread waits for them
     quiet_backend  the result backend, where tasks are sent in an event loop
+    error_backend  the result backend, which stores what errors are made of
     retrying       an operation tried again while its server is away
     threads        threads for calls that block
 """

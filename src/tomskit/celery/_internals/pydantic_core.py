@@ -29,6 +29,10 @@ The types of errors: `missing_argument`, `unexpected_keyword_argument`, \
     For: models that are read as tasks need it, with fields that stay unset.
     When it is missing: no task can be used, with a TypeError.
 
+The last argument in `ValidationError.__reduce__`
+    For: not storing values that the application hides, when a task fails with a ValidationError.
+    When it is missing: a failure with such an error is stored as Celery does, without its parts.
+
 `__pydantic_config__` of pydantic's dataclasses
     For: knowing whether attributes that are not fields would be lost.
     When it is missing: they are lost silently.
@@ -37,10 +41,16 @@ The types of errors: `missing_argument`, `unexpected_keyword_argument`, \
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias, TypeGuard, cast
 
-from pydantic_core import CoreSchema, SchemaValidator, core_schema
+from pydantic_core import (
+    CoreSchema,
+    PydanticCustomError,
+    SchemaValidator,
+    ValidationError,
+    core_schema,
+)
 from pydantic_core.core_schema import ArgumentsSchema
 from typing_extensions import TypeIs
 
@@ -299,6 +309,18 @@ def validator_of(schema: CoreSchema, definitions: Mapping[str, CoreSchema]) -> S
             schema = core_schema.definition_reference_schema(name)
         schema = core_schema.definitions_schema(schema, [*definitions.values()])
     return SchemaValidator(schema, _use_prebuilt=False)
+
+
+def hides_input(error: ValidationError) -> bool:
+    """Whether the application has asked that values are not shown in errors of this model."""
+    reduced: object = error.__reduce__()
+    _, arguments = items_of(reduced)
+    return items_of(arguments)[-1] is True
+
+
+def custom_error(kind: str, message: str) -> PydanticCustomError:
+    """A part of a ValidationError. Its types ask for literals, because it fills in templates."""
+    return cast("Callable[[str, str], PydanticCustomError]", PydanticCustomError)(kind, message)
 
 
 def unpacked(schema: CoreSchema) -> tuple[CoreSchema, dict[str, CoreSchema]]:

@@ -9,7 +9,15 @@ from pydantic import AliasChoices, BeforeValidator, Field, NonNegativeInt, Posit
 from tomskit.celery._settings.prefixes import without_prefix
 from tomskit.celery._settings.urls import BackendUrl
 from tomskit.redis.config import CertificateCheckSetting, Host, RedisConfig
-from tomskit.settings import Port, Seconds, SecondsOrZero, Secret, TomsKitBaseSettings, secret
+from tomskit.settings import (
+    CommaSeparated,
+    Port,
+    Seconds,
+    SecondsOrZero,
+    Secret,
+    TomsKitBaseSettings,
+    secret,
+)
 from tomskit.sqlalchemy.config import SyncScheme
 
 __all__ = ("ResultSettings",)
@@ -77,6 +85,12 @@ class ResultSettings(TomsKitBaseSettings):
         default=None,
         description="Repeat a failed access to the result backend; None is Celery's default, "
         "which is yes for a database.",
+    )
+    CELERY_RESULT_ERROR_MODULES: CommaSeparated = Field(
+        default=[],
+        description="Modules that a client may import, with those below them, to raise a task's "
+        "error as an instance of its class; in the environment `a,b`. Without them the class has to "
+        "be imported already.",
     )
     CELERY_REDIS_MAX_CONNECTIONS: PositiveInt | None = Field(
         default=None, description="Connections of a process to a result Redis at the most."

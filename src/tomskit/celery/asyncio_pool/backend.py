@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.utils.log import get_logger
 
 from tomskit.celery._app import AsyncApp
+from tomskit.celery._client.error_backend import keep_original
 from tomskit.celery._client.retrying import Outage, Retrying, is_away
 from tomskit.celery._internals.celery_backend import (
     BLOCKING,
@@ -148,6 +149,9 @@ class _PoolBackend(Backend):
     def _store(self, name: str, *args: Any, **kwargs: Any) -> object:
         place = here()
         assert place is not None, "only code that can wait calls this"  # noqa: S101
+        if name == "mark_as_failure":
+            _, error, *_ = args
+            keep_original(self._celerys, error)
         if not place.waits_for_stores:
             self._calls.detach(partial(self._store, name, *args, **kwargs))
             return None
