@@ -119,6 +119,15 @@ def test_has_no_name_of_its_own(app: AsyncCelery, found: object, decorator: str)
             decorator_of(app, decorator)(**options)(found)
 
 
+@pytest.mark.parametrize("name", ["shop.charge-v2", "shop:charge", "shop.import", "7", "<é>"])
+@pytest.mark.parametrize("found", [functools.partial(add_days, days=2), Adder(2)])
+def test_any_name_will_do(app: AsyncCelery, name: str, found: object) -> None:
+    task = untyped(app.task)(name=name)(found)
+
+    assert task.name == name
+    assert task.delay(date(2026, 1, 1)).get() == date(2026, 1, 3)
+
+
 def test_documentation_and_annotations_are_those_of_the_function() -> None:
     task = async_shared_task(name="made.documented")(functools.partial(add_days, days=2))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import keyword
 from collections.abc import Callable, Coroutine
 from typing import Any, Never, TypeAlias
 
@@ -86,7 +87,10 @@ def _calling(found: Any, written: Any, name: str) -> CoroutineFunction:
     async def call(*args: object, **kwargs: object) -> object:
         return await found(*args, **kwargs)
 
-    call.__name__ = call.__qualname__ = name.rpartition(".")[2]
+    own_name = name.rpartition(".")[2]
+    if own_name.isidentifier() and not keyword.iskeyword(own_name):
+        # Celery compiles a function of this name.
+        call.__name__ = call.__qualname__ = own_name
     vars(call)["__signature__"] = inspect.signature(found)
     return call
 
