@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from tests.support import tasks
 from tests.support.tasks import until_set
 from tomskit.celery import AsyncCelery, BoundTask, CeleryConfig, async_shared_task, report
+from tomskit.redis.redis_pool import redis_client
 
 app = AsyncCelery("results_service", config=CeleryConfig(), set_as_current=False)
 
@@ -105,6 +106,23 @@ async def report_from_children(key: str) -> None:
 
     await asyncio.to_thread(in_thread)
     await until_set(f"{key}-thread")
+
+
+@async_shared_task
+async def report_until(key: str) -> int:
+    """Reports again and again, and counts that where the result backend is not."""
+    done = 0
+    while await redis_client.get(key) is None:
+        await report(Progress(done=done, total=0))
+        done = await redis_client.incr(f"{key}-done")
+        await asyncio.sleep(0.01)
+    return done
+
+
+@async_shared_task
+async def storing() -> int:
+    """How many tasks of the event loop store reports."""
+    return sum("store_again" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 @async_shared_task(ignore_result=True)

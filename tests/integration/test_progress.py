@@ -26,8 +26,10 @@ from tests.integration.results_service import (
     report_from_children,
     report_kinds,
     report_to_nobody,
+    report_until,
     report_what_is_none,
     step_by_step,
+    storing,
     wait_for,
 )
 from tests.integration.typed_service import client as client_app
@@ -121,6 +123,27 @@ async def follow(service: Deployment) -> list[int]:
 @pytest.mark.usefixtures("app")
 def test_reports_arrive_while_the_task_runs(service: Deployment) -> None:
     assert run(follow(service)) == [0, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("clean_process")
+def test_nothing_of_a_report_is_left_when_its_task_is_ended(deployment: Deployment) -> None:
+    deployment.worker("asyncio", 4, module=MODULE)
+    with client_app(deployment.environment) as app:
+        app.set_current()
+
+        async def main() -> None:
+            sent = await report_until.adelay(fresh_key())
+            async for progress in sent.progress(Progress):
+                if progress.done > 5:
+                    assert await (await storing.adelay()) == 1
+                    await sent.arevoke(terminate=True)
+            with pytest.raises(TaskRevokedError):
+                await sent
+            while await (await storing.adelay()):  # noqa: ASYNC110 (a worker is asked)
+                await asyncio.sleep(0.05)
+            assert await report_until.AsyncResult(sent.id).astate() == "REVOKED"
+
+        run(main())
 
 
 @pytest.mark.parametrize("pool", ["solo", "threads"])

@@ -187,6 +187,17 @@ def test_a_late_report_does_not_hide_how_a_task_ended(own: RedisServer, end: str
     assert run(own, look) == ["PROGRESS", end, end]
 
 
+def test_reports_of_a_task_that_runs_again_are_seen(own: RedisServer) -> None:
+    def look(store: Store) -> list[object]:
+        seen: list[object] = []
+        for state in (states.FAILURE, states.STARTED, "PROGRESS"):
+            store.results.store_result("id", None, state)
+            seen.append(store.meta("id")["status"])
+        return seen
+
+    assert run(own, look) == [states.FAILURE, states.FAILURE, "PROGRESS"]
+
+
 def test_that_a_task_has_started_is_stored(own: RedisServer) -> None:
     def look(store: Store) -> object:
         store.results.store_result("id", {"pid": 1}, states.STARTED)

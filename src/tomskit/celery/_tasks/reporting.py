@@ -221,7 +221,7 @@ class _Reporter:
             except TimeoutError:
                 pass
             with self._lock:
-                if self._newest is None:
+                if self._newest is None or self.is_over:
                     self._storing = None
                     return
 

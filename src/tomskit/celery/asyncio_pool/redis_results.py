@@ -64,7 +64,9 @@ class RedisResults(RedisBackend):
     ) -> object:
         # Retrying is left to the caller.
         encoded: object = self.encode_result(result, state)
-        self._overtake_started(task_id)
+        if state != PROGRESS:
+            # That follows it: a task that runs again has to begin, before it takes the place of its end.
+            self._overtake_started(task_id)
         command = None
         if self._may_script:
             meta = self._get_result_meta(encoded, state, traceback, request)
