@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+from collections.abc import Coroutine
 from socket import socket
-from typing import Any
+from typing import Any, Never, TypeVar
 
 import pytest
 from celery import Task
@@ -13,6 +14,8 @@ from typing_extensions import override
 from tomskit.celery import AsyncCelery, BoundTask, async_shared_task, report
 from tomskit.celery._tasks.reporting import reporters
 from tomskit.errors import ConfigurationError, NotInitializedError, TaskResultError
+
+R = TypeVar("R")
 
 
 class Progress(BaseModel):
@@ -92,6 +95,28 @@ def test_reports_end_with_the_task_that_fails(app: AsyncCelery) -> None:
     assert isinstance(failed.result, LookupError)
     assert fail.AsyncResult(failed.id).state == "FAILURE"
     assert not reporters
+
+
+class LoopForEach:
+    """A runtime that makes an event loop for each coroutine."""
+
+    def init(self, app: object, /) -> None:
+        pass
+
+    def run(self, coro: Coroutine[object, Never, R], /) -> R:
+        return asyncio.run(coro)
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_reports_are_stored_by_a_runtime_that_makes_a_loop_for_each_call() -> None:
+    with AsyncCelery("own", runtime=LoopForEach(), backend="cache+memory://") as app:
+        app.conf.update(task_store_eager_result=True)
+
+        done = watched.apply()
+        assert done.get() == "PROGRESS"
+        assert not reporters
 
 
 def test_hooks_cannot_report(app: AsyncCelery) -> None:
