@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs, SchemaValidator, ValidationError, core_schema
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, Unpack
 
 import tomskit
 from tomskit.celery._internals import pydantic_core as internals
@@ -307,6 +307,20 @@ def test_a_custom_error_has_its_text_as_it_is() -> None:
     error = internals.custom_error("too_many", "{n} are too many")
 
     assert (error.type, error.message()) == ("too_many", "{n} are too many")
+
+
+def test_a_function_with_options_is_known() -> None:
+    def options(**more: Unpack[Span]) -> None: ...
+
+    def mappings(**more: Span) -> None: ...
+
+    found = [
+        internals.has_options(
+            internals.arguments_of(schema_of("task", one, "it", any_class=False)[0])
+        )
+        for one in (options, mappings)
+    ]
+    assert found == [True, False]
 
 
 def test_another_schema_of_a_function_is_an_error() -> None:

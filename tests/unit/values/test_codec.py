@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Never, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Never, NotRequired, ParamSpec, TypeVar, cast
 
 import pytest
 from kombu.exceptions import EncodeError
 from pydantic import BaseModel
-from typing_extensions import Unpack
+from typing_extensions import TypedDict, Unpack
 
 from tests.support.calling import Maker, delay
 from tests.support.shop import Customer, Span, Word
@@ -238,6 +238,31 @@ async def between(**span: Unpack[Span]) -> list[date]:
 
 def test_keyword_arguments_of_a_typed_dict_arrive(app: AsyncCelery) -> None:
     assert between.delay(start=date(2024, 1, 1)).get() == [date(2024, 1, 1)]
+
+
+def test_a_keyword_argument_of_a_typed_dict_is_checked_by_its_own_annotation(
+    app: AsyncCelery,
+) -> None:
+    assert measure.delay(ratio=1, marks=(1, 2)).get() == "1.0 [1, 2]"
+    with pytest.raises(TaskArgumentsError, match=r"ratio is 'x' \(str\), not float"):
+        delay(measure, ratio="x")
+    with pytest.raises(TaskArgumentsError, match=r"ratio: float is missing"):
+        delay(measure)
+
+
+def test_a_keyword_argument_that_a_typed_dict_lacks_is_refused(app: AsyncCelery) -> None:
+    with pytest.raises(TaskArgumentsError, match=r"unexpected keyword argument width: 2 \(int\)"):
+        delay(measure, ratio=1.5, width=2)
+
+
+class Measures(TypedDict):
+    ratio: float
+    marks: NotRequired[Sequence[int]]
+
+
+@async_shared_task
+async def measure(**measures: Unpack[Measures]) -> str:
+    return f"{measures['ratio']} {measures.get('marks')}"
 
 
 def test_each_of_many_arguments_is_checked(app: AsyncCelery) -> None:

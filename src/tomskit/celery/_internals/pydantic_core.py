@@ -171,6 +171,8 @@ MISSING_ARGUMENT: Final = frozenset(
     {"missing_argument", "missing_keyword_only_argument", "missing_positional_only_argument"}
 )
 """An argument is not given. Missing: the message is pydantic's own."""
+MISSING_FIELD: Final = "missing"
+"""The same of an option, and of a field of a model. Missing: as above."""
 UNEXPECTED_ARGUMENT: Final = frozenset(
     {"unexpected_keyword_argument", "unexpected_positional_argument"}
 )
@@ -347,6 +349,14 @@ def arguments_of(schema: CoreSchema) -> ArgumentsSchema:
             "'arguments': use a release of pydantic that this release of tomskit was tested with"
         )
     return arguments
+
+
+def has_options(arguments: ArgumentsSchema) -> bool:
+    """Whether a function takes ``**options: Unpack[Options]``, of a TypedDict.
+
+    Where the key for that is missing, errors name the TypedDict in place of the option.
+    """
+    return arguments.get("var_kwargs_mode") == "unpacked-typed-dict"
 
 
 def _is_of_arguments(schema: CoreSchema) -> TypeGuard[ArgumentsSchema]:

@@ -147,6 +147,11 @@ class Codec:
         parameters = self._parameters
         if parameters is None:
             return tuple(args), dict(kwargs)
+        try:
+            return parameters.check(tuple(args), kwargs, parameters.complete)
+        except TaskArgumentsError:
+            # Some are in wire form.
+            pass
         # Nothing compares what arrives with what was sent: the whole of it is sent.
         wire = parameters.to_wire(args, kwargs, convert=to_whole_wire)
         parameters.load(*wire)

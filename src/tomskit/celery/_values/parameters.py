@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from pydantic_core import (
 from pydantic_core.core_schema import ArgumentsParameter
 
 from tomskit.celery._internals import pydantic_core as internals
+from tomskit.celery._internals.pydantic_core import Node
 from tomskit.celery._values.nesting import nesting_error
 from tomskit.celery._values.parts import Difference
 from tomskit.celery._values.schemas import function_with, refuse, schema_of, visible, walk
@@ -49,6 +51,7 @@ class Parameters:
             name, function_with(parameters), "its parameters", any_class=True
         )
         self._schema = internals.arguments_of(schema)
+        self._has_options = internals.has_options(self._schema)
         self._slots: dict[str, Slot] = {}
         self._positional: list[Slot] = []
         self._more_positional: Slot | None = None
@@ -59,9 +62,19 @@ class Parameters:
             refuse(name, f"parameter {parameter.name}", nodes)
             label, annotation = parameter.name, parameter.annotation
             self._add(parameter, Slot(label, annotation, visible(nodes), self._definitions))
+            if parameter.kind is parameter.VAR_KEYWORD and self._has_options:
+                # Of **options: Unpack[Options], each of which has an annotation.
+                self._slots.update(self._slots_of(nodes[0]))
+                self._more_named = None
         self.complete = self._validator(self._schema["arguments_schema"])
         slots = [*self._slots.values(), self._more_positional, self._more_named]
         self._converts_all = not any(slot is not None and slot.is_free for slot in slots)
+
+    def _slots_of(self, options: Node) -> Iterator[tuple[str, Slot]]:
+        hints = typing.get_type_hints(options[internals.CLS])
+        for name, node in internals.fields_of(options).items():
+            nodes = visible([*walk(node, self._definitions)])
+            yield name, Slot(name, hints[name], nodes, self._definitions)
 
     def _add(self, parameter: inspect.Parameter, slot: Slot) -> None:
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -122,6 +135,11 @@ class Parameters:
         except ValidationError as exc:
             self._refuse_nesting(args, kwargs)
             raise self._error((_refusal(args, kwargs, validator) or exc).errors()) from None
+        for name in kwargs.keys() - arrived[1].keys() if self._has_options else ():
+            if name not in self._slots:
+                raise TaskArgumentsError(
+                    f"{self._name}: unexpected keyword argument {name}: {shown(kwargs[name])}"
+                )
         equal: list[tuple[Slot, object, object]] = []
         compared: list[tuple[Slot, object, object]] = []
         for one in self._compared((args, kwargs), arrived):
@@ -266,7 +284,9 @@ class Parameters:
         kind, path, message, given = error["type"], error["loc"], error["msg"], error["input"]
         where = path[0] if path else 0
         slot = self._slot(where)
-        if kind in internals.MISSING_ARGUMENT:
+        if kind in internals.MISSING_ARGUMENT or (
+            kind == internals.MISSING_FIELD and path[1:] == ()
+        ):
             return f"{where if slot is None else slot.described} is missing"
         if kind == internals.REPEATED_ARGUMENT:
             return f"{where} is given twice"
