@@ -109,7 +109,11 @@ def make_request(
 
 
 def test_a_worker_has_what_boot_steps_use(worker: Any) -> None:
-    """``pool_cls``, ``consumer_cls``, ``concurrency``, ``options``, ``steps``, ``use_eventloop``."""
+    """``pool_cls``, ``consumer_cls``, ``concurrency``, ``options``, ``steps``, ``use_eventloop``.
+
+    And what the command line sets: ``pool_start_method``, ``optimization``, ``autoscale``,
+    ``max_tasks_per_child``, ``max_memory_per_child``.
+    """
     assert_has(worker, *inspect.get_annotations(Worker))
     assert worker.pool_cls.__module__ == "celery.concurrency.solo"
     assert_has(worker.pool_cls, "is_green")

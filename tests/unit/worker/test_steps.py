@@ -47,6 +47,12 @@ def worker_of(app: Celery, pool: str, **members: object) -> Any:
     known: dict[str, object] = {
         "app": app,
         "pool": None,
+        "pool_start_method": "fork",
+        "optimization": None,
+        "autoscale": None,
+        "concurrency": 1,
+        "max_tasks_per_child": None,
+        "max_memory_per_child": None,
         "pool_cls": get_implementation(pool),
         "steps": [],
         "hub": None,

@@ -1,6 +1,8 @@
 """Celery: the worker, its pool and its consumer.
 
-`WorkController`: `pool`, `pool_cls`, `consumer_cls`, `concurrency`, `options`, `steps` and `use_eventloop`
+`WorkController`: `pool`, `pool_cls`, `pool_start_method`, `optimization`, `autoscale`,
+`max_tasks_per_child`, `max_memory_per_child`, `consumer_cls`, `concurrency`, `options`, `steps` and
+`use_eventloop`
     For: preparing a worker for its pool before its parts are made, and refusing pools and transports
     that cannot run coroutines.
     When it is missing: the worker raises AttributeError when it starts.
@@ -124,6 +126,11 @@ class Worker(Protocol):
 
     app: Celery
     pool: object
+    pool_start_method: str
+    optimization: str | None
+    autoscale: object
+    max_tasks_per_child: int | None
+    max_memory_per_child: int | None
     pool_cls: type[WorkerPool]
     consumer_cls: type[celery_consumer.Consumer] | str
     concurrency: int

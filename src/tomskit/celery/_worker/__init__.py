@@ -6,6 +6,7 @@
     prepare  the parts that the worker's pool needs
     unreadable  messages that no worker can read
     overview  what is in force, for the banner and for ``celery report``
+    remarks  what the worker was asked for and its pool cannot do
     logging  the task id on log records
     health   the boot step that touches a file while the worker is well
     outbox   the boot step that publishes messages that other processes have left

@@ -22,6 +22,7 @@ from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksErr
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._worker.remarks import remarks_on
 from tomskit.celery._worker.servers import check_servers
 from tomskit.celery._worker.signals import CHILD_FAILED, host_of
 from tomskit.celery.asyncio_pool import AsyncioPool
@@ -70,6 +71,8 @@ class RuntimeStep(bootsteps.StartStopStep):
     @override
     def start(self, parent: Worker) -> None:
         host = host_of(parent.app)
+        for remark in remarks_on(parent):
+            logger.warning("%s", remark)
         if isinstance(parent.app, AsyncApp):
             parent.app.name_defaults()
         if not self._in_process:
