@@ -13,7 +13,9 @@ from sqlalchemy import create_engine, text
 
 from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.servers import MariaDBServer
+from tests.support.servers.postgres import PostgresServer
 from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig
+from tomskit.celery._worker.connections import compare
 from tomskit.sqlalchemy import DatabaseConfig, db, tracked
 
 SERVICE = "tests.integration.two_databases_service"
@@ -195,3 +197,59 @@ def test_a_child_that_still_uses_the_session_is_waited_for_or_cut_and_named(
     # There is one connection: it was given back.
     assert AsyncRuntime.run(after()) == 0
     assert ended == ([True] if seconds == 1 else [])
+
+
+# -- more connections than a server admits
+
+
+@pytest.mark.parametrize(
+    ("pool", "size", "most"),
+    [
+        ("prefork", 300, "300 in each process .* times 2 = 600"),
+        ("asyncio", 600, "600 in each process .* times 1 = 600"),
+        ("asyncio", 0, "any number in each process"),
+    ],
+)
+def test_a_pool_that_may_exceed_what_mariadb_admits_is_a_warning_at_start(
+    deployment: Deployment, pool: Any, size: int, most: str
+) -> None:
+    worker = deployment.worker(
+        pool, 2, CELERY_SQLALCHEMY_POOL_SIZE=str(size), CELERY_SQLALCHEMY_MAX_OVERFLOW="0"
+    )
+
+    worker.wait_for_line(f"WARNING.*max_connections = 500: {most}")
+
+
+def test_a_pool_that_fits_is_no_warning(
+    mariadb_server: MariaDBServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    mariadb_server.create_database("fitting")
+    config = DatabaseConfig(
+        DB_HOST=mariadb_server.host,
+        DB_PORT=mariadb_server.port,
+        DB_USERNAME=mariadb_server.user,
+        DB_PASSWORD=mariadb_server.password,
+        DB_DATABASE="fitting",
+        SQLALCHEMY_POOL_SIZE=90,
+        SQLALCHEMY_MAX_OVERFLOW=10,
+    )
+
+    compare([("database", config)], 5)
+    assert "max_connections" not in caplog.text
+
+    compare([("database", config)], 6)
+    assert "max_connections = 500: 100 in each process" in caplog.text
+
+
+def test_a_pool_that_may_exceed_what_postgresql_admits_is_a_warning_at_start(
+    deployment: Deployment, postgres_server: PostgresServer
+) -> None:
+    server = postgres_server
+    where = f"{server.user}:{server.password}@{server.host}:{server.port}/{server.database}"
+    worker = deployment.worker(
+        "threads",
+        CELERY_SQLALCHEMY_DATABASE_URI=f"postgresql+asyncpg://{where}",
+        CELERY_SQLALCHEMY_POOL_SIZE="1000",
+    )
+
+    worker.wait_for_line(r"WARNING.*max_connections = 300: 1010 in each process")

@@ -345,3 +345,10 @@ def test_remote_control_is_obeyed_by_a_node_whose_class_can_be_replaced(app: Any
     obey_commands_by(Mine, app)
 
     assert type(app.control.mailbox.Node("test@localhost")) is Mine
+
+
+def test_a_consumer_knows_its_worker(worker: Any) -> None:
+    """``Consumer.controller``, and the number of its processes."""
+    assert "controller" in inspect.signature(Consumer.__init__).parameters
+    assert worker.concurrency > 0
+    assert issubclass(worker.pool_cls, BasePool)

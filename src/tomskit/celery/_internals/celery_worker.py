@@ -60,6 +60,10 @@ The arguments of the tracer, `fast_trace_task`: six, the first of which are name
     For: giving back unacknowledged messages of a lost connection on the next one.
     When it is missing: Redis delivers them after the visibility timeout.
 
+`Consumer.controller`, the worker of the consumer that the signal ``worker_ready`` sends
+    For: warning of more database connections than a server admits, times processes.
+    When it is missing: AttributeError in the log when the worker is ready, and no such warning.
+
 `Control.mailbox`, its ``node_cls``
     For: dropping commands of remote control that cannot be read.
     When it is missing: the worker raises AttributeError when it starts.
@@ -88,6 +92,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Consumer",
+    "ReadyConsumer",
     "Revocable",
     "TaskPool",
     "Worker",
@@ -144,6 +149,13 @@ class Worker(Protocol):
     use_eventloop: bool
     wait_for_soft_shutdown: Callable[[], object]
     _conninfo: _ConnectionInfo
+
+
+class ReadyConsumer(Protocol):
+    """``celery.worker.consumer.Consumer``, as the signal worker_ready sends it."""
+
+    app: Celery
+    controller: Worker
 
 
 class Revocable(Protocol):

@@ -5,6 +5,7 @@
     servers  refusing servers that refuse
     prepare  the parts that the worker's pool needs
     unreadable  messages that no worker can read
+    connections  a warning of more database connections than a server admits
     overview  what is in force, for the banner and for ``celery report``
     remarks  what the worker was asked for and its pool cannot do
     logging  the task id on log records

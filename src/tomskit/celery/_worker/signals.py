@@ -21,7 +21,7 @@ from tomskit.celery._worker.supervised import end_with_supervisor, tell_ready
 from tomskit.errors import ProviderError
 
 if TYPE_CHECKING:
-    from tomskit.celery._internals.celery_worker import Worker
+    from tomskit.celery._internals.celery_worker import ReadyConsumer, Worker
     from tomskit.celery._outbox.relay import Relay
 
 __all__ = ("CHILD_FAILED", "host_of", "install")
@@ -104,10 +104,15 @@ def _stop_in_child(**_: object) -> None:
         host.stop()
 
 
-def _note_ready(**_: object) -> None:
+def _note_ready(sender: ReadyConsumer | None, **_: object) -> None:
     # Processes that the pool starts from now on replace others.
     os.environ[_READY_VARIABLE] = str(os.getpid())
     tell_ready()
+    if sender is not None and isinstance(sender.app, AsyncApp):
+        from tomskit.celery._worker.connections import compare_with_servers
+
+        # Not earlier: the processes of a pool are forked by now.
+        compare_with_servers(sender.controller, sender.app)
 
 
 class _Entered:
