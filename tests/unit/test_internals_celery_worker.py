@@ -348,7 +348,7 @@ def test_remote_control_is_obeyed_by_a_node_whose_class_can_be_replaced(app: Any
 
 
 def test_a_consumer_knows_its_worker(worker: Any) -> None:
-    """``Consumer.controller``, and the number of its processes."""
+    """``Consumer.controller``, which the signal ``worker_ready`` is asked for, and its processes."""
     assert "controller" in inspect.signature(Consumer.__init__).parameters
     assert worker.concurrency > 0
     assert issubclass(worker.pool_cls, BasePool)
