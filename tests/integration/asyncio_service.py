@@ -15,6 +15,7 @@ from typing import Protocol, cast
 from uuid import uuid4
 
 import celery
+import httpx
 import redis
 from celery import Task, shared_task, signals
 from celery._state import get_current_task
@@ -510,3 +511,11 @@ async def collect() -> int:
     """Let the collector go on, and tell how many objects it has found in cycles."""
     gc.enable()
     return gc.collect()
+
+
+@async_shared_task
+async def drop_client() -> None:
+    """Make an HTTP client, which is a cycle with a TLS context, and drop it."""
+    client = httpx.AsyncClient()
+    await asyncio.sleep(0.01)
+    assert not client.is_closed

@@ -2,6 +2,7 @@
 
 import gc
 import signal
+from pathlib import Path
 
 import pytest
 from celery import group, signature
@@ -61,3 +62,31 @@ def test_tasks_leave_no_reference_cycles(
     assert isinstance(found, int)
     # What a connection, or the first task of a kind, leaves.
     assert found < MANY
+
+
+def most_memory(deployment: Deployment, environment: dict[str, str]) -> int:
+    """The most kilobytes that a worker has had over 240 tasks that drop a client each."""
+    worker = deployment.worker("asyncio", 20, module=SERVICE, environment=environment)
+    call(deployment, "drop_client")
+    for _ in range(6):
+        calls = [deployment.send(f"{SERVICE}.drop_client") for _ in range(40)]
+        for sent in calls:
+            sent.get(timeout=TIMEOUT)
+    most = peak(worker.pid)
+    assert worker.stop() == 0
+    return most
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process has had, in kilobytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_dropped_clients_take_no_more_memory_than_with_pythons_own_thresholds(
+    deployment: Deployment,
+) -> None:
+    usual = most_memory(deployment, {"COLLECTOR_THRESHOLD": "700"})
+
+    assert most_memory(deployment, {}) <= 1.1 * usual

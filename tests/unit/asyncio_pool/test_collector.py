@@ -1,10 +1,12 @@
 """Collector: Python's search for reference cycles while a worker runs tasks."""
 
 import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.patience import wait_until
 from tomskit.celery.asyncio_pool.collector import Collector
 
 USUAL = (700, 10, 10)
@@ -46,6 +48,31 @@ def test_one_that_was_turned_off_is_left_so() -> None:
 
 def test_one_that_looks_more_rarely_yet_is_left_so() -> None:
     assert relaxed(1_000_000, 20, 30) == (1_000_000, 20, 30)
+
+
+def test_it_looks_when_the_process_has_grown() -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+            self.memory = bytearray(1024 * 1024)
+
+    gc.set_threshold(*USUAL)
+    collector = Collector()
+    collector.relax()
+    alive: list[weakref.ref[Cycle]] = []
+
+    def make_and_drop() -> bool:
+        # Filled, so that the system has to give it.
+        dropped = Cycle()
+        dropped.memory[:] = b"x" * len(dropped.memory)
+        alive.append(weakref.ref(dropped))
+        del dropped
+        collector.look()
+        return alive[0]() is None
+
+    wait_until(make_and_drop, 10.0, "a cycle is collected")
+    assert len(alive) < 1000
+    collector.restore()
 
 
 def test_restoring_undoes_it() -> None:

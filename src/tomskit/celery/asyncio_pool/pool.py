@@ -245,6 +245,7 @@ class AsyncioPool(TaskPool):
 
     def _free(self, slots: _Slots, pid: int) -> None:
         slots.running.pop(pid, None)
+        self._collector.look()
         self._start_waiting(slots)
 
     def _start_waiting(self, slots: _Slots) -> None:
