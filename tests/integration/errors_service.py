@@ -24,10 +24,14 @@ class Order(BaseModel):
 
 
 def _insert_twice() -> None:
-    with create_engine("sqlite://").begin() as connection:
-        connection.execute(text("CREATE TABLE t (a INTEGER UNIQUE)"))
-        for _ in range(2):
-            connection.execute(text("INSERT INTO t VALUES (:a)"), {"a": 1})
+    engine = create_engine("sqlite://")
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE t (a INTEGER UNIQUE)"))
+            for _ in range(2):
+                connection.execute(text("INSERT INTO t VALUES (:a)"), {"a": 1})
+    finally:
+        engine.dispose()
 
 
 def _raise_rare() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import pytest
-from sqlalchemy import RowMapping, create_engine, literal, select
+from sqlalchemy import Connection, RowMapping, create_engine, literal, select
 
 from tests.support.calling import Maker, delay
 from tomskit.errors import TaskArgumentsError, TaskResultError
@@ -27,15 +28,23 @@ class Renamed(NamedTuple):
     name: str
 
 
+@contextmanager
+def connected() -> Generator[Connection]:
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
 @pytest.fixture(scope="module")
 def mapping() -> Iterator[RowMapping]:
-    with create_engine("sqlite://").connect() as connection:
+    with connected() as connection:
         yield connection.execute(STATEMENT).mappings().one()
 
 
 @pytest.fixture(scope="module")
 def row() -> object:
-    with create_engine("sqlite://").connect() as connection:
+    with connected() as connection:
         return connection.execute(STATEMENT).one()
 
 

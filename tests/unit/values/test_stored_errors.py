@@ -119,6 +119,7 @@ def failed_statement(*, hide_parameters: bool) -> DBAPIError:
     engine = create_engine("sqlite://", hide_parameters=hide_parameters)
     with engine.connect() as connection, pytest.raises(DBAPIError) as caught:
         connection.execute(text("SELECT :a FROM nothing"), {"a": "hidden text"})
+    engine.dispose()
     return caught.value
 
 
