@@ -72,7 +72,7 @@ class FakeTask:
     ) -> None:
         self.name = name
         self.max_retries = max_retries
-        self.request = FakeRequest(retries=retries) if request is None else request
+        self.request: FakeRequest = FakeRequest(retries=retries) if request is None else request
         self.retried: list[RetryCall] = []
         self.updates: list[StateUpdate] = []
 
