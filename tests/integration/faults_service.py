@@ -32,6 +32,11 @@ async def late(key: str, seconds: float) -> int:
     return int(await redis_client.incr(key))
 
 
+@async_shared_task(acks_late=True, track_started=False)
+async def late_nothing() -> None:
+    """Ends in the turn in which it began."""
+
+
 @async_shared_task
 async def length(text: str) -> int:
     await redis_client.incr("lengths")

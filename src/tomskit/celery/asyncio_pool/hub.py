@@ -57,6 +57,7 @@ class LoopHub(Hub):
 
     Attributes:
         asyncio_loop: The loop of this thread. It runs only while the worker waits.
+        make_calls: Tells Celery what has happened to tasks, and returns whether anything has.
     """
 
     def __init__(self, timer: Timer | None = None) -> None:
@@ -69,6 +70,7 @@ class LoopHub(Hub):
         self._turning = False
         self._watching = False
         self._signals: deque[Callable[[], None]] = deque()
+        self.make_calls: Callable[[], bool] = lambda: False
         # kombu's loop sleeps, and all tasks with it, when it has no descriptor to poll.
         self._filler, self._filler_end = os.pipe()
         super().__init__(timer)
@@ -103,6 +105,16 @@ class LoopHub(Hub):
             self._turning = False
             timer.cancel()
         self._handle_signals()
+
+    def settle(self) -> None:
+        """Tell Celery and the broker at once what has happened to tasks in the turn that ends.
+
+        The events of the next turn may be a hundred messages, and a task whose end the broker does not
+        know runs again if the worker is killed meanwhile.
+        """
+        if self.make_calls():
+            for callback in tuple(self.on_tick):
+                callback()
 
     def wait(self, awaitable: Awaitable[R]) -> R:
         """Let the asyncio loop run until `awaitable` is done; the worker does nothing meanwhile."""
@@ -301,4 +313,5 @@ class _LoopPoller:
             # Celery asks other workers for their state while it connects, and waits for answers.
             return self._poller.poll(timeout)
         self._hub.turn(_WAIT_SECONDS if timeout is None else timeout)
+        self._hub.settle()
         return self._poller.poll(0)

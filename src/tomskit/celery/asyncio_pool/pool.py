@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,13 @@ logger: Final = get_logger(__name__)
 _FIRST_PID: Final = 1 << 22
 """Jobs are numbered from here: Linux has no process ids as high as this."""
 
+_FEWEST_AT_ONCE: Final = 40
+_MOST_AT_ONCE: Final = 100
+"""How many tasks begin in one turn. Those that end in it are acknowledged before the next ones begin: what
+has ended and is not acknowledged runs again if the worker is killed. Fewer make the worker slower."""
+_TURN_SECONDS: Final = 0.01
+"""How long such a turn may take, where it is no matter of the fewest."""
+
 _NO_LIMITS: Final = Limits(None, None)
 
 
@@ -57,9 +65,13 @@ class _Slots:
         self.running: dict[int, Job] = {}
         self.waiting: deque[Job] = deque()
 
+    def has_next(self) -> bool:
+        """Whether there is one that may run now."""
+        return bool(self.waiting) and len(self.running) < self.limit
+
     def next(self) -> Job | None:
         """Take the next one that may run now."""
-        if not self.waiting or len(self.running) >= self.limit:
+        if not self.has_next():
             return None
         job = self.waiting.popleft()
         self.running[job.pid] = job
@@ -104,6 +116,8 @@ class AsyncioPool(TaskPool):
         self._call_in_turn = self._call_in_next_turn
         self._free_async = partial(self._free, self._async)
         self._free_plain = partial(self._free, self._plain)
+        self._at_once = self._may_begin = _FEWEST_AT_ONCE
+        self._turn_began = 0.0
         self._closed = False
 
     # -- the life of the pool
@@ -116,7 +130,8 @@ class AsyncioPool(TaskPool):
         self.app.async_client.given_up.clear()
         self.app.pool_backend = self._backend.wrap
         set_outer_place(self._hub.place)
-        call_in_each_turn(self._hub, self._make_calls)
+        self._hub.make_calls = self._make_calls
+        call_in_each_turn(self._hub, self._begin_turn)
         self._watchdog.start()
         self._collector.relax()
         signals.worker_process_init.send(sender=None)
@@ -249,12 +264,15 @@ class AsyncioPool(TaskPool):
         self._start_waiting(slots)
 
     def _start_waiting(self, slots: _Slots) -> None:
-        while (job := slots.next()) is not None:
+        while self._may_begin > 0 and (job := slots.next()) is not None:
             if job.report.is_revoked():
                 # It was revoked while it waited, or has expired. Celery has announced that.
                 del slots.running[job.pid]
             else:
                 job.start(self._context.copy())
+                self._may_begin -= 1
+        if slots.has_next():
+            self._hub.begin_turn_soon()
 
     @override
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
@@ -271,17 +289,30 @@ class AsyncioPool(TaskPool):
         else:
             self._hub.asyncio_loop.call_soon_threadsafe(self._hub.wake)
 
-    def _make_calls(self) -> None:
-        """Make the calls that are due in this turn."""
-        if self._calls:
+    def _begin_turn(self) -> None:
+        if self._make_calls():
             # What they acknowledge may have missed the broker's part of this turn.
             self._hub.begin_turn_soon()
+        now = time.monotonic()
+        if self._may_begin <= 0:
+            too_long = now - self._turn_began > _TURN_SECONDS
+            at_once = self._at_once * (0.8 if too_long else 1.25)
+            self._at_once = int(min(max(at_once, _FEWEST_AT_ONCE), _MOST_AT_ONCE))
+        self._turn_began, self._may_begin = now, self._at_once
+        self._start_waiting(self._async)
+        self._start_waiting(self._plain)
+
+    def _make_calls(self) -> bool:
+        """Make the calls that are due; whether there were any."""
+        if not self._calls:
+            return False
         while self._calls:
             callback = self._calls.popleft()
             try:
                 callback()
             except Exception:
                 logger.exception("Celery failed to handle the end of a task")
+        return True
 
     # -- its size
 

@@ -28,6 +28,9 @@ _AT_ONCE: Final = 500
 all: 10 MB for 3000 results.
 """
 
+_ANSWERED_AT_ONCE: Final = 40
+"""How many callers run on in one turn of the loop."""
+
 
 class _Entry(Protocol):
     def commands(self) -> Sequence[Command]: ...
@@ -190,9 +193,12 @@ class Batches:
                         entry.failed(exc)
                     continue
                 place = 0
-                for entry, some in zip(entries, commands, strict=True):
+                for number, (entry, some) in enumerate(zip(entries, commands, strict=True), 1):
                     entry.answered(answers[place : place + len(some)])
                     place += len(some)
+                    if not number % _ANSWERED_AT_ONCE:
+                        # In a worker tasks end now, and are acknowledged before others end.
+                        await asyncio.sleep(0)
         finally:
             self._sending = None
             for entry in (*entries, *self._waiting):

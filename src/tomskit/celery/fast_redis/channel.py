@@ -153,6 +153,8 @@ class FastQoS(PermittedQoS):
     def __init__(self, *args: object, **kwargs: object) -> None:
         self.unconfirmed: set[str] = set()
         self._acknowledged: list[str] = []
+        # What each answer that is to come confirms.
+        self._sent: deque[list[str]] = deque()
         self._restoring: list[Command] = []
         super().__init__(*args, **kwargs)
 
@@ -203,19 +205,21 @@ class FastQoS(PermittedQoS):
     def take_commands(self) -> list[Command]:
         """Take the commands that Redis has not been given yet."""
         commands, self._restoring = self._restoring, []
-        if self._acknowledged:
-            tags, self._acknowledged = self._acknowledged, []
+        tags, self._acknowledged = self._acknowledged, []
+        if tags:
             self.unconfirmed.update(tags)
             records, times = self.channel.unacked_keys
             # In this order: kombu removes a time without a message when it meets one. A message
             # without a time would stay for ever.
             commands += [("HDEL", records, *tags), ("ZREM", times, *tags)]
+        if commands:
+            self._sent.append(tags)
         return commands
 
     def on_answer(self, answer: object) -> None:
         """The last command of `take_commands` was answered."""
         raise_error(answer)
-        self.unconfirmed.clear()
+        self.unconfirmed.difference_update(self._sent.popleft())
 
     def take_unconfirmed(self) -> set[str]:
         """Take the tags of messages that were acknowledged, which Redis may not have read."""
@@ -231,6 +235,7 @@ class FastQoS(PermittedQoS):
         if commands:
             self._execute(commands)
             self.unconfirmed.clear()
+            self._sent.clear()
 
     @override
     def restore_unacked(self, client: Client | None = None) -> None:

@@ -106,7 +106,8 @@ class Conversation:
         self._order: list[str] = []
         self._asked = 0
         self._asked_at = 0.0
-        self._sent_at = 0.0
+        self._fetching = False
+        self._waiting_since = 0.0
         self._may_have_messages = True
         self._knows_script = False
         self._thread: int | None = None
@@ -122,7 +123,7 @@ class Conversation:
         connection = self._connection
         if socket_of(connection) is self._sock:
             return
-        self._expected.clear()
+        self._forget_expected()
         try:
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP", check_health=False)
             connection.read_response()
@@ -154,18 +155,20 @@ class Conversation:
         self._thread = threading.get_ident()
         if self._expected:
             self._check_deadline()
-            return
         qos: TurnQoS = self._channel.qos
+        # Not later: a task that has ended runs again if the worker is killed before.
         commands = qos.take_commands()
+        answers: list[Callable[[Any], None]] = []
         if commands:
-            self._expected.extend([raise_error] * (len(commands) - 1))
-            self._expected.append(qos.on_answer)
-        fetch = self._fetch_command()
+            answers += [raise_error] * (len(commands) - 1)
+            answers.append(qos.on_answer)
+        fetch = None if self._fetching else self._fetch_command()
         if fetch is not None:
+            self._fetching = True
             commands.append(fetch)
-            self._expected.append(self._on_fetched)
+            answers.append(self._on_fetched)
         if commands:
-            self._send(commands)
+            self._send(commands, answers)
 
     def _fetch_command(self) -> Command | None:
         channel = self._channel
@@ -197,8 +200,11 @@ class Conversation:
         credit = qos.can_consume_max_estimate()
         return qos.at_once if credit is None else min(credit, qos.at_once)
 
-    def _send(self, commands: Sequence[Command]) -> None:
-        connection, self._sent_at = self._connection, time.monotonic()
+    def _send(self, commands: Sequence[Command], answers: list[Callable[[Any], None]]) -> None:
+        connection = self._connection
+        if not self._expected:
+            self._waiting_since = time.monotonic()
+        self._expected.extend(answers)
         # Without a health check, whose answer would be waited for: all answers have a deadline.
         packed = connection.pack_commands(commands)
         connection.send_packed_command(packed, check_health=False)
@@ -206,7 +212,7 @@ class Conversation:
     def _check_deadline(self) -> None:
         # A broker that disappears without closing the connection never answers, and nothing else
         # would notice.
-        waited, limit = time.monotonic() - self._sent_at, self._channel.socket_timeout
+        waited, limit = time.monotonic() - self._waiting_since, self._channel.socket_timeout
         if limit is None or waited < limit or self._connection.can_read(0):
             return
         self._connection.disconnect()
@@ -228,6 +234,7 @@ class Conversation:
                         answer = connection.read_response()
                     except ResponseError as exc:
                         answer = exc
+                    self._waiting_since = time.monotonic()
                     self._expected.popleft()(answer)
                 else:
                     connection.read_response(push_request=True)
@@ -253,9 +260,13 @@ class Conversation:
         """Wait for the answers that are outstanding, where they can still come."""
         while self._expected:
             if socket_of(self._connection) is not self._sock:
-                self._expected.clear()
+                self._forget_expected()
                 return
             self.read()
+
+    def _forget_expected(self) -> None:
+        self._expected.clear()
+        self._fetching = False
 
     def _on_change(self, _: object) -> None:
         self._may_have_messages = True
@@ -264,6 +275,7 @@ class Conversation:
         if isinstance(answer, NoScriptError):
             # The server was restarted, or SCRIPT FLUSH was called.
             self._knows_script, self._may_have_messages = False, True
+            self._fetching = False
             return
         if isinstance(answer, NoPermissionError):
             self._fall_back("scripts (+@scripting)", answer)
@@ -274,16 +286,16 @@ class Conversation:
         found: list[Any] = answer
         if len(found) < 2 * self._asked:
             # Redis announces changes of keys that a command has read; the script's do not count.
-            self._expected.append(self._on_looked)
-            self._send([("EXISTS", *self._lists)])
+            self._send([("EXISTS", *self._lists)], [self._on_looked])
         else:
-            self._may_have_messages = True
+            self._fetching, self._may_have_messages = False, True
         if found:
             places: list[int] = found[::2]
             queues = [self._order[place % len(self._order)] for place in places]
             self._channel.deliver_recorded(list(zip(queues, found[1::2], strict=True)))
 
     def _on_looked(self, answer: object) -> None:
+        self._fetching = False
         raise_error(answer)
         if answer:
             self._may_have_messages = True
