@@ -23,6 +23,8 @@ if visibility := os.environ.get("ONCE_VISIBILITY_TIMEOUT"):
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
             "unacked_restore_limit": 1000,
+            # One that is killed while it does so would keep others from it for five minutes.
+            "unacked_mutex_expire": 5,
         }
     )
 

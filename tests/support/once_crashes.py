@@ -18,8 +18,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.integration import once_service as service
-from tests.support.patience import wait_until
-from tests.support.servers import MariaDBServer, RedisServer
+from tests.support.patience import patience, wait_until
+from tests.support.servers import MariaDBServer, RedisServer, ServerError
 from tests.support.servers.postgres import PostgresServer
 from tests.support.workers import Pool, Worker
 from tomskit.sqlalchemy import DatabaseConfig
@@ -67,6 +67,7 @@ class Outcome:
         waiting: Messages that are still in the outbox.
         kills: How often each thing was killed.
         seconds: How long it took.
+        errors: What tasks have raised.
     """
 
     missing: int = 0
@@ -77,6 +78,7 @@ class Outcome:
     waiting: int = 0
     kills: Counter[str] = field(default_factory=Counter[str])
     seconds: float = 0.0
+    errors: Counter[str] = field(default_factory=Counter[str])
 
     @property
     def is_clean(self) -> bool:
@@ -176,7 +178,17 @@ class PostgresBank:
 
     def restart(self) -> None:
         self._server.kill()
-        self._server.start()
+        # The server's other processes end by themselves, and another server starts only then.
+        deadline = time.monotonic() + patience(10)
+        while True:
+            try:
+                self._server.start()
+            except ServerError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
 
 @contextmanager
@@ -257,6 +269,7 @@ def transfer_and_kill(what: Transfers, log: bool = False) -> Outcome:
         with suppress(AssertionError):  # the outcome says what is missing
             _wait_for_rest(redis, bank)
         workers.stop()
+        outcome.errors = workers.errors()
         _count(bank, what, outcome)
     outcome.seconds = time.monotonic() - begun
     return outcome
@@ -269,6 +282,7 @@ class Workers:
         self._what = what
         self._environment = environment
         self._stack = stack
+        self._all: list[Worker] = []
         self._workers = [self._start() for _ in range(what.workers)]
         for worker in self._workers:
             worker.wait_ready()
@@ -281,7 +295,17 @@ class Workers:
             concurrency=20 if many else 2,
             env=self._environment,
         )
+        self._all.append(worker)
         return self._stack.enter_context(worker)
+
+    def errors(self) -> Counter[str]:
+        """What their logs say that tasks have raised, without what differs each time."""
+        lines = [line for worker in self._all for line in worker.lines]
+        return Counter(
+            line.partition("raised unexpected: ")[2][:200]
+            for line in lines
+            if "raised unexpected: " in line
+        )
 
     def kill_one(self, chance: random.Random) -> None:
         """Kill a worker, and start another one."""

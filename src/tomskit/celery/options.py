@@ -50,8 +50,11 @@ class _Options(TypedDict, total=False):
     throws: tuple[type[Exception], ...]
     """Errors that are expected: logged without a traceback."""
 
-    once: bool
-    """The body runs in one transaction of ``db.session``, committed with a mark of the task's id."""
+    once: bool | str
+    """The body runs in one transaction of ``db.session``, committed with a mark of the task's id.
+
+    A text is the name of the provider of another database.
+    """
     acks_late: bool
     acks_on_failure: bool
     acks_on_timeout: bool

@@ -46,6 +46,10 @@ async def receipt(order: UUID, *, copies: int = 1) -> str:
     return str(order) * copies
 
 
+@async_shared_task(once="reports")
+async def add_up(day: str) -> None: ...
+
+
 @async_shared_task
 async def total(payments: list[Payment]) -> Decimal:
     return sum((payment.amount for payment in payments), Decimal())

@@ -12,7 +12,7 @@ from tomskit.celery import async_shared_task
 order = uuid4()
 
 
-@async_shared_task(once="yes")  # E: str for bool
+@async_shared_task(once=3)  # E: int for bool or a name
 async def wordy(order: UUID) -> None: ...
 
 

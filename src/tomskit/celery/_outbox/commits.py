@@ -10,6 +10,7 @@ from celery import Celery
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import send
 from tomskit.celery._client.recording import Recording
+from tomskit.celery._outbox.once import committing
 from tomskit.celery._outbox.publisher import grace_seconds, publisher_of
 from tomskit.errors import ConfigurationError
 from tomskit.sqlalchemy.database import db
@@ -26,34 +27,41 @@ def send_on_commit(app: Celery, call: Callable[[], R]) -> R:
     Raises:
         NotInitializedError: There is no session here.
     """
-    mine, session = _session(app)
-    recording = Recording(mine)
+    transaction = _Transaction(app)
+    recording = Recording(transaction.app)
     result = recording.run(call)
-    _hold(mine, session, recording.messages)
+    transaction.hold(recording.messages)
     return result
 
 
 async def asend_on_commit(app: Celery, call: Callable[[], R]) -> R:
     """The same for what may ask the result backend for something, without blocking the event loop."""
-    mine, session = _session(app)
-    recording = Recording(mine)
-    result = await send(mine, lambda: recording.run(call))
-    _hold(mine, session, recording.messages)
+    transaction = _Transaction(app)
+    recording = Recording(transaction.app)
+    result = await send(transaction.app, lambda: recording.run(call))
+    transaction.hold(recording.messages)
     return result
 
 
-def _session(app: Celery) -> tuple[AsyncApp, TaskSession]:
-    if not isinstance(app, AsyncApp):
-        raise ConfigurationError(
-            f"The app {app.main!r} is no AsyncCelery, so nothing would publish its messages after a "
-            "commit."
-        )
-    session = db.session.sync_session
-    assert isinstance(session, TaskSession)  # noqa: S101 (db makes no others)
-    return app, session
+class _Transaction:
+    """That of the session here, into which messages of an app are written."""
 
+    def __init__(self, app: Celery) -> None:
+        if not isinstance(app, AsyncApp):
+            raise ConfigurationError(
+                f"The app {app.main!r} is no AsyncCelery, so nothing would publish its messages after "
+                "a commit."
+            )
+        self.app = app
+        # A body that runs once has its messages where its mark is.
+        self._database = committing.get() or db
+        session = self._database.session.sync_session
+        assert isinstance(session, TaskSession)  # noqa: S101 (a Database makes no others)
+        self._session = session
 
-def _hold(app: AsyncApp, session: TaskSession, messages: list[OutboxRow]) -> None:
-    if messages:
-        publisher = publisher_of(app)
-        session.hold(messages, publisher.hand_over, grace_ms=int(grace_seconds(app) * 1000))
+    def hold(self, messages: list[OutboxRow]) -> None:
+        """Let the session write messages when it commits, and have them published then."""
+        if messages:
+            publisher = publisher_of(self.app, self._database)
+            grace_ms = int(grace_seconds(self.app) * 1000)
+            self._session.hold(messages, publisher.hand_over, grace_ms=grace_ms)

@@ -7,28 +7,35 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Never, TypeVar
 
+from celery import Celery
 from kombu.serialization import dumps, loads
 from kombu.utils.encoding import str_to_bytes
 from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.recording import as_bytes, as_text
 from tomskit.celery._client.retrying import Outage, Retrying
-from tomskit.errors import NotInitializedError
+from tomskit.errors import ConfigurationError, NotInitializedError
+from tomskit.sqlalchemy import DatabaseProvider
 from tomskit.sqlalchemy.away import has_conflict, is_away
-from tomskit.sqlalchemy.database import Database
+from tomskit.sqlalchemy.database import Database, db
 from tomskit.sqlalchemy.sessions import TaskSession, missing_table
 from tomskit.sqlalchemy.tables import now_ms, once
 
-__all__ = ("OnceCall", "run_once")
+__all__ = ("OnceCall", "committing", "database_named", "run_once")
 
 T = TypeVar("T")
 
 logger: Final = logging.getLogger(__name__)
+
+committing: Final[ContextVar[Database | None]] = ContextVar("tomskit_committing", default=None)
+"""The database of the running body that is committed once."""
 
 _CONFLICTS: Final = 5
 """How many times a body is repeated because of other transactions."""
@@ -74,6 +81,26 @@ _REFUSAL: Final = (
 )
 
 
+def database_named(app: Celery, name: str | None) -> Database:
+    """The database of the provider with this name; None is for ``db``.
+
+    Raises:
+        ConfigurationError: The app has no such provider, or it is none of a database.
+    """
+    if name is None:
+        return db
+    providers = app.resources.providers if isinstance(app, AsyncApp) else ()
+    for provider in providers:
+        if provider.name == name and isinstance(provider, DatabaseProvider):
+            return provider.database
+    known = sorted(one.name for one in providers if isinstance(one, DatabaseProvider))
+    raise ConfigurationError(
+        f"once={name!r} names no database of the app. A provider of that name is missing: "
+        f"AsyncCelery(providers=[DatabaseProvider(config, database=Database(), name={name!r})]). "
+        f"It has {', '.join(map(repr, known)) or 'none'}."
+    )
+
+
 async def run_once(database: Database, call: OnceCall) -> object:
     """Run a task's body and commit it with its mark; or answer what an earlier delivery returned.
 
@@ -84,6 +111,7 @@ async def run_once(database: Database, call: OnceCall) -> object:
         Outage(f"commit {call.name}", "the database", logger), is_away=lambda _: True
     )
     session = database.session
+    committing.set(database)
     may_be_known = call.may_be_known
     conflicts = 0
     while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -17,13 +17,16 @@ from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 from tomskit.celery._outbox.store import BATCH, Batch, OutboxStore
 from tomskit.resources import background
 from tomskit.sqlalchemy.config import DatabaseConfig
-from tomskit.sqlalchemy.database import Database, db
+from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.sessions import OutboxRow
 from tomskit.urls import is_sqlite
 
 __all__ = ("Publisher", "is_in_memory", "publisher_of")
 
 logger: Final = get_logger(__name__)
+
+_Key = tuple[int, int]
+"""Of an app and of a database."""
 
 _MOST: Final = 20_000
 """How many messages wait in memory; others wait in the database only."""
@@ -40,9 +43,11 @@ class Publisher:
     Args:
         app: Whose messages they are.
         database: Whose transactions of the running loop write them.
+        forget: Called when the database is closed in this loop.
     """
 
-    def __init__(self, app: AsyncApp, database: Database) -> None:
+    def __init__(self, app: AsyncApp, database: Database, *, forget: Callable[[], object]) -> None:
+        self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._grace = grace_seconds(app)
         self._fresh: deque[OutboxRow] = deque()
@@ -151,22 +156,23 @@ class Publisher:
         except Exception as exc:  # noqa: BLE001 (a worker publishes them)
             logger.warning("Committed messages are left to workers: %r", exc)
         finally:
-            _publishers.pop(self._loop, None)
+            self._forget()
             if self._own is not None:
                 await self._own.close()
 
 
-_publishers: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Publisher]]] = (
+_publishers: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Publisher]]] = (
     WeakKeyDictionary()
 )
 
 
-def publisher_of(app: AsyncApp) -> Publisher:
-    """The publisher of an app in the running event loop."""
+def publisher_of(app: AsyncApp, database: Database) -> Publisher:
+    """The publisher of an app's messages in a database, in the running event loop."""
     mine = _publishers.setdefault(asyncio.get_running_loop(), {})
-    known = mine.get(id(app))
+    key = id(app), id(database)
+    known = mine.get(key)
     if known is None:
-        known = mine[id(app)] = Publisher(app, db)
+        known = mine[key] = Publisher(app, database, forget=lambda: mine.pop(key, None))
     return known
 
 

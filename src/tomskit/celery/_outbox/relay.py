@@ -91,20 +91,16 @@ class Relay:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = threading.Event()
         self._wake: asyncio.Event | None = None
-        self._has_tables = False
-        self._forgot_at = 0.0
-        self._database_outage = Outage("look for committed messages", "the database", logger)
         self._broker_outage = Outage("publish committed messages", "the broker", logger)
 
     def start(self) -> None:
         """Start the thread, if there is a database."""
-        config = _database_of(self._app)
-        if config is None or is_in_memory(config):
-            return
-        self._thread = threading.Thread(
-            target=self._run, args=(config,), name="tomskit-outbox", daemon=True
-        )
-        self._thread.start()
+        configs = _databases_of(self._app)
+        if configs:
+            self._thread = threading.Thread(
+                target=self._run, args=(configs,), name="tomskit-outbox", daemon=True
+            )
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread and wait for it, but not for a server that does not answer."""
@@ -116,56 +112,57 @@ class Relay:
         if self._thread is not None:
             self._thread.join(_STOP_SECONDS)
 
-    def _run(self, config: DatabaseConfig) -> None:
+    def _run(self, configs: list[DatabaseConfig]) -> None:
         self._app.set_current()
         try:
-            asyncio.run(self._main(config))
+            asyncio.run(self._main(configs))
         except Exception:
             logger.exception("This worker publishes no messages any more that others have left")
 
-    async def _main(self, config: DatabaseConfig) -> None:
+    async def _main(self, configs: list[DatabaseConfig]) -> None:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        database = Database()
-        database.open(config)
-        store = OutboxStore(self._app, database)
+        looks = [_Look(self._app, config) for config in configs]
         try:
             while not self._ending.is_set():
-                pause = await self._round(store)
+                pause = await self._round(looks)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._wake.wait()
-        except MissingDriverError as exc:
-            # Tasks that use the database raise it as well.
-            logger.debug("No messages are looked for: %s", exc)
         finally:
-            await database.close()
+            for look in looks:
+                await look.close()
 
-    async def _round(self, store: OutboxStore) -> float:
+    async def _round(self, looks: list[_Look]) -> float:
         """Publish and delete what there is; returns for how many seconds to wait."""
         ago = gauge.seconds_ago()
         if ago is not None and ago < self._pause * 0.9:
             # Another process of this worker has just looked.
             return self._pause - ago
-        try:
-            if not self._has_tables:
-                self._has_tables = await store.has_tables()
-                if not self._has_tables:
-                    return max(self._pause, _LOOK_FOR_TABLES_SECONDS)
-            await self._publish(store)
-            gauge.note(await store.waiting())
-            await self._forget(store)
-        except MissingDriverError:
-            raise
-        except Exception as exc:  # noqa: BLE001 (whatever the driver raises)
-            if self._has_tables:
-                self._database_outage.failed(exc)
-            else:
-                # Perhaps nobody uses them, and then nobody wants to hear of it.
-                logger.debug("Cannot look for tables: %r", exc)
-        else:
-            self._database_outage.ended()
+        seen = [waiting for look in looks if (waiting := await self._look(look)) is not None]
+        if seen:
+            oldest = max(one.oldest_seconds for one in seen)
+            gauge.note(Waiting(sum(one.count for one in seen), oldest))
         return self._pause
+
+    async def _look(self, look: _Look) -> Waiting | None:
+        """Publish and delete what there is in one database; returns what is left, if that is known."""
+        try:
+            if not await look.has_tables():
+                return None
+            await self._publish(look.store)
+            waiting = await look.store.waiting()
+            await self._forget(look)
+        except MissingDriverError as exc:
+            # Tasks that use the database raise it as well.
+            logger.debug("No messages are looked for: %s", exc)
+            look.is_possible = False
+        except Exception as exc:  # noqa: BLE001 (whatever the driver raises)
+            look.failed(exc)
+        else:
+            look.outage.ended()
+            return waiting
+        return None
 
     async def _publish(self, store: OutboxStore) -> None:
         published = 0
@@ -182,22 +179,66 @@ class Relay:
         if published:
             logger.info("Published %d messages that were left after their commit", published)
 
-    async def _forget(self, store: OutboxStore) -> None:
-        if time.monotonic() - self._forgot_at < _FORGET_SECONDS and self._forgot_at:
+    async def _forget(self, look: _Look) -> None:
+        if not look.is_time_to_forget():
             return
-        self._forgot_at = time.monotonic()
         forgotten = 0
         while forgotten < _MARKS_OF_A_ROUND and not self._ending.is_set():
-            some = await store.forget_marks(days=self._app.config.CELERY_ONCE_KEEP)
+            some = await look.store.forget_marks(days=self._app.config.CELERY_ONCE_KEEP)
             forgotten += some
             if not some:
                 break
 
 
-def _database_of(app: AsyncApp) -> DatabaseConfig | None:
-    """The database of the app's tasks, if anything was said about where it is."""
-    for provider in app.resources.providers:
-        if isinstance(provider, DatabaseProvider) and provider.name == "database":
-            config = provider.config
-            return config if config.model_fields_set else None
-    return None
+class _Look:
+    """One database, and whether there is something to look for."""
+
+    def __init__(self, app: AsyncApp, config: DatabaseConfig) -> None:
+        self._database = Database()
+        self._database.open(config)
+        self.store = OutboxStore(app, self._database)
+        self.outage = Outage("look for committed messages", "the database", logger)
+        self.is_possible = True
+        self._has_tables = False
+        self._next_look = 0.0
+        self._next_forgetting = 0.0
+
+    async def has_tables(self) -> bool:
+        """Whether it has our tables; that is asked for once a minute until it has."""
+        now = time.monotonic()
+        if not self._has_tables and self.is_possible and now >= self._next_look:
+            self._next_look = now + _LOOK_FOR_TABLES_SECONDS
+            self._has_tables = await self.store.has_tables()
+        return self._has_tables
+
+    def failed(self, exc: Exception) -> None:
+        """Note that the database was away."""
+        if self._has_tables:
+            self.outage.failed(exc)
+        else:
+            # Perhaps nobody uses them, and then nobody wants to hear of it.
+            logger.debug("Cannot look for tables: %r", exc)
+            self._next_look = 0.0
+
+    def is_time_to_forget(self) -> bool:
+        """Whether old marks are to be deleted now."""
+        now = time.monotonic()
+        if now < self._next_forgetting:
+            return False
+        self._next_forgetting = now + _FORGET_SECONDS
+        return True
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._database.close()
+
+
+def _databases_of(app: AsyncApp) -> list[DatabaseConfig]:
+    """The databases of the app's tasks, if anything was said about where they are."""
+    return [
+        provider.config
+        for provider in app.resources.providers
+        if isinstance(provider, DatabaseProvider)
+        and provider.config.model_fields_set
+        and not is_in_memory(provider.config)
+    ]

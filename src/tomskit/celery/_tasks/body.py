@@ -14,12 +14,11 @@ from celery.exceptions import TimeLimitExceeded
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
-from tomskit.celery._outbox.once import OnceCall, run_once
+from tomskit.celery._outbox.once import OnceCall, database_named, run_once
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.reporting import end_reports, reporters
 from tomskit.celery._values.codec import Codec
 from tomskit.errors import TaskArgumentsError, TaskResultError
-from tomskit.sqlalchemy.database import db
 
 if TYPE_CHECKING:
     from celery.app.task import Context
@@ -91,9 +90,9 @@ def body_of(
     @functools.wraps(function)
     def run(self: Task[..., object], *args: object, **kwargs: object) -> object:
         request = self.request
-        call = self.name, request.id, request.retries
-        is_nested = call == _running.get()
-        token = _running.set(call)
+        execution = self.name, request.id, request.retries
+        is_nested = execution == _running.get()
+        token = _running.set(execution)
         try:
             is_sent = not is_nested and _is_result_sent(self, request)
 
@@ -104,9 +103,11 @@ def body_of(
             def dump(value: object) -> object:
                 return codec.dump_result(value) if is_sent else value
 
-            if getattr(self, "_tomskit_once", False):
-                once = _once_call(self, request, body, dump, is_nested)
-                return _run_body(self, request, run_once(db, once))
+            once: bool | str = getattr(self, "_tomskit_once", False)
+            if once:
+                database = database_named(self.app, once if isinstance(once, str) else None)
+                call = _once_call(self, request, body, dump, is_nested)
+                return _run_body(self, request, run_once(database, call))
             return dump(_run_body(self, request, body()))
         finally:
             _running.reset(token)

@@ -168,8 +168,8 @@ def make_task(
             members[EVERY] = every
     # Celery deprecates it as a task's attribute; here it is a default for calls.
     members["_tomskit_queue"] = given.pop("queue", None)
-    if given.pop("once", False):
-        members |= _commits_once(given, name)
+    if once := given.pop("once", False):
+        members |= _commits_once(once, given, name)
     body = body_of(function, members["_tomskit_codec"], bind=bind)
     kind = async_class(base)
     made: Any = create(base=kind, bind=True, **members, **given)(body)
@@ -179,15 +179,19 @@ def make_task(
     return TaskProxy(function, bind=bind, find_task=find_task, kind=kind)
 
 
-def _commits_once(given: dict[str, Any], name: str) -> dict[str, Any]:
+def _commits_once(once: object, given: dict[str, Any], name: str) -> dict[str, Any]:
     """The attributes of a task with ``once=True``: its message is kept until it was committed."""
+    if not isinstance(once, (bool, str)):
+        raise TypeError(
+            f"The task {name} has once={once!r}: it is True, or the name of the database's provider."
+        )
     if given.pop("acks_late", True) is not True:
         raise ConfigurationError(
             f"The task {name} has once=True and acks_late=False: a message that is acknowledged early is "
             "lost with its worker, and the task would not run at all. Leave acks_late out."
         )
     lost = given.pop("reject_on_worker_lost", True)
-    return {"_tomskit_once": True, "acks_late": True, "reject_on_worker_lost": lost}
+    return {"_tomskit_once": once, "acks_late": True, "reject_on_worker_lost": lost}
 
 
 def _task_of(
