@@ -9,7 +9,7 @@ code block of the README and the documentation:
 * A block below ``<!-- run -->`` is also run, a block below ``<!-- run: pytest -->`` by pytest. A
   ``text`` block below ``<!-- output -->`` must equal what the block before has printed.
 * In shell blocks the programs, their options, the files, the make targets and the extras must
-  exist. TOML, JSON and INI must parse.
+  exist. TOML, JSON, YAML, INI and Dockerfiles must parse.
 
 ``--write`` writes the generated pages. Usage: python -m scripts.docs --check | --write
 """
@@ -33,6 +33,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple, cast
 
 import click
+import yaml
 from celery.bin.celery import celery
 from celery.bin.worker import worker
 from scripts import reference
@@ -465,6 +466,8 @@ def data_problems(pages: Sequence[Page]) -> Iterator[Problem]:
         "toml": tomllib.loads,
         "json": json.loads,
         "ini": parse_ini,
+        "yaml": yaml.safe_load,
+        "dockerfile": parse_dockerfile,
         "text": str,
         "python": str,  # see python_problems
         "sh": str,  # see shell_problems
@@ -479,13 +482,26 @@ def data_problems(pages: Sequence[Page]) -> Iterator[Problem]:
                 continue
             try:
                 parse(block.code)
-            except (ValueError, configparser.Error) as error:
+            except (ValueError, configparser.Error, yaml.YAMLError) as error:
                 yield block.problem(str(error))
 
 
 def parse_ini(text: str) -> None:
     """Parse a file such as a systemd unit, where keys may repeat."""
     configparser.ConfigParser(strict=False, interpolation=None).read_string(text)
+
+
+INSTRUCTIONS: Final = frozenset({"FROM", "WORKDIR", "COPY", "RUN", "USER", "ENV", "CMD"})
+
+
+def parse_dockerfile(text: str) -> None:
+    """Check the instructions of a Dockerfile; its command must be a list, which needs no shell."""
+    for line in text.replace("\\\n", " ").splitlines():
+        instruction, _, rest = line.partition(" ")
+        if instruction not in INSTRUCTIONS:
+            raise ValueError(f"{instruction} is no instruction of a Dockerfile")
+        if instruction == "CMD":
+            json.loads(rest)
 
 
 def main() -> int:
