@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, update
+from sqlalchemy import Column, Integer, MetaData, String, Table, delete, insert, update
 
 from tomskit.celery import AsyncCelery, BoundTask, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
@@ -220,3 +220,48 @@ async def waits(name: str, key: str) -> str:
     while await redis_client.get(f"{key}-go") is None:  # noqa: ASYNC110 (a server is asked)
         await asyncio.sleep(0.02)
     return name
+
+
+# -- what it costs
+
+
+@async_shared_task(ignore_result=True, acks_late=True)
+async def cost_plain(name: str, source: int, target: int) -> None:
+    await change(source, target)
+    await db.session.commit()
+
+
+@async_shared_task(ignore_result=True, once=True)
+async def cost_once(name: str, source: int, target: int) -> None:
+    await change(source, target)
+
+
+@async_shared_task(ignore_result=True, once=True)
+async def cost_both(name: str, source: int, target: int) -> None:
+    await change(source, target)
+    nobody.delay_on_commit(name)
+
+
+@async_shared_task(ignore_result=True, acks_late=True)
+async def cost_by_hand(name: str, source: int, target: int) -> None:
+    """As it is written without once: a mark, an outbox, and a message that is sent after the commit."""
+    await change(source, target)
+    key = f"{name} {source} {target}"
+    await db.session.execute(insert(transfers).values(name=f"mark {key}"))
+    await db.session.execute(insert(receipts).values(row=abs(hash(key)) % 2**31, name=key))
+    await db.session.commit()
+    await nobody.adelay(name)
+    await db.session.execute(delete(receipts).where(receipts.c.row == abs(hash(key)) % 2**31))
+    await db.session.commit()
+
+
+@async_shared_task(ignore_result=True, queue="nobody")
+async def nobody(name: str) -> None:
+    """Waits in a queue that no worker reads."""
+
+
+async def change(source: int, target: int) -> None:
+    for account in (source, target):
+        await db.session.execute(
+            update(accounts).where(accounts.c.id == account).values(balance=accounts.c.balance + 1)
+        )

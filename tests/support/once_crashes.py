@@ -240,10 +240,10 @@ def transfer_and_kill(what: Transfers, log: bool = False) -> Outcome:
         url = f"redis://{redis_server.host}:{redis_server.port}/0"
         sender = stack.enter_context(Celery("sender", broker=url, set_as_current=False))
         redis = cast(
-            "_Redis",
+            "RedisCounts",
             stack.enter_context(Redis(host=redis_server.host, port=redis_server.port)),
         )
-        workers = Workers(what, {**bank.environment, **_environment(redis_server)}, stack)
+        workers = Workers(what, {**bank.environment, **redis_environment(redis_server)}, stack)
         sent = 0
         for kill in range(what.kills):
             due = what.transfers * (kill + 1) // what.kills
@@ -321,13 +321,13 @@ class Workers:
                 worker.stop()
 
 
-class _Redis(Protocol):
+class RedisCounts(Protocol):
     def hlen(self, key: str) -> int: ...
     def llen(self, key: str) -> int: ...
     def client_kill_filter(self, *, _type: str, skipme: bool) -> int: ...
 
 
-def _environment(server: RedisServer) -> dict[str, str]:
+def redis_environment(server: RedisServer) -> dict[str, str]:
     environment = {
         "ONCE_VISIBILITY_TIMEOUT": "3",
         "CELERY_REDIS_FAST_PATH": "true",
@@ -351,7 +351,7 @@ def _send(sender: Celery, what: Transfers, chance: random.Random, number: int) -
     )
 
 
-def _wait_for_rest(redis: _Redis, bank: Bank) -> None:
+def _wait_for_rest(redis: RedisCounts, bank: Bank) -> None:
     """Wait until nothing is left to run, some time long."""
     since: list[float] = []
 

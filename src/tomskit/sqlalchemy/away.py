@@ -6,7 +6,9 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-__all__ = ("has_conflict", "is_away")
+__all__ = ("has_conflict", "is_away", "is_of_database")
+
+_DRIVERS: Final = frozenset({"aiomysql", "asyncpg", "psycopg", "pymysql", "sqlite3"})
 
 _AWAY_IN_MYSQL: Final = frozenset({1040, 1053, 1152, 1158, 1159, 1160, 1161, 1927})
 """Too many connections, shutdown, aborted connection, network errors, killed connection."""
@@ -21,40 +23,66 @@ _CONFLICTS_IN_POSTGRES: Final = frozenset({"40001", "40P01", "55P03"})
 
 def is_away(error: BaseException) -> bool:
     """Whether an error of a statement means that the database cannot be reached, or not now."""
-    if not isinstance(error, DBAPIError):
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    original = _original(error)
+    if original is None:
         # asyncpg raises those of the system where it cannot connect.
         return isinstance(error, (ConnectionError, TimeoutError))
-    if error.connection_invalidated:
-        return True
-    number, state = _codes(error)
+    number, state = _codes(original)
     if number is not None:
         return number in _AWAY_IN_MYSQL or number in _CLIENT_ERRORS_OF_MYSQL
     if state is not None:
         return state in _AWAY_IN_POSTGRES or state.startswith("08")
-    # psycopg has no state to tell where it could not connect.
-    module = type(error.orig).__module__
-    return module.startswith("psycopg") and type(error.orig).__name__ == "OperationalError"
+    name = type(original).__name__
+    # psycopg has no state to tell where it could not connect, and asyncpg none for a closed connection.
+    return (name == "OperationalError" and _driver(original) == "psycopg") or (
+        name in {"InterfaceError", "InternalClientError"} and "clos" in str(original)
+    )
 
 
 def has_conflict(error: BaseException) -> bool:
     """Whether a transaction was rolled back because of another one, and may succeed when repeated."""
-    if not isinstance(error, DBAPIError):
+    original = _original(error)
+    if original is None:
         return False
-    number, state = _codes(error)
+    number, state = _codes(original)
     if number is not None:
         return number in _CONFLICTS_IN_MYSQL
     if state is not None:
         return state in _CONFLICTS_IN_POSTGRES
-    return "database is locked" in str(error.orig)
+    return "database is locked" in str(original)
 
 
-def _codes(error: DBAPIError) -> tuple[int | None, str | None]:
+def is_of_database(error: BaseException) -> bool:
+    """Whether an error was raised by SQLAlchemy or a driver, and not by another client."""
+    if _original(error) is not None:
+        return True
+    traceback = error.__traceback__
+    while traceback is not None:
+        if str(traceback.tb_frame.f_globals.get("__name__")).startswith("sqlalchemy."):
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _original(error: BaseException) -> BaseException | None:
+    """The error of the driver, which SQLAlchemy does not always wrap."""
+    if isinstance(error, DBAPIError):
+        return error.orig
+    return error if _driver(error) in _DRIVERS else None
+
+
+def _driver(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def _codes(original: BaseException) -> tuple[int | None, str | None]:
     """The number that MySQL gives an error, or the five characters that PostgreSQL does."""
-    state: object = getattr(error.orig, "sqlstate", None)
+    state: object = getattr(original, "sqlstate", None)
     if isinstance(state, str):
         return None, state
-    arguments: tuple[object, ...] = () if error.orig is None else error.orig.args
-    match arguments:
+    match original.args:
         case (int() as number, *_):
             return number, None
         case _:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import pymysql
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +16,7 @@ from tomskit.sqlalchemy.away import has_conflict, is_away
 from tomskit.sqlalchemy.database import Database, db
 from tomskit.sqlalchemy.tables import once, outbox
 
+asyncpg: Any = pytest.importorskip("asyncpg")
 reports = Database()
 
 
@@ -145,6 +147,17 @@ class DriverError(Exception):
             self.sqlstate = sqlstate
 
 
+@async_shared_task(once=True)
+async def calls_another_server() -> None:
+    raise ConnectionRefusedError("an API is away")
+
+
+@pytest.mark.usefixtures("app")
+def test_another_server_that_is_away_is_the_error_of_the_task() -> None:
+    with pytest.raises(ConnectionRefusedError, match="an API is away"):
+        calls_another_server.apply().get()
+
+
 def raised(error: Exception) -> DBAPIError:
     return DBAPIError("SELECT 1", None, error)
 
@@ -161,6 +174,9 @@ def raised(error: Exception) -> DBAPIError:
         (raised(DriverError("deadlock", sqlstate="40P01")), False, True),
         (raised(DriverError("no table", sqlstate="42P01")), False, False),
         (raised(DriverError("database is locked")), False, True),
+        (asyncpg.InterfaceError("connection is closed"), True, False),
+        (asyncpg.InterfaceError("the number of arguments is wrong"), False, False),
+        (pymysql.OperationalError(2003, "Can't connect"), True, False),
         (ConnectionRefusedError(), True, False),
         (ValueError(), False, False),
     ],

@@ -23,7 +23,7 @@ from tomskit.celery._client.recording import as_bytes, as_text
 from tomskit.celery._client.retrying import Outage, Retrying
 from tomskit.errors import ConfigurationError, NotInitializedError
 from tomskit.sqlalchemy import DatabaseProvider
-from tomskit.sqlalchemy.away import has_conflict, is_away
+from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
 from tomskit.sqlalchemy.database import Database, db
 from tomskit.sqlalchemy.sessions import TaskSession, missing_table
 from tomskit.sqlalchemy.tables import now_ms, once
@@ -127,7 +127,7 @@ async def run_once(database: Database, call: OnceCall) -> object:
                     "%s is repeated, as its transaction was in conflict: %r", call.name, exc
                 )
                 await asyncio.sleep(_CONFLICT_PAUSE * 2**conflicts * random.random())  # noqa: S311
-            elif await _is_the_databases(database, exc):
+            elif is_of_database(exc) and is_away(exc):
                 await asyncio.sleep(retrying.failed(exc))
             else:
                 raise
@@ -218,19 +218,6 @@ async def _was_committed(database: Database, call: OnceCall, mark: dict[str, str
         is_away=lambda exc: is_away(exc) or has_conflict(exc),
     )
     return await retrying.run_async(write)
-
-
-async def _is_the_databases(database: Database, error: Exception) -> bool:
-    """Whether a body failed because its database is away."""
-    if isinstance(error, DBAPIError) or not is_away(error):
-        return is_away(error)
-    # asyncpg raises errors that other clients raise as well.
-    try:
-        async with database.scope():
-            await database.session.execute(select(1))
-    except Exception as exc:  # noqa: BLE001 (only whether it is away)
-        return is_away(exc)
-    return False
 
 
 async def _to_the_end(coro: Coroutine[object, Never, T]) -> T:
