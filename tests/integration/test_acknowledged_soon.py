@@ -12,9 +12,9 @@ from tests.support.faults import SERVICE
 from tests.support.patience import wait_until
 from tests.support.servers import RedisDb, RedisServer
 
-MANY = 2000
-AT_ONCE = 100
-"""How many tasks that have ended may wait for their acknowledgement. It was hundreds, until a timer came."""
+MANY = 4000
+AT_ONCE = 150
+"""How many tasks that have ended may wait for their acknowledgement. It was up to a thousand."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_few_tasks_run_again_when_a_worker_is_killed(
     for _ in range(MANY):
         deployment.send(f"{SERVICE}.late_nothing")
     with server.client(1) as results, server.client(0) as broker:
-        worker = deployment.worker("asyncio", 100, module=SERVICE, environment=environment)
+        worker = deployment.worker("asyncio", 1000, module=SERVICE, environment=environment)
         wait_until(lambda: ended(results) > MANY // 4, 30, "some have ended")
         worker.send_signal(signal.SIGKILL)
         worker.wait()

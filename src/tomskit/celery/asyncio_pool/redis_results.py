@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from celery import states
 from celery.exceptions import BackendStoreError
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from celery.app.task import Context
 
 __all__ = ("RedisResults",)
+
+_AT_ONCE: Final = 50
+"""How many results are stored together. Their tasks are acknowledged before the next ones are stored, as
+those that are not run again if the worker is killed."""
 
 
 class RedisResults(RedisBackend):
@@ -46,7 +50,7 @@ class RedisResults(RedisBackend):
     ) -> None:
         copy_attributes(backend, self)
         self._chord_part = chord_part
-        self._batches = Batches(backend.client.connection_pool)
+        self._batches = Batches(backend.client.connection_pool, at_once=_AT_ONCE)
         self._may_script = True
         self._store_later = store_later
         # STARTED writes in flight, by task id: the first attempt, or the retries.

@@ -126,9 +126,11 @@ class Batches:
 
     Args:
         pool: redis-py's pool of connections to the server. No connection of it is used.
+        at_once: How many callers' commands go in one write, at most.
     """
 
-    def __init__(self, pool: redis.ConnectionPool) -> None:
+    def __init__(self, pool: redis.ConnectionPool, *, at_once: int = _AT_ONCE) -> None:
+        self._at_once: Final = at_once
         self.pool: LoopPool = loop_pool(pool)
         self._timeout: Final[float] = parameters_of(pool).get("socket_timeout") or SECONDS
         self._connection: LoopConnection | None = None
@@ -184,7 +186,8 @@ class Batches:
         entries: list[_Entry] = []
         try:
             while self._waiting:
-                entries, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+                count = self._at_once
+                entries, self._waiting = self._waiting[:count], self._waiting[count:]
                 commands = [entry.commands() for entry in entries]
                 try:
                     answers = await self._exchange([one for some in commands for one in some])
