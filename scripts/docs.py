@@ -4,8 +4,9 @@
 code block of the README and the documentation:
 
 * Python is type-checked under mypy strict. The blocks of a page form one module, so they share their
-  names. A block whose first line is a comment with a file name, such as ``# tasks.py``, starts or
-  continues that file, which the page's other blocks can import.
+  names. A block whose first line is a comment with a file name, such as ``# tasks.py``, is that file,
+  which the page's other blocks can import. ``# tasks.py: add`` continues it, ``# tasks.py: replace``
+  is all of it from then on.
 * A block below ``<!-- run -->`` is also run, a block below ``<!-- run: pytest -->`` by pytest. A
   ``text`` block below ``<!-- output -->`` must equal what the block before has printed.
 * In shell blocks the programs, their options, the files, the make targets and the extras must
@@ -47,6 +48,7 @@ from tomskit.sqlalchemy import DatabaseConfig
 ROOT: Final = reference.ROOT
 DOCS: Final = ROOT / "docs"
 GENERATED: Final = frozenset(DOCS / name for name in reference.pages())
+TRANSLATED: Final = DOCS / "zh"
 PREFIXES: Final = ("CELERY_", "DB_", "SQLALCHEMY_", "REDIS_")
 
 
@@ -81,8 +83,17 @@ class Block:
     @property
     def module(self) -> str:
         """The file that it is part of."""
-        named = re.match(r"# (\w+\.py)\n", self.code)
-        return named[1] if named else "page.py"
+        return self._named[0]
+
+    @property
+    def continues(self) -> str:
+        """Whether it says that it adds to that file or replaces it."""
+        return self._named[1]
+
+    @property
+    def _named(self) -> tuple[str, str]:
+        found = re.match(r"# (\w+\.py)(?:: (add|replace))?\n", self.code)
+        return (found[1], found[2] or "") if found else ("page.py", "")
 
 
 @dataclass(frozen=True)
@@ -213,6 +224,21 @@ def unknown_settings(pages: Sequence[Page]) -> Iterator[Problem]:
 # -- Python
 
 
+def unsaid_additions(pages: Sequence[Page]) -> Iterator[Problem]:
+    """Find blocks with the name of an earlier file that do not say whether they add to it."""
+    for page in pages:
+        files: set[str] = set()
+        for block in page.blocks:
+            if block.language != "python" or block.module == "page.py":
+                continue
+            known = block.module in files
+            if known and not block.continues:
+                yield block.problem(f'write "# {block.module}: add", or "replace"')
+            elif block.continues and not known:
+                yield block.problem(f"{block.module} does not exist yet")
+            files.add(block.module)
+
+
 def python_problems(pages: Sequence[Page]) -> Iterator[Problem]:
     """Find type errors in Python blocks, and blocks that fail or print something else."""
     with TemporaryDirectory(prefix="tomskit-docs-") as name, ThreadPoolExecutor() as pool:
@@ -225,6 +251,8 @@ def python_problems(pages: Sequence[Page]) -> Iterator[Problem]:
 
 def problems_of(page: Page, folder: Path) -> list[Problem]:
     """Find the problems in the Python of one page."""
+    if page.path.is_relative_to(TRANSLATED) or page.path.name.endswith(".zh.md"):
+        return []  # tests/unit/test_translations.py compares these blocks with the originals
     if page.path in GENERATED:
         # These blocks are signatures, which the type checkers see in the source itself.
         return list(uncompilable(page))
@@ -250,6 +278,8 @@ def write_modules(page: Page, folder: Path) -> list[str]:
     lines: dict[str, list[str]] = {}
     for block in page.blocks:
         if block.language == "python":
+            if block.continues == "replace":
+                lines[block.module] = []
             module = lines.setdefault(block.module, [])
             module += [""] * (block.line - 1 - len(module)) + block.code.splitlines()
     if lines:
@@ -522,6 +552,7 @@ def main() -> int:
         *unknown_settings(pages),
         *shell_problems(pages),
         *data_problems(pages),
+        *unsaid_additions(pages),
         *python_problems(pages),
     ]
     for problem in problems:

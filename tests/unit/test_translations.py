@@ -1,0 +1,53 @@
+"""The Chinese pages have the code blocks of the English ones, and say where these are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"(?:^<!-- [^\n]*? -->\n+)?^```[^\n]*\n.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)")
+ORIGINALS = {
+    "README.zh.md": ["README.md"],
+    "docs/zh/configuration.md": ["docs/how-to/configuration.md"],
+    "docs/zh/deployment.md": ["docs/how-to/deployment.md"],
+    "docs/zh/redis.md": ["docs/how-to/redis-fast-path.md", "docs/how-to/sentinel-and-tls.md"],
+    "docs/zh/sessions.md": ["docs/how-to/sessions.md"],
+    "docs/zh/tasks.md": ["docs/how-to/tasks.md"],
+    "docs/zh/tutorial.md": ["docs/tutorial.md"],
+}
+
+
+def blocks(page: str) -> list[str]:
+    """The code blocks of a page, with the marks above them."""
+    return FENCE.findall((ROOT / page).read_text("utf-8"))
+
+
+def names(page: str) -> set[str]:
+    """Settings, functions and the like in backquotes, outside of code blocks."""
+    prose = FENCE.sub("", (ROOT / page).read_text("utf-8"))
+    return {name for name in re.findall(r"`([^`\n]+)`", prose) if re.fullmatch(r"[A-Z_]{6,}", name)}
+
+
+@pytest.mark.parametrize("page", ORIGINALS)
+def test_blocks_are_those_of_the_original(page: str) -> None:
+    assert blocks(page) == [block for original in ORIGINALS[page] for block in blocks(original)]
+
+
+@pytest.mark.parametrize("page", ORIGINALS)
+def test_settings_in_the_text_are_those_of_the_original(page: str) -> None:
+    assert names(page) == {name for original in ORIGINALS[page] for name in names(original)}
+
+
+@pytest.mark.parametrize("page", ORIGINALS)
+def test_page_links_to_its_original(page: str) -> None:
+    path = ROOT / page
+    linked = {(path.parent / target).resolve() for target in LINK.findall(path.read_text("utf-8"))}
+    assert linked >= {ROOT / original for original in ORIGINALS[page]}
+
+
+def test_every_chinese_page_is_compared() -> None:
+    pages = {*ROOT.glob("*.zh.md"), *(ROOT / "docs" / "zh").glob("*.md")}
+
+    assert {str(page.relative_to(ROOT)) for page in pages} == set(ORIGINALS)
