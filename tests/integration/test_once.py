@@ -139,7 +139,7 @@ def served(bank: Bank) -> Bank:
 
 
 def test_the_marks_are_one_row_each(served: Bank) -> None:
-    task(served, service.transfer).delay("a", 1, 2, 1).get(timeout=TIMEOUT)
+    task(served, service.note_with_result).delay("a").get(timeout=TIMEOUT)
     [(task_id, content)] = served.query("SELECT task_id, content_type FROM tomskit_once")
     assert content == "application/json"
     assert len(str(task_id)) == 36

@@ -100,18 +100,19 @@ class TaskSession(Session):
         self.flush()
         values = [{**row, "grace": one.grace_ms} for one in self._held for row in one.rows]
         try:
+            connection = self.connection()
             if len(values) == 1:
-                self.execute(_INSERT_BY_SERVER_CLOCK, values)
+                connection.execute(_INSERT_BY_SERVER_CLOCK, values[0])
             else:
                 # Drivers send many rows at once only where there are no expressions among them.
-                now = self.scalar(_NOW) or 0
+                now = connection.scalar(_NOW) or 0
                 rows = [
                     {k: v for k, v in row.items() if k != "grace"}
                     | {"created": now, "due": now + grace}
                     for row in values
                     if isinstance(grace := row["grace"], int)
                 ]
-                self.execute(insert(outbox), rows)
+                connection.execute(insert(outbox), rows)
         except DBAPIError as exc:
             if missing_table(exc):
                 raise _no_table() from exc
