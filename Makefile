@@ -34,7 +34,7 @@ ifndef CHECKING
 .NOTPARALLEL:
 endif
 .PHONY: help demo test check measure plan servers format lint types stubs typing contracts unit \
-	integration test-lowest test-newest test-pythons docs coverage bench bench-pools clean
+	integration test-lowest test-newest test-pythons docs docs-site coverage bench bench-pools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -112,6 +112,11 @@ docs: $(VENV)/.dev ## check generated pages, links and every code block of READM
 	$(call say,documentation)
 	@$(BIN)/python -m scripts.docs --check
 
+docs-site: $(VENV)/.site ## build the documentation as a site, in build/site; warnings are errors
+	$(call say,documentation site)
+	@$(BIN)/python scripts/site.py
+	@$(BIN)/zensical build --strict
+
 bench: $(VENV)/.dev ## compare the speed with peers, in the same run
 	$(call say,benchmarks)
 	@$(BIN)/python -m benchmarks
@@ -160,6 +165,11 @@ $(VENV)/.demo: $(VENV)/.created pyproject.toml
 $(VENV)/.dev: $(VENV)/.created pyproject.toml
 	$(call say,installing tomskit and its development tools)
 	@$(PIP) install --editable '.[mysql,sqlite,postgres]' --group dev
+	@touch $@
+
+$(VENV)/.site: $(VENV)/.created pyproject.toml
+	$(call say,installing zensical)
+	@$(PIP) install --group site
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
