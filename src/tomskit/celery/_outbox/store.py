@@ -14,12 +14,14 @@ from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 from kombu.utils.json import loads
 from sqlalchemy import Connection, RowMapping, delete, func, inspect, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import send_each
 from tomskit.celery._client.recording import publish
 from tomskit.celery._client.retrying import is_away
+from tomskit.sqlalchemy.away import has_conflict
 from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.sessions import OutboxRow
 from tomskit.sqlalchemy.tables import metadata, now_ms, once, outbox
@@ -30,6 +32,9 @@ logger: Final = get_logger(__name__)
 
 BATCH: Final = 500
 """How many messages are published, and deleted, together."""
+
+_RELAYS: Final = 4
+"""How many workers find messages to publish at the same moment."""
 
 _PUBLISH_SECONDS: Final = 30.0
 _DATABASE_SECONDS: Final = 30.0
@@ -113,11 +118,7 @@ class OutboxStore:
     async def publish_due(self) -> Batch:
         """Publish messages that the processes that committed them have left; at most `BATCH`."""
         if self._skips_locked_rows():
-            # The locks end with the connection, should this process die.
-            async with self._transaction(isolated=True) as connection:
-                batch = await self.publish(await _lock(connection))
-                await _settle(connection, batch)
-            return batch
+            return await self._publish_locked()
         async with self._transaction() as connection:
             claim, rows = await _claim(connection)
         batch = await self.publish(rows)
@@ -126,6 +127,20 @@ class OutboxStore:
             if batch.away is not None:
                 mine = outbox.c.claim == claim
                 await connection.execute(update(outbox).where(mine).values(due=now_ms()))
+        return batch
+
+    async def _publish_locked(self) -> Batch:
+        batch: Batch | None = None
+        try:
+            # The locks end with the connection, should this process die.
+            async with self._transaction(isolated=True) as connection:
+                batch = await self.publish(await _lock(connection))
+                await _settle(connection, batch)
+        except DBAPIError as exc:
+            if batch is None or not has_conflict(exc):
+                raise
+            # They are published: what is not deleted now is published again.
+            await self.settle(batch)
         return batch
 
     async def waiting(self) -> Waiting:
@@ -193,14 +208,23 @@ def _first_of_each_queue(rows: Sequence[OutboxRow]) -> list[list[OutboxRow]]:
 
 
 async def _lock(connection: AsyncConnection) -> list[OutboxRow]:
-    due = (
-        select(outbox.c.id, outbox.c.body, outbox.c.options)
-        .where(outbox.c.due <= now_ms())
-        .order_by(outbox.c.due)
+    is_due = outbox.c.due <= now_ms()
+    ids = select(outbox.c.id).where(is_due).order_by(outbox.c.due).limit(BATCH * _RELAYS)
+    found = (await connection.execute(ids)).scalars().all()
+    if not found:
+        return []
+    # By their ids alone: InnoDB would lock entries of the other index as well, and those who delete and
+    # those who look would wait for each other.
+    locked = (
+        select(outbox.c.id, outbox.c.body, outbox.c.options, is_due.label("is_due"))
+        .where(outbox.c.id.in_(found))
+        .order_by(outbox.c.id)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    return _rows((await connection.execute(due)).mappings())
+    rows = (await connection.execute(locked)).mappings().all()
+    # Another worker may have put some off meanwhile.
+    return _rows(row for row in rows if row["is_due"])
 
 
 async def _claim(connection: AsyncConnection) -> tuple[str, list[OutboxRow]]:
