@@ -237,7 +237,7 @@ CELERY_NAMES: Final[Sequence[tuple[str, str]]] = [
     (r"CELERY_BEAT_ENTRIES", "beat_schedule"),
     # Settings of tomskit only: the database and the Redis of tasks, and the asyncio pool.
     (r"CELERY_(DB|SQLALCHEMY|WORKER_REDIS)_\w+", ""),
-    (r"CELERY_WORKER_(SYNC_CONCURRENCY|SLOW_CALLBACK_DURATION|HEALTH_FILE)", ""),
+    (r"CELERY_WORKER_(SYNC_CONCURRENCY|SLOW_CALLBACK_DURATION|HEALTH_FILE|LEAN_PATH)", ""),
     (r"CELERY_(REDIS_FAST_PATH|FETCH_BYTES|OUTBOX_INTERVAL|ONCE_KEEP)", ""),
     (r"CELERY_RESULT_ERROR_MODULES", ""),
 ]

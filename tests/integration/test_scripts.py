@@ -174,7 +174,8 @@ def store(
     client: Any, state: str, *, result: object = None, keep: int = 0, unless_ended: bool = False
 ) -> object:
     meta = json.dumps({"status": state, "result": result})
-    return client.eval(STORE, 1, "key", meta, keep, int(unless_ended))
+    [answer] = client.eval(STORE, 1, "key", keep, int(unless_ended), meta)
+    return answer
 
 
 def stored(client: Any) -> tuple[object, object]:
@@ -202,6 +203,20 @@ def test_a_later_state_takes_the_place_of_an_earlier_one(client: Any) -> None:
         assert store(client, state, keep=1000) == 1
         assert stored(client) == (state, None)
     assert client.ttl("key") > 0
+
+
+def test_many_states_are_stored_at_once(client: Any) -> None:
+    client.set("unreadable", "no JSON")
+    store(client, "SUCCESS", result=1)
+    states = [json.dumps({"status": "SUCCESS", "result": n}) for n in (2, 3, 4)]
+
+    answers = client.eval(STORE, 3, "key", "unreadable", "other", 1000, 0, *states)
+
+    assert answers == [1, 0, 1]
+    assert stored(client) == ("SUCCESS", 1)
+    assert client.get("unreadable") == "no JSON"
+    assert json.loads(client.get("other"))["result"] == 4
+    assert 900 < client.ttl("other") <= 1000
 
 
 def test_a_result_that_there_is_stays(client: Any) -> None:

@@ -129,6 +129,7 @@ def effects(app: AsyncCelery) -> dict[str, object]:
             app.config.CELERY_WORKER_SYNC_CONCURRENCY,
             app.config.CELERY_FETCH_BYTES,
             app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION,
+            app.config.CELERY_WORKER_LEAN_PATH,
         ),
         "Redis": app.config.CELERY_REDIS_FAST_PATH,
         "errors": app.config.CELERY_RESULT_ERROR_MODULES,

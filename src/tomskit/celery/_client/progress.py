@@ -80,11 +80,11 @@ async def _store_in_redis(
     value = subscriptions.stored(task_id, wire, PROGRESS, request)
     key = subscriptions.key(task_id)
     [answer] = await subscriptions.batches.run(
-        ("EVAL", STORE, 1, key, value, subscriptions.expires, 1)
+        ("EVAL", STORE, 1, key, subscriptions.expires, 1, value)
     )
     if isinstance(answer, Exception) and not is_forbidden(answer):
         raise answer
-    return answer == 1
+    return answer == [1]
 
 
 async def watch_progress(

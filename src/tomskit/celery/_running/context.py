@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tomskit.celery._app import AsyncApp
 
 __all__ = (
+    "Execution",
     "TaskIdentity",
     "begin_execution",
     "celery_context",
@@ -56,12 +57,37 @@ def find_app() -> Celery | None:
     return apps[0] if apps else None
 
 
-_execution: Final[ContextVar[object | None]] = ContextVar("tomskit_execution", default=None)
+class Execution:
+    """What the stacks of the running task are keyed by.
+
+    Attributes:
+        is_due: Whether the task and its request are put on the stacks only when somebody asks.
+    """
+
+    __slots__ = ()
+
+    is_due: bool = False
+
+    def take_identity(self) -> None:
+        """Put the task and its request on the stacks."""
+
+
+class _Token(Execution):
+    """An execution whose task is put on the stacks where it begins."""
+
+    __slots__ = ()
+
+
+_execution: Final[ContextVar[Execution | None]] = ContextVar("tomskit_execution", default=None)
 
 
 def _ident() -> object:
-    token = _execution.get()
-    return native_ident() if token is None else token
+    execution = _execution.get()
+    if execution is None:
+        return native_ident()
+    if execution.is_due:
+        execution.take_identity()
+    return execution
 
 
 def keep_by_execution(stack: LocalStack) -> None:
@@ -70,9 +96,9 @@ def keep_by_execution(stack: LocalStack) -> None:
         stack.__ident_func__ = _ident
 
 
-def begin_execution() -> None:
+def begin_execution(execution: Execution | None = None) -> None:
     """Give this context stacks of its own, shared with all that is started in it."""
-    _execution.set(object())
+    _execution.set(execution or _Token())
 
 
 class TaskIdentity:
@@ -100,18 +126,18 @@ class TaskIdentity:
         keep_by_execution(stack)
         return cls(task, request, stack)
 
-    def assume(self) -> Token[object | None]:
+    def assume(self) -> Token[Execution | None]:
         """Be this task from here on, in this thread and context; see `leave`.
 
         Each call uses a new token, so an asyncio task that is left running in the background never
         sees the request of the next task.
         """
-        token = _execution.set(object())
+        token = _execution.set(_Token())
         task_stack.push(self.task)
         self._request_stack.push(self.request)
         return token
 
-    def leave(self, token: Token[object | None]) -> None:
+    def leave(self, token: Token[Execution | None]) -> None:
         """Undo `assume`."""
         self._request_stack.pop()
         task_stack.pop()

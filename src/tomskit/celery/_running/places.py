@@ -12,7 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, ClassVar, Never, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Never, Protocol, TypeVar
 
 from celery.utils import uuid
 from kombu import Producer
@@ -23,9 +23,35 @@ from tomskit.celery._internals.celery_messages import POSITION_OF_TASK_ID
 from tomskit.celery._running.greenlets import await_here, owner_here, wait_to_the_end
 from tomskit.resources import Resources
 
-__all__ = ("GreenletPlace", "Place", "here", "set_outer_place")
+if TYPE_CHECKING:
+    from celery.app.task import Context
+
+__all__ = ("GreenletPlace", "LeanCall", "Place", "here", "set_outer_place")
 
 R = TypeVar("R")
+
+
+class LeanCall(Protocol):
+    """The call of a task without Celery's tracer around it, and so without a request on its stacks."""
+
+    @property
+    def identity(self) -> tuple[str, str | None, int]:
+        """The name of the task, the id, and how often it has been retried."""
+        ...
+
+    @property
+    def is_result_sent(self) -> bool:
+        """Whether the result goes to the result backend."""
+        ...
+
+    @property
+    def request(self) -> Context | None:
+        """What ``self.request`` is; None as long as nobody has asked for it."""
+        ...
+
+    def begin(self) -> Callable[[], object] | None:
+        """Begin the body. Where it has run already, returns what gives or raises its outcome."""
+        ...
 
 
 class Place(ABC):
@@ -35,6 +61,16 @@ class Place(ABC):
 
     patient: ClassVar[bool] = True
     """Whether publishing retries until the broker returns, unless the call limits the retries."""
+
+    @property
+    def lean(self) -> LeanCall | None:
+        """The call whose body is to run here next, if Celery's tracer is not around it."""
+        return None
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it was stored already that the task here has started."""
+        return False
 
     waits_for_stores: ClassVar[bool] = True
     """Whether storing a task's state is waited for. The worker itself does not wait: a store that is

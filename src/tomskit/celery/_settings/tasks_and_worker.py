@@ -200,6 +200,11 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
     CELERY_WORKER_HIJACK_ROOT_LOGGER: bool = Field(
         default=True, description="Replace the root logger's handlers."
     )
+    CELERY_WORKER_LEAN_PATH: bool = Field(
+        default=True,
+        description="Run tasks without Celery's request and tracer with asyncio, where neither messages "
+        "nor receivers of signals need them; false never does.",
+    )
     CELERY_WORKER_HEALTH_FILE: str | None = Field(
         default=None,
         description="A file that the worker touches every 5 seconds while its loop turns and its "

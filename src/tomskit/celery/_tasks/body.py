@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Never, Protocol, TypeVar
 
 from celery import Celery, Task
 from celery.exceptions import TimeLimitExceeded
@@ -15,6 +15,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
 from tomskit.celery._outbox.once import OnceCall, database_named, run_once
+from tomskit.celery._running.places import LeanCall, here
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.reporting import end_reports, reporters
 from tomskit.celery._values.codec import Codec
@@ -41,16 +42,27 @@ def run_for(task: Task[..., Any], coro: Coroutine[object, Never, R]) -> R:
     return app.runtime_host.run(coro) if isinstance(app, AsyncApp) else AsyncRuntime.run(coro)
 
 
-def _run_body(task: Task[..., Any], request: Context, coro: Coroutine[object, Never, R]) -> R:
+class _HasRequest(Protocol):
+    @property
+    def request(self) -> Context | None: ...
+
+
+def _run_body(task: Task[..., Any], call: _HasRequest, coro: Coroutine[object, Never, R]) -> R:
     try:
         value = run_for(task, coro)
     except BaseException as exc:
-        if reporters:
-            end_reports(request, functools.partial(run_for, task), exc)
+        _end_reports(task, call, exc)
         raise
-    if reporters:
-        end_reports(request, functools.partial(run_for, task))
+    _end_reports(task, call)
     return value
+
+
+def _end_reports(
+    task: Task[..., Any], call: _HasRequest, error: BaseException | None = None
+) -> None:
+    # Whoever has reported has asked for the request.
+    if reporters and (request := call.request) is not None:
+        end_reports(request, functools.partial(run_for, task), error)
 
 
 def members_of(
@@ -87,8 +99,30 @@ def body_of(
 ) -> Callable[..., object]:
     """The ``run`` method: a plain function, because Celery does not await what it calls."""
 
+    def run_lean(
+        task: Task[..., object],
+        lean: LeanCall,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> object:
+        outcome = lean.begin()
+        if outcome is not None:
+            return outcome()
+        token = _running.set(lean.identity)
+        try:
+            loaded, named = codec.load(args, kwargs)
+            coro = function(task, *loaded, **named) if bind else function(*loaded, **named)
+            value = _run_body(task, lean, coro)
+        finally:
+            _running.reset(token)
+        return codec.dump_result(value) if lean.is_result_sent else value
+
     @functools.wraps(function)
     def run(self: Task[..., object], *args: object, **kwargs: object) -> object:
+        place = here()
+        lean = None if place is None else place.lean
+        if lean is not None:
+            return run_lean(self, lean, args, kwargs)
         request = self.request
         execution = self.name, request.id, request.retries
         is_nested = execution == _running.get()
@@ -107,8 +141,8 @@ def body_of(
             if once:
                 database = database_named(self.app, once if isinstance(once, str) else None)
                 call = _once_call(self, request, body, dump, is_nested)
-                return _run_body(self, request, run_once(database, call))
-            return dump(_run_body(self, request, body()))
+                return _run_body(self, self, run_once(database, call))
+            return dump(_run_body(self, self, body()))
         finally:
             _running.reset(token)
 

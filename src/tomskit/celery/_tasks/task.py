@@ -79,6 +79,8 @@ class AsyncTask(ContainedTask[P, R_co]):
     _tomskit_codec: Codec
     _tomskit_sends_itself: bool = False
 
+    Strategy = "tomskit.celery.asyncio_pool.lean_strategy:strategy"
+
     @override
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import keyword
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-__all__ = ("PLAIN", "never_plain", "plain_check")
+__all__ = ("PLAIN", "is_plain", "never_plain", "plain_check")
 
 PLAIN: Final[Mapping[type, str]] = {
     int: "int",
@@ -19,9 +20,29 @@ PLAIN: Final[Mapping[type, str]] = {
 """The types that JSON has, by annotation; NaN is left to the serializer."""
 
 
+_DEEPEST: Final = 20
+
+
 def never_plain(*_args: object, **_kwargs: object) -> bool:
     """The check of a function whose arguments always need pydantic."""
     return False
+
+
+def is_plain(value: object, depth: int = 0) -> bool:
+    """Whether every JSON writer writes a value alike: all of it has exactly the types of JSON."""
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    if kind in PLAIN:
+        return True
+    if depth > _DEEPEST:
+        return False
+    if kind is list or kind is tuple:
+        return all(is_plain(item, depth + 1) for item in value)  # type: ignore[attr-defined]
+    return kind is dict and all(
+        type(name) is str and is_plain(item, depth + 1)
+        for name, item in value.items()  # type: ignore[attr-defined]
+    )
 
 
 def plain_check(parameters: Sequence[inspect.Parameter]) -> Callable[..., bool]:

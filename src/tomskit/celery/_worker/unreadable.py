@@ -154,6 +154,8 @@ def _misfit(
 ) -> str | None:
     for name, (fits, what) in checks.items():
         value = found.get(name)
+        if value is None and fits is not _is_name:
+            continue  # only these have to be there, and most are not
         if not fits(value):
             return f"its {name} is not {what}: {_shown(value)}"
     return None

@@ -67,6 +67,13 @@ class BackendCalls:
             self._backend = _PoolBackend(backend, self, self._app)
         return self._backend
 
+    @property
+    def in_loop(self) -> RedisResults | None:
+        """Stores states in the loop; None where they are stored by threads."""
+        if self._backend is None:
+            self._app.backend  # noqa: B018 (which is `wrap`)
+        return None if self._backend is None else self._backend.in_loop
+
     def call(self, name: str, *args: Any, **kwargs: Any) -> object:
         """Call a method of the result backend in a thread, for code that waits for it."""
         place = here()

@@ -15,7 +15,7 @@ from celery.utils.log import get_logger
 from typing_extensions import override
 
 from tomskit.celery._internals.billiard import drop_traceback
-from tomskit.celery._running.context import begin_execution
+from tomskit.celery._running.context import Execution, begin_execution
 from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.guard import Guard
 from tomskit.celery._running.places import GreenletPlace
@@ -23,7 +23,7 @@ from tomskit.celery._running.steering import Limits, SoftTimeLimit, Steered, as_
 from tomskit.celery.asyncio_pool.report import Report
 from tomskit.resources import Resources
 
-__all__ = ("CoroutineJob", "Job", "PlainJob", "job_of")
+__all__ = ("CoroutineJob", "Ended", "Job", "PlainJob", "job_of")
 
 R = TypeVar("R")
 
@@ -50,8 +50,8 @@ class Job(ABC):
         self, tracer: Callable[..., object], args: Sequence[object], report: Report
     ) -> None:
         self.report: Final = report
-        self._tracer: Final = tracer
-        self._args: Final = args
+        self._tracer = tracer
+        self._args = args
 
     @property
     def pid(self) -> int:
@@ -76,7 +76,7 @@ class Job(ABC):
         """End the task as soon as it can be; from any thread."""
 
 
-class _Ended(BaseException):
+class Ended(BaseException):
     """Unwinds the tracer of a task that was ended, so that it stores nothing."""
 
 
@@ -123,16 +123,29 @@ class CoroutineJob(Job, GreenletPlace):
 
     @override
     def _start(self, context: Context) -> None:
-        context.run(_current.set, self)
-        context.run(begin_execution)
+        self._enter(context)
         coroutine = GreenletCoroutine(self.trace, owner=self)
         self._task = self._loop.create_task(coroutine, context=context)
         self._guard.enforce(self._limits, self)
+
+    def _enter(self, context: Context) -> None:
+        context.run(_current.set, self)
+        context.run(begin_execution, self._execution())
+
+    def _execution(self) -> Execution | None:
+        return None
 
     # -- in the greenlet
 
     def trace(self) -> None:
         """Call the tracer and report the outcome."""
+        self._report_tracer()
+        self._guard.stop()
+        # The context of the asyncio task has this job. Without this cycle Python need not search for
+        # any, which took a fifth of a worker's time.
+        self._task = None
+
+    def _report_tracer(self) -> None:
         try:
             self._check_ended()
             if len(self._args) == _TRACER_ARGS:
@@ -142,7 +155,7 @@ class CoroutineJob(Job, GreenletPlace):
                 outcome = self._tracer(name, task_id, request, body, kind, encoding)
             else:
                 outcome = self._tracer(*self._args)
-        except _Ended:
+        except Ended:
             if self._ending is not None:
                 self._ending()
         except BaseException as exc:  # noqa: BLE001 (the worker decides what each means)
@@ -150,10 +163,6 @@ class CoroutineJob(Job, GreenletPlace):
         else:
             self.report.returned(outcome)
             drop_traceback(outcome)
-        self._guard.stop()
-        # The context of the asyncio task has this job. Without this cycle Python need not search for
-        # any, which took a fifth of a worker's time.
-        self._task = None
 
     @override
     def run(self, coro: Coroutine[object, Never, R], resources: Resources) -> R:
@@ -184,12 +193,12 @@ class CoroutineJob(Job, GreenletPlace):
         if self._ending is not None:
             if isinstance(exc, Exception) and not isinstance(exc, SoftTimeLimitExceeded):
                 logger.warning("%s raised while it was ended", self.name, exc_info=exc)
-            return _Ended()
+            return Ended()
         return as_celery_error(self._guard.raised(exc))
 
     def _check_ended(self) -> None:
         if self._ending is not None:
-            raise _Ended
+            raise Ended
 
     @override
     def check(self) -> None:

@@ -34,11 +34,13 @@ from tomskit.celery.asyncio_pool.backend import BackendCalls
 from tomskit.celery.asyncio_pool.collector import Collector
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob
+from tomskit.celery.asyncio_pool.lean_job import LeanJob
 from tomskit.celery.asyncio_pool.report import Report
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from tomskit.celery._app import AsyncApp
+    from tomskit.celery.asyncio_pool.lean_request import LeanRequest
 
 __all__ = ("AsyncioPool",)
 
@@ -119,6 +121,7 @@ class AsyncioPool(TaskPool):
         self._at_once = self._may_begin = _FEWEST_AT_ONCE
         self._turn_began = 0.0
         self._closed = False
+        self._lean = 0
 
     # -- the life of the pool
 
@@ -242,6 +245,35 @@ class AsyncioPool(TaskPool):
         self._start_waiting(slots)
         return job
 
+    def is_lean_for(self, task: AsyncTask[..., object]) -> bool:
+        """Whether the results of a task can be stored without Celery's tracer around it."""
+        return self._backend.in_loop is not None or task.ignore_result
+
+    def apply_lean(self, request: LeanRequest) -> Job:
+        """Run the task of a request as soon as there is a slot for it."""
+        hard, soft = request.time_limits
+        report = Report(
+            next(self._pids),
+            self._call_in_turn,
+            self._free_async,
+            request=request,
+            accepted=request.on_accepted,
+            returned=request.on_success,
+            failed=request.on_failure,
+            timed_out=request.on_timeout,
+        )
+        job = LeanJob(
+            request,
+            report,
+            loop=self._hub.asyncio_loop,
+            limits=self._limits_of(request.type, request.request_dict, soft, hard),
+            results=None if request.ignore_result else self._backend.in_loop,
+        )
+        self._lean += 1
+        self._async.waiting.append(job)
+        self._start_waiting(self._async)
+        return job
+
     def _limits_of(
         self, name: str, request: object, soft: float | None, hard: float | None
     ) -> Limits:
@@ -339,6 +371,7 @@ class AsyncioPool(TaskPool):
         return {
             **super()._get_info(),
             "processes": [os.getpid()],
+            "lean": self._lean,
             "running": len(self._async.running),
             "waiting": len(self._async.waiting),
             "threads": self._plain.limit,

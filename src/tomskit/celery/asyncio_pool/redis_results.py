@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from celery import states
 from celery.exceptions import BackendStoreError
+from kombu.utils.encoding import str_to_bytes
 from typing_extensions import override
 
 from tomskit.celery._client.progress import PROGRESS
 from tomskit.celery._internals.celery_backend import RedisBackend, copy_attributes
+from tomskit.celery._internals.celery_lean import new_context, now_of
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
-from tomskit.celery.fast_redis.batches import Batches
+from tomskit.celery._running.places import here
+from tomskit.celery._values.plain import is_plain
+from tomskit.celery.fast_redis.batches import Batches, StoredState
 from tomskit.celery.fast_redis.scripts import STORE, is_forbidden
 
 if TYPE_CHECKING:
     from celery.app.task import Context
+
+    from tomskit.celery.asyncio_pool.lean_request import LeanRequest
 
 __all__ = ("RedisResults",)
 
@@ -53,8 +61,12 @@ class RedisResults(RedisBackend):
         self._batches = Batches(backend.client.connection_pool, at_once=_AT_ONCE)
         self._may_script = True
         self._store_later = store_later
+        self._pid = os.getpid()
+        self._key_prefix = str_to_bytes(self.get_key_for_task("x"))[:-1]
         # STARTED writes in flight, by task id: the first attempt, or the retries.
-        self._started: dict[str, asyncio.Future[list[object]] | asyncio.Task[None]] = {}
+        self._started: dict[
+            str, asyncio.Future[list[object]] | asyncio.Task[None] | StoredState
+        ] = {}
 
     @override
     def store_result(
@@ -66,6 +78,9 @@ class RedisResults(RedisBackend):
         request: Context | None = None,
         **_: object,
     ) -> object:
+        place = here()
+        if state == states.STARTED and place is not None and place.has_started:
+            return result
         # Retrying is left to the caller.
         encoded: object = self.encode_result(result, state)
         if state != PROGRESS:
@@ -86,6 +101,91 @@ class RedisResults(RedisBackend):
             self._store(command, plainly)
         return encoded
 
+    # -- without Celery's tracer
+
+    def encode_success(
+        self, request: LeanRequest, value: object, children: list[object]
+    ) -> bytes | None:
+        """What is stored for a task that has returned `value`; None where only Celery can say."""
+        if not self._may_script or not is_plain(value):
+            return None
+        try:
+            data = self._encoded(request, states.SUCCESS, value, children, now_of(self))
+        except TypeError:
+            return None
+        return data if len(data) <= self._MAX_STR_VALUE_SIZE else None
+
+    def store_success(
+        self, task_id: str, data: bytes, done: Callable[[BaseException | None], object]
+    ) -> None:
+        """Store what `encode_success` has made; `done` is called with the error, if there is one."""
+        self._overtake_started(task_id)
+        self._batches.store(
+            StoredState(self._key_of(task_id), lambda: data, done), self.expires or 0
+        )
+
+    def store_started(self, request: LeanRequest) -> None:
+        """Store that a task has started, unless it ends before that is sent."""
+        task_id = request.id
+        state: StoredState = StoredState(
+            self._key_of(task_id),
+            partial(self._encoded_started, request),
+            lambda error: self._on_lean_started(request, state, error),
+        )
+        self._started[task_id] = state
+        self._batches.store(state, self.expires or 0)
+
+    def _on_lean_started(
+        self, request: LeanRequest, state: StoredState, error: BaseException | None
+    ) -> None:
+        task_id = request.id
+        if self._started.get(task_id) is not state:
+            return  # a retry has the same id
+        del self._started[task_id]
+        if error is None:
+            return
+        result = {"pid": self._pid, "hostname": request.hostname}
+        again = partial(
+            self._store_again, task_id, result, states.STARTED, None, new_context(request)
+        )
+        later = self._started[task_id] = self._store_later(again)
+        later.add_done_callback(partial(self._on_stored_later, task_id))
+
+    def _store_again(self, task_id: str, result: object, state: str, *rest: Any) -> None:
+        meta = self._get_result_meta(result, state, *rest)
+        command = self._command(task_id, state, meta) if self._may_script else None
+        self._store(command, partial(self._store_result, task_id, result, state, *rest))
+
+    def _encoded_started(self, request: LeanRequest) -> bytes:
+        result = {"pid": self._pid, "hostname": request.hostname}
+        return self._encoded(request, states.STARTED, result, [], None)
+
+    def _encoded(
+        self,
+        request: LeanRequest,
+        status: str,
+        result: object,
+        children: list[object],
+        date_done: str | None,
+    ) -> bytes:
+        known = request.request_dict
+        meta: dict[str, object] = {
+            "status": status,
+            "result": result,
+            "traceback": None,
+            "children": children,
+            "date_done": date_done,
+        }
+        if known.get("group"):
+            meta["group_id"] = known["group"]
+        if known.get("parent_id"):
+            meta["parent_id"] = known["parent_id"]
+        meta["task_id"] = request.id
+        return orjson.dumps(meta)
+
+    def _key_of(self, task_id: str) -> bytes:
+        return self._key_prefix + task_id.encode()
+
     def _store(self, command: Command | None, plainly: Callable[[], object]) -> None:
         if command is None or not self._has_stored(await_here(self._batches.begin(command))):
             plainly()
@@ -97,7 +197,7 @@ class RedisResults(RedisBackend):
             return None
         expires = self.failure_expires if state == states.FAILURE else self.expires
         # A report that was delayed must not hide how the task ended.
-        return ("EVAL", STORE, 1, key, value, expires or 0, int(state == PROGRESS))
+        return ("EVAL", STORE, 1, key, expires or 0, int(state == PROGRESS), value)
 
     def _has_stored(self, answers: list[object]) -> bool:
         [answer] = answers
@@ -106,7 +206,7 @@ class RedisResults(RedisBackend):
             return False
         if isinstance(answer, Exception):
             raise answer
-        return bool(answer)
+        return answer == [1]
 
     def _on_started(
         self,
@@ -117,7 +217,7 @@ class RedisResults(RedisBackend):
         if self._started.get(task_id) is not answers:
             return
         del self._started[task_id]
-        if answers.cancelled() or (answers.exception() is None and answers.result() == [1]):
+        if answers.cancelled() or (answers.exception() is None and answers.result() == [[1]]):
             return
         later = self._started[task_id] = self._store_later(again)
         later.add_done_callback(partial(self._on_stored_later, task_id))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import redis
+from celery.utils.log import get_logger
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
@@ -20,8 +21,11 @@ from tomskit.celery._internals.redis_connections import (
 )
 from tomskit.celery.fast_redis.deadlines import SECONDS, Moving, answered
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
+from tomskit.celery.fast_redis.scripts import STORE
 
-__all__ = ("Batches", "Command")
+logger: Final = get_logger(__name__)
+
+__all__ = ("Batches", "Command", "StoredState")
 
 _AT_ONCE: Final = 500
 """How many callers' commands go in one write. More are no faster, and the write is a copy of them
@@ -30,6 +34,10 @@ all: 10 MB for 3000 results.
 
 _ANSWERED_AT_ONCE: Final = 40
 """How many callers run on in one turn of the loop."""
+
+
+_STORES_AT_ONCE: Final = 50
+"""How many states one script stores: Redis does nothing else meanwhile."""
 
 
 class _Entry(Protocol):
@@ -118,6 +126,97 @@ class _Push:
             future.cancel()
 
 
+class StoredState:
+    """The state of a task that is to be stored.
+
+    Args:
+        key: Where.
+        make: Makes it, when it is sent.
+        done: Called when it is stored, or with the error; not if it was cancelled.
+    """
+
+    __slots__ = ("_done", "_is_cancelled", "_make", "key")
+
+    def __init__(
+        self,
+        key: bytes,
+        make: Callable[[], bytes],
+        done: Callable[[BaseException | None], object],
+    ) -> None:
+        self.key: Final = key
+        self._make = make
+        self._done = done
+        self._is_cancelled = False
+
+    def value(self) -> bytes | None:
+        """What is sent; None if it was cancelled."""
+        return None if self._is_cancelled else self._make()
+
+    def finished(self, error: BaseException | None) -> None:
+        """It was stored, or not."""
+        if self._is_cancelled:
+            return
+        try:
+            self._done(error)
+        except Exception:
+            # The answers that follow belong to others.
+            logger.exception("Cannot go on with a task whose state was stored")
+
+    def cancel(self) -> None:
+        """Do not send it, if that has not been done."""
+        self._is_cancelled = True
+
+
+class _Stores:
+    """One script that stores the states of any number of tasks."""
+
+    __slots__ = ("_sent", "_states", "expires")
+
+    def __init__(self, expires: float) -> None:
+        self.expires: Final = expires
+        self._states: list[StoredState] = []
+        self._sent: list[StoredState] = []
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._states) >= _STORES_AT_ONCE
+
+    def add(self, state: StoredState) -> None:
+        self._states.append(state)
+
+    def commands(self) -> Sequence[Command]:
+        values: list[bytes] = []
+        for state in self._states:
+            value = state.value()
+            if value is not None:
+                self._sent.append(state)
+                values.append(value)
+        if not values:
+            return []
+        keys = [state.key for state in self._sent]
+        return [("EVAL", STORE, len(keys), *keys, self.expires, 0, *values)]
+
+    def answered(self, answers: list[object]) -> None:
+        if not answers:
+            return
+        [answer] = answers
+        if not is_array(answer):
+            error = answer if isinstance(answer, Exception) else ResponseError(repr(answer))
+            self.failed(error)
+            return
+        for state, stored in zip(self._sent, answer, strict=True):
+            state.finished(
+                None if stored else ResponseError("The stored state of a task cannot be read")
+            )
+
+    def failed(self, exc: Exception) -> None:
+        for state in self._states:
+            state.finished(exc)
+
+    def cancel(self) -> None:
+        self.failed(RedisConnectionError("The connection was closed"))
+
+
 class Batches:
     """Sends the commands of a turn of the loop in one write, and reads the answers in one go.
 
@@ -168,6 +267,19 @@ class Batches:
             self._add(last)
         last.add(value, future)
         await future
+
+    def store(self, state: StoredState, expires: float) -> None:
+        """Store and publish the state of a task, as the script `STORE` does.
+
+        Args:
+            state: The state.
+            expires: The seconds that it is kept; 0 for ever.
+        """
+        last = self._waiting[-1] if self._waiting else None
+        if not isinstance(last, _Stores) or last.expires != expires or last.is_full:
+            last = _Stores(expires)
+            self._add(last)
+        last.add(state)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -20,7 +20,12 @@ from tomskit.celery._internals.kombu_redis import (
 )
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery.fast_redis.conversation import Conversation, ConversingChannel, raise_error
-from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, GuardedChannel, readable
+from tomskit.celery.fast_redis.guarded import (
+    ERRORS_OF_DATA,
+    GuardedChannel,
+    decoded_json,
+    readable,
+)
 from tomskit.celery.fast_redis.permissions import PermittedQoS
 from tomskit.celery.fast_redis.scripts import FORGET, RESTORE
 
@@ -127,8 +132,9 @@ class FastChannel(GuardedChannel, ConversingChannel):
 
 def _payload(raw: bytes, queue: str) -> dict[str, Any] | None:
     try:
+        message = decoded_json(raw)
         # kombu would replace what is not UTF-8, and then not find the record of such a tag.
-        return readable(loads(raw.decode()), queue)
+        return readable(loads(raw.decode()) if message is None else message, queue)
     except ERRORS_OF_DATA:
         return None
 

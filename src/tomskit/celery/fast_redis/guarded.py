@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeGuard
 
+import orjson
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from kombu.exceptions import SerializationError, SerializerNotInstalled
@@ -16,7 +18,7 @@ from typing_extensions import override
 from tomskit.celery._internals.kombu_redis import replace_callback
 from tomskit.celery.fast_redis.permissions import PermittedChannel
 
-__all__ = ("ERRORS_OF_DATA", "GuardedChannel", "is_object", "is_text", "readable")
+__all__ = ("ERRORS_OF_DATA", "GuardedChannel", "decoded_json", "is_object", "is_text", "readable")
 
 logger: Final = get_logger(__name__)
 
@@ -32,6 +34,23 @@ ERRORS_OF_DATA: Final = (
 )
 """What code raises that is given something else than it expects. A server that is away, a pool that
 is closed and memory that is exhausted raise others, and are no fault of a message."""
+
+
+_LONG_NUMBER: Final = re.compile(rb"\d{19}")
+"""orjson makes a float of an integer of more than 64 bits."""
+
+
+def decoded_json(raw: object) -> object | None:
+    """What a JSON text says; None where kombu's reader may read it in another way, or refuse it."""
+    if isinstance(raw, str):
+        raw = raw.encode("utf-8", "surrogatepass")
+    if not isinstance(raw, bytes) or b"__type__" in raw or _LONG_NUMBER.search(raw):
+        return None
+    try:
+        found: object = orjson.loads(raw)
+    except ValueError:
+        return None
+    return found
 
 
 def is_text(value: object) -> bool:
@@ -59,6 +78,17 @@ class _Message(virtual.Message):
             self.errors = [sys.exc_info()]
             super().__init__({**payload, "body": ""}, channel=channel, **options)
             self._raw = payload
+
+    @override
+    def _decode(self) -> object:
+        """The body; by orjson, which takes a tenth of the time, where it reads it as kombu does."""
+        if self.content_type == "application/json" and (
+            self.accept is None or self.content_type in self.accept
+        ):
+            body = decoded_json(self.body)
+            if body is not None:
+                return body
+        return super()._decode()
 
 
 _message_class: Final[Any] = _Message

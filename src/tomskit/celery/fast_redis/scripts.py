@@ -80,22 +80,29 @@ return 1
 """
 
 STORE: Final = """
--- Stores the state of a task and publishes it, unless the task has succeeded.
--- KEYS: the task's. ARGV: the state, the seconds that it is kept, 0 for ever, and 1 where the task must
--- not have ended at all.
--- Answers 0, and does nothing, where it cannot read the stored state.
-local keep = tonumber(ARGV[2]) > 0 and {'EX', ARGV[2]} or {}
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', unpack(keep)) then
-    local there = redis.call('GET', KEYS[1])
-    local ok, meta = pcall(cjson.decode, there)
-    if not ok or type(meta) ~= 'table' then return 0 end
-    local status = meta['status']
-    if status == 'SUCCESS' then return 1 end
-    if ARGV[3] == '1' and (status == 'FAILURE' or status == 'REVOKED') then return 1 end
-    redis.call('SET', KEYS[1], ARGV[1], unpack(keep))
+-- Stores the states of tasks and publishes them, except for tasks that have succeeded.
+-- KEYS: those of the tasks. ARGV: the seconds that they are kept, 0 for ever; 1 where the tasks must not
+-- have ended at all, or 0; and the states.
+-- Answers a number for each: 0, where it does nothing, as it cannot read the stored state.
+local keep, out = tonumber(ARGV[1]) > 0 and {'EX', ARGV[1]} or {}, {}
+local ends = {SUCCESS = true, FAILURE = ARGV[2] == '1', REVOKED = ARGV[2] == '1'}
+for place, key in ipairs(KEYS) do
+    local state = ARGV[place + 2]
+    out[place] = 1
+    if redis.call('SET', key, state, 'NX', unpack(keep)) then
+        redis.call('PUBLISH', key, state)
+    else
+        local there = redis.call('GET', key)
+        local ok, meta = pcall(cjson.decode, there)
+        if not ok or type(meta) ~= 'table' then
+            out[place] = 0
+        elseif not ends[meta['status']] then
+            redis.call('SET', key, state, unpack(keep))
+            redis.call('PUBLISH', key, state)
+        end
+    end
 end
-redis.call('PUBLISH', KEYS[1], ARGV[1])
-return 1
+return out
 """
 
 

@@ -1,0 +1,336 @@
+"""Celery: what the lean path of the asyncio pool does in Celery's place for an ordinary task.
+
+`worker.strategy.default`, its arguments and those of the handler that it makes
+    For: leaving every message to Celery that has anything special.
+    When it is missing: a worker with the asyncio pool cannot start: ImportError or TypeError.
+
+`Request`, the attributes that its ``__init__`` sets
+    For: a request that is made without decoding the message twice. All methods are Celery's.
+    When it is missing: the first message of a task is rejected; the log has an AttributeError.
+
+`trace.LOG_SUCCESS`, `trace.info`, `trace.get_task_name` and `strategy.logger`, `trace.LOG_RECEIVED`
+    For: the two log lines of a task.
+    When it is missing: an import of the asyncio pool raises ImportError.
+
+`trace.fast_trace_task`, with a body that is decoded already
+    For: any outcome but success: Celery's tracer runs, and the task's body only says what happened.
+    When it is missing: such a task fails with a TypeError.
+
+`Context._protected`
+    For: telling the call of a task by the worker from one in its own body, as Celery does in a worker.
+    When it is missing: a task that calls itself directly would not get a request of its own.
+
+`trace.task_has_custom` and `Task.__trace__`
+    For: leaving tasks to Celery that have hooks of their own, or a tracer that somebody has replaced.
+    When it is missing: an import of the asyncio pool raises ImportError; without ``__trace__`` no task
+    takes the lean path.
+
+`autoretry.add_autoretry_behaviour`, the file of the function that it makes
+    For: knowing a ``run`` that Celery has wrapped from one that somebody else has.
+    When it is missing: tasks with ``autoretry_for`` do not take the lean path.
+
+`worker.state.task_reserved`, `revoked` and `revoked_stamps`
+    For: the worker's state, as ``celery inspect`` shows it.
+    When it is missing: an import of the asyncio pool raises ImportError.
+
+`Task._backend`
+    For: leaving tasks to Celery that have a result backend of their own.
+    When it is missing: no task takes the lean path.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import Task
+from celery.app import autoretry, trace
+from celery.app.task import Context
+from celery.loaders.base import BaseLoader
+from celery.utils.saferepr import saferepr
+from celery.worker import request as request_module
+from celery.worker import state, strategy
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from celery import Celery
+
+__all__ = (
+    "LeanRequestBase",
+    "celerys_strategy",
+    "has_hooks",
+    "is_revoked",
+    "is_run_by_celery",
+    "log_received",
+    "log_success",
+    "logs_received",
+    "logs_success",
+    "new_context",
+    "now_of",
+    "reserve",
+    "shown_result",
+    "trace_again",
+    "uses_default_loader_hooks",
+)
+
+_trace: Final[Any] = trace
+_state: Final[Any] = state
+_strategy: Final[Any] = strategy
+
+NO_EMBED: Final[Mapping[str, None]] = {
+    "callbacks": None,
+    "errbacks": None,
+    "chain": None,
+    "chord": None,
+}
+"""What a message embeds that is part of no workflow."""
+
+_HOOKS: Final = ("before_start", "on_success", "after_return")
+_PLAIN_TYPES: Final = (int, bool, type(None))
+
+if TYPE_CHECKING:
+
+    class LeanRequestBase:
+        """``celery.worker.request.Request``."""
+
+        id: str
+        name: str
+        time_limits: tuple[float | None, float | None]
+        _apply_result: Callable[[], object] | None
+
+        @property
+        def task(self) -> Any: ...
+        @property
+        def type(self) -> str: ...
+        @property
+        def args(self) -> list[Any]: ...
+        @property
+        def kwargs(self) -> dict[str, Any]: ...
+        @property
+        def request_dict(self) -> dict[str, Any]: ...
+        @property
+        def ignore_result(self) -> bool: ...
+        @property
+        def eventer(self) -> Any: ...
+        @property
+        def hostname(self) -> str: ...
+        def revoked(self) -> bool: ...
+        def on_accepted(self, pid: int, time_accepted: float) -> object: ...
+        def on_success(self, outcome: object) -> object: ...
+        def on_failure(self, info: object) -> object: ...
+        def on_timeout(self, soft: bool, timeout: float) -> object: ...
+
+else:
+    LeanRequestBase = request_module.Request
+
+
+def fill_request(
+    request: Any,
+    *,
+    message: Any,
+    on_ack: Callable[..., object],
+    on_reject: Callable[..., object],
+    app: Celery,
+    hostname: str,
+    eventer: Any,
+    task: Any,
+    connection_errors: tuple[type[BaseException], ...],
+    payload: tuple[list[Any], dict[str, Any], Mapping[str, Any]],
+) -> None:
+    """Set what ``Request.__init__`` sets for a message with neither ETA, expiry, shadow nor stamps."""
+    request._message = message
+    headers: dict[str, Any] = message.headers.copy()
+    request._request_dict = headers
+    request._body = message.body
+    request._app = app
+    request._utc = True
+    request._decoded = False
+    request._content_type = message.content_type
+    request._content_encoding = message.content_encoding
+    request._Request__payload = payload
+    request.id = headers["id"]
+    request._type = request.name = headers["task"]
+    request._root_id = headers.get("root_id")
+    request._parent_id = headers.get("parent_id")
+    limits = headers.get("timelimit")
+    if limits:
+        request.time_limits = limits
+    request._argsrepr = headers.get("argsrepr", "")
+    request._kwargsrepr = headers.get("kwargsrepr", "")
+    request._on_ack = on_ack
+    request._on_reject = on_reject
+    request._hostname = hostname
+    request._eventer = eventer
+    request._connection_errors = connection_errors
+    request._task = task
+    ignored = headers.get("ignore_result")
+    request._ignore_result = task.ignore_result if ignored is None else ignored
+    request._eta = request._expires = None
+    info = message.delivery_info or {}
+    properties = message.properties or {}
+    request._delivery_info = {
+        "exchange": info.get("exchange"),
+        "routing_key": info.get("routing_key"),
+        "priority": properties.get("priority"),
+        "redelivered": info.get("redelivered", False),
+    }
+    request._args, request._kwargs, _ = payload
+    headers["properties"] = properties
+    headers["reply_to"] = properties.get("reply_to")
+    headers["correlation_id"] = properties.get("correlation_id")
+    headers["hostname"] = hostname
+    headers["delivery_info"] = request._delivery_info
+    headers["args"] = request._args
+    headers["kwargs"] = request._kwargs
+
+
+def celerys_strategy(task: Any, app: Celery, consumer: Any) -> Callable[..., object]:
+    """Celery's own handler of a task's messages."""
+    handler: Callable[..., object] = _strategy.default(task, app, consumer)
+    return handler
+
+
+def has_hooks(task: Any) -> bool:
+    """Whether a task has hooks that Celery calls around its body."""
+    classes = type(task).__mro__
+    return any(_trace.task_has_custom(task, name) for name in _HOOKS) or any(
+        # Celery's own is replaced in a worker, and looks like a user's to `task_has_custom`.
+        "__call__" in vars(kind)
+        for kind in classes[: classes.index(Task)]
+    )
+
+
+def uses_default_loader_hooks(app: Celery) -> bool:
+    """Whether the app's loader does nothing around a task; Django's closes its connections."""
+    loader: Any = type(app.loader)
+    return all(
+        getattr(loader, name) is getattr(BaseLoader, name)
+        for name in ("on_task_init", "on_process_cleanup")
+    )
+
+
+def uses_celerys_request(task: Any) -> bool:
+    """Whether a task has Celery's class of requests."""
+    return bool(task.Request == Task.Request)
+
+
+def has_backend_of_its_own(task: Any) -> bool:
+    """Whether a task's results go elsewhere than the app's."""
+    return task._backend is not None
+
+
+def is_run_by_celery(task: Any, run: object) -> bool:
+    """Whether nobody has replaced what runs a task: its tracer, or its body, which is `run`.
+
+    Celery's own wrapper for ``autoretry_for`` is none.
+    """
+    tracer = getattr(task, "__trace__", None)
+    if _file_of(tracer) != trace.__file__:
+        return False
+    body = vars(task).get("run")
+    if body is not None and _file_of(body) == autoretry.__file__:
+        body = vars(task).get("_orig_run")
+    return body is None or getattr(body, "__func__", None) is run
+
+
+def _file_of(function: object) -> str | None:
+    code = getattr(function, "__code__", None)
+    return getattr(code, "co_filename", None)
+
+
+def is_revoked(task_id: str) -> bool:
+    """Whether a task, or any task by a stamp, was revoked."""
+    return task_id in _state.revoked or bool(_state.revoked_stamps)
+
+
+def reserve(request: LeanRequestBase) -> None:
+    """Note that the worker has a request."""
+    _state.task_reserved(request)
+
+
+def new_context(request: LeanRequestBase) -> Context:
+    """What ``self.request`` is in the task of a request."""
+    known: Any = Context
+    made: Context = known(
+        request.request_dict,
+        args=request.args,
+        kwargs=request.kwargs,
+        called_directly=False,
+        is_eager=False,
+        **NO_EMBED,
+        # The body has been called: what it calls directly is another call.
+        _protected=1,
+    )
+    return made
+
+
+def trace_again(
+    request: LeanRequestBase, context: Context | None
+) -> tuple[Callable[..., object], list[object]]:
+    """Celery's tracer for a request whose message is decoded, and its arguments.
+
+    Args:
+        request: The request.
+        context: What ``self.request`` was; the body may have changed it.
+    """
+    known = request.request_dict
+    if context is not None:
+        known.update(vars(context))
+    embedded = {name: known.get(name) for name in NO_EMBED}
+    body = (request.args, request.kwargs, embedded)
+    return _trace.fast_trace_task, [request.type, request.id, known, body, None, None]
+
+
+def now_of(backend: Any) -> str:
+    """The time, as a result backend stores it."""
+    now: datetime = backend.app.now()
+    return now.isoformat()
+
+
+def logs_received() -> bool:
+    """Whether the worker logs that it has received a task."""
+    logger: logging.Logger = _strategy.logger
+    return logger.isEnabledFor(logging.INFO)
+
+
+def log_received(request: Any) -> None:
+    """Log that a task was received, as Celery does."""
+    context = {
+        "id": request.id,
+        "name": request.name,
+        "args": request._argsrepr,
+        "kwargs": request._kwargsrepr,
+        "eta": None,
+    }
+    _strategy.logger.info(_trace.LOG_RECEIVED, context, extra={"data": context})
+
+
+def logs_success() -> bool:
+    """Whether the worker logs that a task has succeeded."""
+    logger: logging.Logger = _trace.logger
+    return logger.isEnabledFor(logging.INFO)
+
+
+def log_success(request: Any, shown: str, seconds: float) -> None:
+    """Log that a task has succeeded, as Celery does."""
+    known = request._request_dict
+    _trace.info(
+        _trace.LOG_SUCCESS,
+        {
+            "id": request.id,
+            "name": request.name,
+            "return_value": shown,
+            "runtime": seconds,
+            "args": known.get("argsrepr") or _trace.safe_repr(request._args),
+            "kwargs": known.get("kwargsrepr") or _trace.safe_repr(request._kwargs),
+        },
+    )
+
+
+def shown_result(value: object, task: Task[..., object]) -> str:
+    """A result in log lines and events."""
+    if type(value) in _PLAIN_TYPES:
+        return repr(value)
+    return saferepr(value, task.resultrepr_maxsize)

@@ -1,0 +1,247 @@
+"""LeanJob: a task that Celery's tracer surrounds only when it does not simply return a value."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.utils.log import get_logger
+from typing_extensions import override
+
+from tomskit.celery._internals.celery import request_stack_of, task_stack
+from tomskit.celery._internals.celery_lean import (
+    log_success,
+    logs_success,
+    new_context,
+    shown_result,
+    trace_again,
+)
+from tomskit.celery._running.context import Execution, task_id_context
+from tomskit.celery._running.greenlets import GreenletCoroutine
+from tomskit.celery._running.places import LeanCall
+from tomskit.celery.asyncio_pool.job import CoroutineJob, Ended
+from tomskit.celery.asyncio_pool.report import Report
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from celery.app.task import Context as TaskContext
+
+    from tomskit.celery._running.steering import Limits
+    from tomskit.celery.asyncio_pool.lean_request import LeanRequest
+    from tomskit.celery.asyncio_pool.redis_results import RedisResults
+
+__all__ = ("LeanJob",)
+
+logger: Final = get_logger(__name__)
+
+
+class LeanJob(CoroutineJob, Execution):
+    """A task in the event loop, from a message with nothing special about it.
+
+    If its body returns a value, that is stored, and that is all. Otherwise Celery's tracer runs, with a
+    body that only says what has happened: retries, failures, errbacks and the rest are Celery's code.
+
+    Args:
+        request: The request.
+        report: Tells Celery what happens to the task.
+        loop: The event loop.
+        limits: The time limits.
+        results: Where the result goes; None if it is ignored.
+    """
+
+    __slots__ = (
+        "_began",
+        "_context",
+        "_has_left",
+        "_is_next",
+        "_outcome",
+        "_request",
+        "_results",
+        "_self_context",
+        "is_due",
+    )
+
+    is_due: bool
+
+    def __init__(
+        self,
+        request: LeanRequest,
+        report: Report,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        results: RedisResults | None,
+    ) -> None:
+        super().__init__(_no_tracer, (request.type, request.id), report, loop=loop, limits=limits)
+        self._request = request
+        self._results = results
+        self._outcome: Callable[[], object] | None = None
+        self._context: Context | None = None
+        self._self_context: TaskContext | None = None
+        self._began = 0.0
+        self.is_due = True
+        self._is_next = True
+        self._has_left = False
+
+    @override
+    def _enter(self, context: Context) -> None:
+        self._context = context
+        super()._enter(context)
+        context.run(task_id_context.set, self._request.id)
+
+    @override
+    def _execution(self) -> Execution:
+        return self
+
+    # -- what the body asks
+
+    @property
+    @override
+    def lean(self) -> LeanCall | None:
+        return self if self._is_next else None
+
+    @property
+    @override
+    def has_started(self) -> bool:
+        # Celery's tracer would store it again, after a state that the body has stored.
+        return self._outcome is not None
+
+    @property
+    def identity(self) -> tuple[str, str | None, int]:
+        """The name of the task, the id, and how often it has been retried."""
+        request = self._request
+        return request.type, request.id, request.request_dict.get("retries", 0)
+
+    @property
+    def request(self) -> TaskContext | None:
+        """What ``self.request`` is; None as long as nobody has asked for it."""
+        return self._self_context
+
+    @property
+    def is_result_sent(self) -> bool:
+        """Whether the result goes to the result backend."""
+        return self._results is not None
+
+    def begin(self) -> Callable[[], object] | None:
+        """Begin the body; see `LeanCall`."""
+        self._is_next = False
+        return self._outcome
+
+    @override
+    def take_identity(self) -> None:
+        self.is_due = False
+        context = self._self_context = new_context(self._request)
+        task = self._request.task
+        task_stack.push(task)
+        request_stack_of(task).push(context)
+
+    # -- in the greenlet
+
+    @override
+    def trace(self) -> None:
+        """Run the body, and store what it returns."""
+        request = self._request
+        self._began = time.monotonic()
+        try:
+            self._check_ended()
+            if self._results is not None and request.task.track_started:
+                self._results.store_started(request)
+            value = request.task.run(*request.args, **request.kwargs)
+            self._check_ended()
+        except Ended:
+            self._guard.stop()
+            self._forget()
+            if self._ending is not None:
+                self._ending()
+        except BaseException as exc:  # noqa: BLE001 (the tracer decides what each means)
+            self._go_on_with_celery(partial(_raise, exc))
+        else:
+            self._guard.stop()
+            self._succeeded(value)
+
+    def _succeeded(self, value: Any) -> None:
+        changed = self._self_context
+        if changed is not None and (changed.callbacks or changed.chain or changed.chord):
+            self._go_on_with_celery(lambda: value)
+        elif self._results is None:
+            self._leave()
+            self._forget()
+            self._report_success(value)
+        else:
+            children = [] if changed is None else _children_of(self._request.task, changed)
+            data = self._results.encode_success(self._request, value, children)
+            if data is None:
+                self._go_on_with_celery(lambda: value)
+            else:
+                self._leave()
+                self._results.store_success(self._request.id, data, partial(self._stored, value))
+                self._task = None
+
+    def _go_on_with_celery(self, outcome: Callable[[], object]) -> None:
+        """Have Celery's tracer deal with an outcome of the body."""
+        self._leave()
+        self._outcome = outcome
+        # Celery's tracer puts a request of its own on the stacks.
+        self.is_due = False
+        self._is_next = True
+        self._tracer, self._args = trace_again(self._request, self._self_context)
+        self._report_tracer()
+        self._guard.stop()
+        self._forget()
+
+    def _leave(self) -> None:
+        if self._self_context is not None and not self._has_left:
+            request_stack_of(self._request.task).pop()
+            task_stack.pop()
+        self._has_left = True
+        self.is_due = False
+
+    def _forget(self) -> None:
+        # The context has this job: without the cycle Python need not search for any.
+        self._task = self._context = self._outcome = self._self_context = None
+
+    # -- when the result is stored
+
+    def _stored(self, value: Any, error: BaseException | None) -> None:
+        """Report the end; called in the loop."""
+        context = self._context
+        if context is None:
+            return
+        if error is None:
+            self._context = self._self_context = None
+            context.run(self._report_success, value)
+            return
+        # As often as it takes, and as Celery does it.
+        again = GreenletCoroutine(partial(self._go_on_with_celery, lambda: value), owner=self)
+        self._task = self._loop.create_task(again, context=context)
+
+    def _report_success(self, value: Any) -> None:
+        request = self._request
+        seconds = time.monotonic() - self._began
+        logs = logs_success()
+        shown = shown_result(value, request.task) if logs or _sends_events(request) else None
+        if logs and shown is not None:
+            log_success(request, shown, seconds)
+        self.report.returned((0, shown, seconds))
+
+
+def _raise(exc: BaseException) -> object:
+    raise exc
+
+
+def _no_tracer(*_: object) -> object:
+    raise AssertionError("set before it is called")
+
+
+def _children_of(task: Any, context: TaskContext) -> list[object]:
+    children: list[object] = task.backend.current_task_children(context)
+    return children
+
+
+def _sends_events(request: LeanRequest) -> bool:
+    eventer = request.eventer
+    return bool(eventer) and eventer.enabled
