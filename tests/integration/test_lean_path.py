@@ -71,7 +71,9 @@ class Both:
     deployment: Deployment
     lean: Worker
     celerys: Worker
-    sent: dict[str, tuple[AsyncResult[object], AsyncResult[object]]] = field(default_factory=dict)
+    sent: dict[str, tuple[AsyncResult[object], AsyncResult[object]]] = field(
+        default_factory=dict[str, tuple[AsyncResult[object], AsyncResult[object]]]
+    )
 
     def send(self, queue: str, name: str) -> AsyncResult[object]:
         task, args, options = CASES[name]

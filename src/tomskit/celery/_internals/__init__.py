@@ -8,6 +8,7 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery_app         configuration, and what AsyncCelery overrides
     celery_backend     result backends
     celery_command     environment variables that Celery reads itself
+    celery_lean        what Celery does around a task, for the lean path
     celery_messages    how Celery publishes a task
     celery_results     results, where they are kept once read
     celery_tasks       how tasks and signatures are made

@@ -4,11 +4,14 @@
     For: leaving every message to Celery that has anything special.
     When it is missing: a worker with the asyncio pool cannot start: ImportError or TypeError.
 
-`Request`, the attributes that its ``__init__`` sets
+`Request`, the attributes that its ``__init__`` sets: `_message`, `_request_dict`, `_body`, `_app`, `_utc`,
+`_decoded`, `_content_type`, `_content_encoding`, `_Request__payload`, `_type`, `_root_id`, `_parent_id`,
+`_argsrepr`, `_kwargsrepr`, `_on_ack`, `_on_reject`, `_hostname`, `_eventer`, `_connection_errors`, `_task`,
+`_ignore_result`, `_eta`, `_expires`, `_delivery_info`, `_args`, `_kwargs`
     For: a request that is made without decoding the message twice. All methods are Celery's.
     When it is missing: the first message of a task is rejected; the log has an AttributeError.
 
-`trace.LOG_SUCCESS`, `trace.info`, `trace.get_task_name` and `strategy.logger`, `trace.LOG_RECEIVED`
+`trace.LOG_SUCCESS`, `trace.LOG_RECEIVED`, `trace.info`, `trace.safe_repr` and `strategy.logger`
     For: the two log lines of a task.
     When it is missing: an import of the asyncio pool raises ImportError.
 
@@ -25,7 +28,7 @@
     When it is missing: an import of the asyncio pool raises ImportError; without ``__trace__`` no task
     takes the lean path.
 
-`autoretry.add_autoretry_behaviour`, the file of the function that it makes
+`autoretry.add_autoretry_behaviour`, the file of the function that it makes, and `_orig_run`
     For: knowing a ``run`` that Celery has wrapped from one that somebody else has.
     When it is missing: tasks with ``autoretry_for`` do not take the lean path.
 
@@ -168,8 +171,8 @@ def fill_request(
     ignored = headers.get("ignore_result")
     request._ignore_result = task.ignore_result if ignored is None else ignored
     request._eta = request._expires = None
-    info = message.delivery_info or {}
-    properties = message.properties or {}
+    info: dict[str, Any] = message.delivery_info or {}
+    properties: dict[str, Any] = message.properties or {}
     request._delivery_info = {
         "exchange": info.get("exchange"),
         "routing_key": info.get("routing_key"),
@@ -229,9 +232,10 @@ def is_run_by_celery(task: Any, run: object) -> bool:
     tracer = getattr(task, "__trace__", None)
     if _file_of(tracer) != trace.__file__:
         return False
-    body = vars(task).get("run")
+    own: dict[str, object] = task.__dict__
+    body = own.get("run")
     if body is not None and _file_of(body) == autoretry.__file__:
-        body = vars(task).get("_orig_run")
+        body = own.get("_orig_run")
     return body is None or getattr(body, "__func__", None) is run
 
 

@@ -6,7 +6,7 @@ import inspect
 import keyword
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 __all__ = ("PLAIN", "is_plain", "never_plain", "plain_check")
 
@@ -37,11 +37,11 @@ def is_plain(value: object, depth: int = 0) -> bool:
         return True
     if depth > _DEEPEST:
         return False
+    items: Any = value
     if kind is list or kind is tuple:
-        return all(is_plain(item, depth + 1) for item in value)  # type: ignore[attr-defined]
+        return all(is_plain(item, depth + 1) for item in items)
     return kind is dict and all(
-        type(name) is str and is_plain(item, depth + 1)
-        for name, item in value.items()  # type: ignore[attr-defined]
+        type(name) is str and is_plain(item, depth + 1) for name, item in items.items()
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import ref
 
 from celery.exceptions import TaskRevokedError
 
 from tomskit.celery._internals.celery_lean import LeanRequestBase, fill_request
 
-if TYPE_CHECKING:
-    from tomskit.celery.asyncio_pool.pool import AsyncioPool
-
 __all__ = ("LeanRequest",)
+
+
+class _Pool(Protocol):
+    def apply_lean(self, request: LeanRequest, /) -> object: ...
 
 
 class LeanRequest(LeanRequestBase):
@@ -27,7 +28,7 @@ class LeanRequest(LeanRequestBase):
     def __init__(self, **parts: Any) -> None:
         fill_request(self, **parts)
 
-    def execute_using_pool(self, pool: AsyncioPool, **_: object) -> object:
+    def execute_using_pool(self, pool: _Pool, **_: object) -> object:
         """Have the pool run the task; called by Celery's worker.
 
         Raises:

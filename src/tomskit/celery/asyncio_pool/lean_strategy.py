@@ -9,7 +9,7 @@ and a job of ours, and whatever turns out to be special later goes on with Celer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from celery import signals
 
@@ -29,6 +29,7 @@ from tomskit.celery._internals.celery_lean import (
 )
 from tomskit.celery.asyncio_pool.lean_request import LeanRequest
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
+from tomskit.celery.fast_redis.guarded import is_object
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -78,7 +79,7 @@ def _may_be_lean(task: Any, app: Celery) -> bool:
 class _Strategy:
     def __init__(self, task: Any, pool: AsyncioPool, consumer: Any, celerys: Handler) -> None:
         self._task = task
-        self._body = type(task).run
+        self._body: object = task.__class__.run
         self._pool = pool
         self._consumer = consumer
         self._celerys = celerys
@@ -143,7 +144,8 @@ class _Strategy:
     def _is_untouched(self) -> bool:
         # Libraries for tracing replace these, before the first message or with it.
         task = self._task
-        known = task.__trace__, vars(task).get("run")
+        own: dict[str, object] = task.__dict__
+        known: tuple[object, object] = task.__trace__, own.get("run")
         if self._known != known:
             self._known = known
             self._is_run_by_celery = is_run_by_celery(task, self._body)
@@ -151,7 +153,7 @@ class _Strategy:
 
 
 def _is_ordinary(headers: Any) -> bool:
-    if not isinstance(headers, dict):
+    if not is_object(headers):
         return False
     get = headers.get
     return (
@@ -168,21 +170,27 @@ def _is_ordinary(headers: Any) -> bool:
 
 
 def _are_limits(limits: object) -> bool:
-    match limits:
-        case None | [None, None]:
-            return True
-        case [hard, soft]:
-            return isinstance(hard, int | float | None) and isinstance(soft, int | float | None)
-        case _:
-            return False
+    return limits is None or (
+        _is_list(limits)
+        and len(limits) == len(("hard", "soft"))
+        and all(limit is None or type(limit) in {int, float} for limit in limits)
+    )
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def _decoded(message: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]] | None:
     """The arguments of a message, if nothing follows them."""
     if message.content_type not in _JSON:
         return None
-    match message.payload:
-        case [list() as args, dict() as kwargs, dict() as embed] if embed == NO_EMBED:
-            return args, kwargs, embed
-        case _:
-            return None
+    payload: object = message.payload
+    if not _is_list(payload) or len(payload) != len(("args", "kwargs", "embed")):
+        return None
+    args: object = payload[0]
+    kwargs: object = payload[1]
+    embed: object = payload[2]
+    if _is_list(args) and is_object(kwargs) and is_object(embed) and embed == NO_EMBED:
+        return args, kwargs, embed
+    return None
