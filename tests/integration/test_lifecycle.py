@@ -25,13 +25,14 @@ def test_connections_are_kept_between_tasks_and_closed_when_the_last_one_has_fin
 ) -> None:
     deployment.make_tables()
     worker = deployment.worker(pool, 1)
-    assert connections(deployment) == 0
+    # It has looked for messages that wait to be published.
+    eventually(lambda: connections(deployment) == 0)
 
     first = cast("list[int]", deployment.call("session_identity", 0))
     second = cast("list[int]", deployment.call("session_identity", 0))
 
     assert first[1] == second[1]
-    assert connections(deployment) == 1
+    eventually(lambda: connections(deployment) == 1)
     key = fresh_key()
     sent = deployment.send("query_at_both_ends", key, "finished")
     eventually(lambda: sent.state == states.STARTED)
@@ -140,7 +141,8 @@ def test_two_hundred_tasks_share_a_pool_of_connections(deployment: Deployment) -
     most = max(most, connections(deployment))
 
     assert len(set(sessions)) == 200
-    assert 0 < most <= 8
+    # One more has looked for messages that wait to be published.
+    assert 0 < most <= 8 + 1
     assert worker.stop() == 0
     assert connections(deployment) == 0
 

@@ -149,6 +149,7 @@ class Relay:
         """Publish and delete what there is in one database; returns what is left, if that is known."""
         try:
             if not await look.has_tables():
+                await look.rest()
                 return None
             await self._publish(look.store)
             waiting = await look.store.waiting()
@@ -210,6 +211,11 @@ class _Look:
             self._next_look = now + _LOOK_FOR_TABLES_SECONDS
             self._has_tables = await self.store.has_tables()
         return self._has_tables
+
+    async def rest(self) -> None:
+        """Keep no connection to a database in which there is nothing to do."""
+        if self.is_possible:
+            await self._database.engine.dispose()
 
     def failed(self, exc: Exception) -> None:
         """Note that the database was away."""

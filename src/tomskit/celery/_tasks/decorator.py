@@ -168,7 +168,8 @@ def make_task(
             members[EVERY] = every
     # Celery deprecates it as a task's attribute; here it is a default for calls.
     members["_tomskit_queue"] = given.pop("queue", None)
-    if once := given.pop("once", False):
+    # celery-once has an attribute of that name, and bases of users may.
+    if not hasattr(base, "once") and (once := given.pop("once", False)):
         members |= _commits_once(once, given, name)
     body = body_of(function, members["_tomskit_codec"], bind=bind)
     kind = async_class(base)
