@@ -73,7 +73,9 @@ def test_generic_dataclass_arrives_as_its_reader_wants_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [3, "half", None, Progress, Names(["a"]), [Progress(done=1)], object()], ids=str
+    "value",
+    [3, "half", None, Progress, Names(["a"]), [Progress(done=1)], object()],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_has_no_fields_is_refused(value: object) -> None:
     with pytest.raises(TaskResultError, match=r"task: its progress is .* which has no fields: rep"):
