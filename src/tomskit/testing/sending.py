@@ -10,6 +10,7 @@ from typing import Any
 
 from celery.backends.base import DisabledBackend
 from kombu import Connection, Producer
+from kombu.compression import decompress
 from kombu.serialization import dumps, loads
 from typing_extensions import override
 
@@ -92,11 +93,17 @@ class _Recorder(Producer):
         headers: Mapping[str, Any] | None = None,
         serializer: str | None = None,
         priority: int | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
         **__: Any,
     ) -> None:
         headers = dict(headers or {})
-        content_type, encoding, data = dumps(body, serializer)
-        args, kwargs, embedded = loads(data, content_type, encoding, accept={content_type})
+        if content_type is None:
+            content_type, content_encoding, body = dumps(body, serializer)
+        # What was sent on commit is encoded already, and compressed.
+        compression = headers.get("compression")
+        data = decompress(body, compression) if compression else body
+        args, kwargs, embedded = loads(data, content_type, content_encoding, accept={content_type})
         name = str(headers["task"])
         args, kwargs = tuple(args), dict(kwargs)
         codec = codec_of(self._app.tasks.get(name))

@@ -4,15 +4,27 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from celery import Celery, signals
 from pydantic import BaseModel
 
-from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task, chain, chord, group
+from tests.support.patience import wait_until
+from tomskit.celery import (
+    AsyncCelery,
+    AsyncRuntime,
+    CeleryConfig,
+    async_shared_task,
+    chain,
+    chord,
+    group,
+)
 from tomskit.errors import TaskArgumentsError
-from tomskit.testing import SentTask, sent
+from tomskit.sqlalchemy import DatabaseConfig
+from tomskit.sqlalchemy.database import db
+from tomskit.testing import SentTask, running, sent
 
 NOWHERE = 1
 """A port on which no Redis listens."""
@@ -140,6 +152,27 @@ def test_tasks_of_other_programs(app: AsyncCelery, caught: list[SentTask]) -> No
     (message,) = caught
     assert message.name == "elsewhere.work"
     assert (message.args, message.kwargs) == ((1, {"a": [2]}), {"b": None})
+
+
+def test_what_is_sent_on_commit(tmp_path: Path) -> None:
+    database = DatabaseConfig(
+        SQLALCHEMY_DATABASE_URI_SCHEME="sqlite+aiosqlite", DB_DATABASE=str(tmp_path / "test.db")
+    )
+    app = AsyncCelery("on-commit", broker="memory://", database=database, set_as_current=False)
+
+    async def send(commits: bool) -> None:
+        await db.create_tables()
+        async with db.scope():
+            await ship.adelay_on_commit(Order(sku="tea"))
+            if commits:
+                await db.session.commit()
+
+    with running(app), sent(app) as messages:
+        AsyncRuntime.run(send(commits=False))
+        assert messages == []
+        AsyncRuntime.run(send(commits=True))
+        wait_until(lambda: len(messages) == 1, 10.0, "the message")
+    assert messages[0].args == (Order(sku="tea"),)
 
 
 def test_its_result_never_comes(caught: list[SentTask]) -> None:
