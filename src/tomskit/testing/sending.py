@@ -103,7 +103,8 @@ class _Recorder(Producer):
         # What was sent on commit is encoded already, and compressed.
         compression = headers.get("compression")
         data = decompress(body, compression) if compression else body
-        args, kwargs, embedded = loads(data, content_type, content_encoding, accept={content_type})
+        encoding = content_encoding or "utf-8"
+        args, kwargs, embedded = loads(data, content_type, encoding, accept={content_type})
         name = str(headers["task"])
         args, kwargs = tuple(args), dict(kwargs)
         codec = codec_of(self._app.tasks.get(name))
