@@ -82,7 +82,8 @@ def main() -> None:
     found = asyncio.run(run_in_loop(pools)) if mode == "loop" else run(pools)
     for thread in set(threading.enumerate()) - threads:
         # Those of the helper itself, and of an executor that was told to end, or is the client's.
-        thread.join(patience(1.0) if "ThreadPoolExecutor" in thread.name else 0)
+        is_of_executor = thread.name.startswith(("ThreadPoolExecutor", "tomskit"))
+        thread.join(patience(1.0) if is_of_executor else 0)
     left = {thread.name for thread in set(threading.enumerate()) - threads}
     print(
         json.dumps(

@@ -107,6 +107,7 @@ def test_a_wrong_password_is_named_and_never_shown(deployment: Deployment) -> No
         report = examine(
             deployment,
             CELERY_BROKER_REDIS_PORT=str(server.port),
+            CELERY_BROKER_REDIS_DB="0",
             CELERY_BROKER_REDIS_PASSWORD=secret,
             CELERY_DB_PASSWORD=secret,
         )
@@ -119,7 +120,9 @@ def test_a_wrong_password_is_named_and_never_shown(deployment: Deployment) -> No
 def test_a_replica_as_broker(deployment: Deployment) -> None:
     with RedisServer() as server:
         call(server.client(), "REPLICAOF", "127.0.0.1", free_port())
-        report = examine(deployment, CELERY_BROKER_REDIS_PORT=str(server.port))
+        report = examine(
+            deployment, CELERY_BROKER_REDIS_PORT=str(server.port), CELERY_BROKER_REDIS_DB="0"
+        )
     assert report.status("broker") == {"failed"}
     assert "This is a replica" in report.shown("broker")
 
@@ -127,7 +130,9 @@ def test_a_replica_as_broker(deployment: Deployment) -> None:
 def test_a_redis_that_drops_tasks_when_it_is_full(deployment: Deployment) -> None:
     config = [("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")]
     with RedisServer(config=config) as server:
-        report = examine(deployment, CELERY_BROKER_REDIS_PORT=str(server.port))
+        report = examine(
+            deployment, CELERY_BROKER_REDIS_PORT=str(server.port), CELERY_BROKER_REDIS_DB="0"
+        )
     assert report.ok
     assert "maxmemory-policy is allkeys-lru: a full Redis drops queued tasks" in report.shown(
         "broker"

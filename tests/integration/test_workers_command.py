@@ -144,6 +144,7 @@ def test_the_health_file_is_touched_while_all_is_well(
         worker = deployment.worker(
             "asyncio",
             CELERY_BROKER_REDIS_PORT=str(broker.port),
+            CELERY_BROKER_REDIS_DB="0",
             CELERY_WORKER_HEALTH_FILE=str(tmp_path / "%n"),
         )
         file = tmp_path / worker.hostname.partition("@")[0]

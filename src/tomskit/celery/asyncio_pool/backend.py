@@ -9,6 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from celery import states
 from celery.utils.log import get_logger
 
 from tomskit.celery._app import AsyncApp
@@ -162,7 +163,7 @@ class _PoolBackend(Backend):
         if not place.waits_for_stores:
             self._calls.detach(partial(self._store, name, *args, **kwargs))
             return None
-        if not place.may_store():
+        if not place.may_store() or (place.has_started and states.STARTED in args):
             return None
         if self.in_loop is None:
             return self._calls.call(name, *args, **kwargs)

@@ -19,7 +19,6 @@ from tomskit.celery._internals.celery_backend import RedisBackend, copy_attribut
 from tomskit.celery._internals.celery_lean import new_context, now_of
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
-from tomskit.celery._running.places import here
 from tomskit.celery._values.plain import is_plain
 from tomskit.celery.fast_redis.batches import Batches, StoredState
 from tomskit.celery.fast_redis.scripts import STORE, is_forbidden
@@ -78,9 +77,6 @@ class RedisResults(RedisBackend):
         request: Context | None = None,
         **_: object,
     ) -> object:
-        place = here()
-        if state == states.STARTED and place is not None and place.has_started:
-            return result
         # Retrying is left to the caller.
         encoded: object = self.encode_result(result, state)
         if state != PROGRESS:
