@@ -10,6 +10,7 @@
     wire        the wire form of values
     models      models on the wire, and which of their fields were not set
     marks       values that JSON does not have, as kombu marks them
+    fast_json   JSON by orjson, where it can be imported
     conversion  the table of converters, one for each type, of `wire` and `marks`
     sameness    whether a value arrives as its annotation says, and which part does not
     parts       a value and what has arrived for it, and the parts of both

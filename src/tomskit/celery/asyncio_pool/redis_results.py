@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
 from celery import states
 from celery.exceptions import BackendStoreError
 from kombu.utils.encoding import str_to_bytes
@@ -19,6 +18,7 @@ from tomskit.celery._internals.celery_backend import RedisBackend, copy_attribut
 from tomskit.celery._internals.celery_lean import new_context, now_of
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
+from tomskit.celery._values.fast_json import dumps
 from tomskit.celery._values.plain import is_plain
 from tomskit.celery.fast_redis.batches import Batches, StoredState
 from tomskit.celery.fast_redis.scripts import STORE, is_forbidden
@@ -177,7 +177,7 @@ class RedisResults(RedisBackend):
         if known.get("parent_id"):
             meta["parent_id"] = known["parent_id"]
         meta["task_id"] = request.id
-        return orjson.dumps(meta)
+        return dumps(meta)
 
     def _key_of(self, task_id: str) -> bytes:
         return self._key_prefix + task_id.encode()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeGuard
 
-import orjson
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from kombu.exceptions import SerializationError, SerializerNotInstalled
@@ -16,6 +15,7 @@ from kombu.transport import virtual
 from typing_extensions import override
 
 from tomskit.celery._internals.kombu_redis import replace_callback
+from tomskit.celery._values.fast_json import loads
 from tomskit.celery.fast_redis.permissions import PermittedChannel
 
 __all__ = ("ERRORS_OF_DATA", "GuardedChannel", "decoded_json", "is_object", "is_text", "readable")
@@ -56,7 +56,7 @@ def decoded_json(raw: object) -> object | None:
     ):
         return None
     try:
-        found: object = orjson.loads(raw)
+        found: object = loads(raw)
     except ValueError:
         return None
     return found
