@@ -10,6 +10,7 @@ from celery import Celery
 from kombu import Connection, Exchange, Producer, Queue
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.exceptions import OperationalError
+from kombu.message import Message
 from kombu.pidbox import Mailbox
 from kombu.utils.eventio import READ, poll
 from typing_extensions import override
@@ -247,3 +248,17 @@ class RecordingProducer(Producer):
     def publish(self, *args: Any, **options: Any) -> Any:
         self._published.append({"message": args[0], **options})
         return super().publish(*args, **options)
+
+
+def test_payload_decodes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`_decode`, which ``payload`` calls."""
+    calls: list[object] = []
+
+    def decode(self: Message) -> object:
+        calls.append(self)
+        return [1]
+
+    monkeypatch.setattr(Message, "_decode", decode)
+    message = Message(body="[2]", content_type="application/json", content_encoding="utf-8")
+    assert [message.payload, message.payload] == [[1], [1]]
+    assert len(calls) == 1
