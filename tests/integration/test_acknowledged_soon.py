@@ -13,7 +13,7 @@ from tests.support.patience import wait_until
 from tests.support.servers import RedisDb, RedisServer
 
 MANY = 4000
-AT_ONCE = 150
+AT_ONCE = 400
 """How many tasks that have ended may wait for their acknowledgement. It was up to a thousand."""
 
 

@@ -41,6 +41,10 @@ _STORES_AT_ONCE: Final = 50
 
 
 class _Entry(Protocol):
+    @property
+    def size(self) -> int:  # how many callers it is for
+        ...
+
     def commands(self) -> Sequence[Command]: ...
     def answered(self, answers: list[object]) -> None: ...
     def failed(self, exc: Exception) -> None: ...
@@ -49,6 +53,10 @@ class _Entry(Protocol):
 
 class _Commands:
     """The commands of one caller."""
+
+    @property
+    def size(self) -> int:
+        return 1
 
     __slots__ = ("_commands", "_transaction", "future")
 
@@ -92,6 +100,10 @@ class _Commands:
 
 class _Push:
     """One LPUSH for the values of any number of callers, in their order."""
+
+    @property
+    def size(self) -> int:
+        return 1
 
     __slots__ = ("_futures", "_values", "key")
 
@@ -176,6 +188,10 @@ class _Stores:
         self.expires: Final = expires
         self._states: list[StoredState] = []
         self._sent: list[StoredState] = []
+
+    @property
+    def size(self) -> int:
+        return len(self._states)
 
     @property
     def is_full(self) -> bool:
@@ -298,8 +314,7 @@ class Batches:
         entries: list[_Entry] = []
         try:
             while self._waiting:
-                count = self._at_once
-                entries, self._waiting = self._waiting[:count], self._waiting[count:]
+                entries = self._take()
                 commands = [entry.commands() for entry in entries]
                 try:
                     answers = await self._exchange([one for some in commands for one in some])
@@ -307,18 +322,31 @@ class Batches:
                     for entry in entries:
                         entry.failed(exc)
                     continue
-                place = 0
-                for number, (entry, some) in enumerate(zip(entries, commands, strict=True), 1):
+                place = answered = 0
+                for entry, some in zip(entries, commands, strict=True):
                     entry.answered(answers[place : place + len(some)])
                     place += len(some)
-                    if not number % _ANSWERED_AT_ONCE:
+                    answered += entry.size
+                    if answered >= _ANSWERED_AT_ONCE:
                         # In a worker tasks end now, and are acknowledged before others end.
+                        answered = 0
                         await asyncio.sleep(0)
         finally:
             self._sending = None
             for entry in (*entries, *self._waiting):
                 entry.cancel()
             self._waiting.clear()
+
+    def _take(self) -> list[_Entry]:
+        """What is sent next: callers up to `at_once`."""
+        size = count = 0
+        for entry in self._waiting:
+            size += entry.size
+            count += 1
+            if size >= self._at_once:
+                break
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
 
     async def _exchange(self, commands: list[Command]) -> list[object]:
         try:
