@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import platform
 import time
 from collections.abc import Iterator
@@ -16,15 +17,14 @@ from kombu.exceptions import SerializerNotInstalled
 from kombu.serialization import dumps, prepare_accept_content
 from kombu.transport import redis as kombu_redis
 from packaging.requirements import Requirement
-from sqlalchemy import text
 
 from tomskit._commands.examination import Check, Finding, Status, advice_for, described
 from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._worker.connections import admitted, largest_pool
 from tomskit.errors import ConfigurationError, MissingDriverError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.redis.redis_pool import RedisClients
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
-from tomskit.sqlalchemy.database import Database
 
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
@@ -34,12 +34,6 @@ __all__ = ("CHECKS",)
 _SHOWN: Final = ("tomskit", "celery", "kombu", "redis", "sqlalchemy", "pydantic", "orjson")
 _CLOCK_TOLERANCE: Final = 2.0
 """Seconds by which the clocks may differ. Celery's ETA and expiry compare them."""
-
-_LIMITS: Final = {
-    "mysql": "SELECT @@max_connections",
-    "mariadb": "SELECT @@max_connections",
-    "postgresql": "SELECT setting FROM pg_settings WHERE name = 'max_connections'",
-}
 
 
 def versions(app: AsyncCelery) -> Iterator[Finding]:  # noqa: ARG001 (all checks take the app)
@@ -130,17 +124,17 @@ def database(app: AsyncCelery) -> Iterator[Finding]:
         return
     config = app.db_config
     try:
-        limit = asyncio.run(_ask_database(config))
+        limit = asyncio.run(admitted(config))
     except Exception as exc:  # noqa: BLE001 (the finding shows it)
         yield _unless_configured("database", config, exc, "SQLALCHEMY_* and DB_*, or CELERY_DB_*")
         return
     scheme = config.SQLALCHEMY_DATABASE_URI_SCHEME
     yield Finding("database", "ok", f"{scheme}: it answers")
-    size = config.SQLALCHEMY_ENGINE_OPTIONS.get("pool_size")
-    if limit is None or not isinstance(size, int):
+    largest = largest_pool(config)
+    if limit is None or largest is None:
         return
-    largest = size + config.SQLALCHEMY_MAX_OVERFLOW
-    detail = f"a process opens up to {largest} connections, the server admits {limit}"
+    shown = "any number of" if largest == math.inf else f"up to {largest}"
+    detail = f"a process opens {shown} connections, the server admits {limit}"
     if largest <= limit:
         yield Finding("pool size", "ok", detail)
     else:
@@ -151,21 +145,6 @@ def database(app: AsyncCelery) -> Iterator[Finding]:
             "Lower SQLALCHEMY_POOL_SIZE (or CELERY_SQLALCHEMY_POOL_SIZE), so that the pools of all "
             "processes fit; tasks then wait for a connection.",
         )
-
-
-async def _ask_database(config: DatabaseConfig) -> int | None:
-    """The server's limit of connections, if it has one."""
-    own = Database()
-    own.open(config)
-    try:
-        async with own.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-            question = _LIMITS.get(connection.dialect.name)
-            if question is None:
-                return None
-            return int((await connection.execute(text(question))).scalar_one())
-    finally:
-        await own.close()
 
 
 def redis(app: AsyncCelery) -> Iterator[Finding]:

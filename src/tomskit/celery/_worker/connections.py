@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+from tomskit.sqlalchemy.database import Database
 
 if TYPE_CHECKING:
     from tomskit.celery._app import AsyncApp
     from tomskit.celery._internals.celery_worker import Worker
 
-__all__ = ("compare", "compare_with_servers")
+__all__ = ("admitted", "compare", "compare_with_servers", "largest_pool")
 
 logger: Final = logging.getLogger(__name__)
 
@@ -59,38 +59,57 @@ def compare(configs: Sequence[tuple[str, DatabaseConfig]], processes: int) -> No
         processes: How many have such pools.
     """
     for name, config in configs:
-        options = config.SQLALCHEMY_ENGINE_OPTIONS
-        size, overflow = options.get("pool_size"), options.get("max_overflow", 0)
-        if size is None:
+        most = largest_pool(config)
+        if most is None:
             continue
         try:
-            admitted = asyncio.run(_admitted(config))
+            limit = asyncio.run(admitted(config))
         except Exception as exc:  # noqa: BLE001 (whatever the driver raises)
             logger.debug("No answer to how many connections %r admits: %r", name, exc)
             continue
-        most = None if size == 0 or overflow < 0 else size + overflow
-        if admitted is None or (most is not None and most * processes <= admitted):
+        if limit is None or most * processes <= limit:
             continue
+        options = config.SQLALCHEMY_ENGINE_OPTIONS
         logger.warning(
             "The connections to %r could exceed what its server admits, max_connections = %d: %s in "
             "each process (SQLALCHEMY_POOL_SIZE %d and SQLALCHEMY_MAX_OVERFLOW %d), times %d = %s. The "
             "server refuses the others, and their tasks fail: make the pool smaller, start fewer "
             "processes or raise max_connections.",
             name,
-            admitted,
-            "any number" if most is None else most,
-            size,
-            overflow,
+            limit,
+            "any number" if most == math.inf else most,
+            options.get("pool_size", 0),
+            options.get("max_overflow", 0),
             processes,
-            "any number" if most is None else most * processes,
+            "any number" if most == math.inf else most * processes,
         )
 
 
-async def _admitted(config: DatabaseConfig) -> int | None:
-    dialect = config.SQLALCHEMY_DATABASE_URI_SCHEME.partition("+")[0]
-    if dialect not in _QUESTIONS:
+def largest_pool(config: DatabaseConfig) -> float | None:
+    """How many connections a process may open: infinitely many, or None without a pool of a size."""
+    options = config.SQLALCHEMY_ENGINE_OPTIONS
+    size, overflow = options.get("pool_size"), options.get("max_overflow", 0)
+    if size is None:
         return None
-    async with asyncio.timeout(_SECONDS):
-        engine = create_async_engine(config.SQLALCHEMY_DATABASE_URI, poolclass=NullPool)
-        async with engine.connect() as connection:
-            return int(await connection.scalar(text(_QUESTIONS[dialect])) or 0)
+    return math.inf if size == 0 or overflow < 0 else size + overflow
+
+
+async def admitted(config: DatabaseConfig) -> int | None:
+    """Connect as tasks do, and ask how many connections the server admits.
+
+    Returns:
+        The number; None where this kind of database has no such limit.
+
+    Raises:
+        Exception: Whatever the driver raises where the server cannot be used.
+        TimeoutError: It has not answered for ten seconds.
+    """
+    database = Database()
+    database.open(config)
+    try:
+        async with asyncio.timeout(_SECONDS), database.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+            question = _QUESTIONS.get(connection.dialect.name)
+            return None if question is None else int(await connection.scalar(text(question)) or 0)
+    finally:
+        await database.close()

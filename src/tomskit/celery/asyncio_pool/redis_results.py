@@ -140,12 +140,10 @@ class RedisResults(RedisBackend):
         del self._started[task_id]
         if error is None:
             return
-        result = {"pid": self._pid, "hostname": request.hostname}
-        again = partial(
-            self._store_again, task_id, result, states.STARTED, None, new_context(request)
+        result, context = self._by_worker(request), new_context(request)
+        self._start_later(
+            task_id, partial(self._store_again, task_id, result, states.STARTED, None, context)
         )
-        later = self._started[task_id] = self._store_later(again)
-        later.add_done_callback(partial(self._on_stored_later, task_id))
 
     def _store_again(self, task_id: str, result: object, state: str, *rest: Any) -> None:
         meta = self._get_result_meta(result, state, *rest)
@@ -153,8 +151,10 @@ class RedisResults(RedisBackend):
         self._store(command, partial(self._store_result, task_id, result, state, *rest))
 
     def _encoded_started(self, request: LeanRequest) -> bytes:
-        result = {"pid": self._pid, "hostname": request.hostname}
-        return self._encoded(request, states.STARTED, result, [], None)
+        return self._encoded(request, states.STARTED, self._by_worker(request), [], None)
+
+    def _by_worker(self, request: LeanRequest) -> dict[str, object]:
+        return {"pid": self._pid, "hostname": request.hostname}
 
     def _encoded(
         self,
@@ -215,6 +215,9 @@ class RedisResults(RedisBackend):
         del self._started[task_id]
         if answers.cancelled() or (answers.exception() is None and answers.result() == [[1]]):
             return
+        self._start_later(task_id, again)
+
+    def _start_later(self, task_id: str, again: Callable[[], None]) -> None:
         later = self._started[task_id] = self._store_later(again)
         later.add_done_callback(partial(self._on_stored_later, task_id))
 
