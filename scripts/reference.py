@@ -14,7 +14,8 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -41,6 +42,7 @@ def pages() -> dict[str, str]:
     """Every generated page, by its path below docs/."""
     return {
         "reference/settings.md": settings_page(),
+        "zh/settings.md": settings_page(in_chinese, "[English](../reference/settings.md)"),
         "reference/errors.md": errors_page(),
         "reference/api.md": api_page(),
         "reference/internals.md": internals_page(),
@@ -250,8 +252,56 @@ PYDANTIC_TYPES: Final[Mapping[str, str]] = {
 }
 
 
-def settings_page() -> str:
-    """Every field of every configuration class."""
+CHINESE: Final = ROOT / "docs" / "zh" / "settings.toml"
+"""What the page of settings says in English, and the same in Chinese."""
+
+Translate = Callable[[str], str]
+
+
+@cache
+def chinese() -> Mapping[str, str]:
+    """The texts of the page of settings in Chinese, by the English ones."""
+    return tomllib.loads(CHINESE.read_text(encoding="utf-8"))
+
+
+def in_chinese(text: str) -> str:
+    """A text in Chinese; in English where nobody has translated it, which a test reports."""
+    return chinese().get(text, text)
+
+
+INTRODUCTION: Final = (
+    (
+        "Three classes hold all settings, and every field is also an environment variable of the "
+        "same name. Constructor arguments override the environment, which overrides the file `.env` "
+        "or the one that `TOMSKIT_ENV_FILE` names, which overrides the defaults; see "
+        "[Configuration](../how-to/configuration.md). "
+        "An invalid value raises pydantic's "
+        "`ValidationError`, which names the field and never shows the value."
+    ),
+    (
+        "- [CeleryConfig](#celeryconfig): the worker, and optionally the database and the "
+        "Redis of its tasks\n"
+        "- [DatabaseConfig](#databaseconfig): the database of `db.session`\n"
+        "- [RedisConfig](#redisconfig): the Redis of `redis_client`\n"
+        "- [Types](#types)"
+    ),
+    (
+        "The database of a worker is, in this order, the `database` argument of `AsyncCelery`; the "
+        "`CELERY_DB_` and `CELERY_SQLALCHEMY_` fields, if any of them is set; "
+        "`DatabaseConfig()`, which reads the variables without `CELERY_`. The Redis of "
+        "`redis_client` is, in this order, the `redis` argument; the `CELERY_WORKER_REDIS_` "
+        "fields, if any of them is set; `RedisConfig()`."
+    ),
+)
+
+
+def settings_page(say: Translate = str, original: str = "") -> str:
+    """Every field of every configuration class.
+
+    Args:
+        say: Translates the texts.
+        original: A link to the page in English.
+    """
     classes: list[tuple[type[TomsKitBaseSettings], str]] = [
         (CeleryConfig, "CELERY_"),
         (DatabaseConfig, ""),
@@ -259,45 +309,30 @@ def settings_page() -> str:
     ]
     parts = [
         NOTICE,
-        "# Settings",
-        (
-            "Three classes hold all settings, and every field is also an environment variable of the "
-            "same name. Constructor arguments override the environment, which overrides the file `.env` "
-            "or the one that `TOMSKIT_ENV_FILE` names, which overrides the defaults; see "
-            "[Configuration](../how-to/configuration.md). "
-            "An invalid value raises pydantic's "
-            "`ValidationError`, which names the field and never shows the value."
-        ),
-        (
-            "- [CeleryConfig](#celeryconfig): the worker, and optionally the database and the "
-            "Redis of its tasks\n"
-            "- [DatabaseConfig](#databaseconfig): the database of `db.session`\n"
-            "- [RedisConfig](#redisconfig): the Redis of `redis_client`\n"
-            "- [Types](#types)"
-        ),
-        (
-            "The database of a worker is, in this order, the `database` argument of `AsyncCelery`; the "
-            "`CELERY_DB_` and `CELERY_SQLALCHEMY_` fields, if any of them is set; "
-            "`DatabaseConfig()`, which reads the variables without `CELERY_`. The Redis of "
-            "`redis_client` is, in this order, the `redis` argument; the `CELERY_WORKER_REDIS_` "
-            "fields, if any of them is set; `RedisConfig()`."
-        ),
+        f"# {say('Settings')}",
+        original,
+        *map(say, INTRODUCTION),
     ]
     types: set[str] = set()
     for config, prefix in classes:
         fields = list(fields_of(config))
         types |= {word for field in fields for word in re.findall(r"\w+", field[2])}
         parts.append(f"## {config.__name__}")
-        parts.append(description(inspect.getdoc(config) or ""))
+        parts += map(say, re.split(r"\n\n", unwrapped(description(inspect.getdoc(config) or ""))))
         for group in dict.fromkeys(field[0] for field in fields):
             if group:
-                parts.append(f"### {group[0].upper()}{group[1:]}")
+                parts.append(f"### {say(sentence(group))}")
             rows = [field[1:] for field in fields if field[0] == group]
-            parts.append(field_table(rows, with_celery=bool(prefix)))
-        parts.append(f"### Computed from {config.__name__}")
-        parts.append(properties_table(config))
-    parts += ["## Types", types_table(types)]
+            parts.append(field_table(rows, say, with_celery=bool(prefix)))
+        parts.append(f"### {say(f'Computed from {config.__name__}')}")
+        parts.append(properties_table(config, say))
+    parts += [f"## {say('Types')}", types_table(types, say)]
     return join(parts)
+
+
+def unwrapped(text: str) -> str:
+    """A text with each of its paragraphs in one line."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", text)
 
 
 def fields_of(config: type[TomsKitBaseSettings]) -> Iterator[Field]:
@@ -363,14 +398,14 @@ def literal(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value).replace("'", '"')
 
 
-def field_table(rows: Iterable[Sequence[str]], *, with_celery: bool) -> str:
+def field_table(rows: Iterable[Sequence[str]], say: Translate, *, with_celery: bool) -> str:
     """A table of fields."""
-    head = ["Setting", "Type", "Default", "Description"]
+    head = [say(word) for word in ("Setting", "Type", "Default", "Description")]
     if with_celery:
-        head.insert(3, "In Celery")
+        head.insert(3, say("In Celery"))
     lines: list[list[str]] = []
     for name, kind, default, text in rows:
-        line = [f"`{name}`", f"`{kind}`", f"`{default}`", text]
+        line = [f"`{name}`", f"`{kind}`", f"`{default}`", say(text)]
         if with_celery:
             names = celery_name(name)
             line.insert(3, ", ".join(f"`{one}`" for one in names.split(", ")) if names else "")
@@ -397,7 +432,7 @@ def celery_name(field: str) -> str:
     raise LookupError(f"{field} sets nothing of Celery that scripts/reference.py knows")
 
 
-def properties_table(config: type[TomsKitBaseSettings]) -> str:
+def properties_table(config: type[TomsKitBaseSettings], say: Translate) -> str:
     """What a configuration class computes from its fields."""
     rows: list[list[str]] = []
     for member in (member for part in parts_of(config) for member in class_of(part).body):
@@ -407,12 +442,12 @@ def properties_table(config: type[TomsKitBaseSettings]) -> str:
             and member.name.isupper()
         ):
             kind = "" if member.returns is None else ast.unparse(member.returns)
-            text = prose((ast.get_docstring(member) or "").partition("\n\n")[0])
-            rows.append([f"`{member.name}`", f"`{kind}`", text])
-    return table(["Property", "Type", "Description"], rows)
+            text = unwrapped(prose((ast.get_docstring(member) or "").partition("\n\n")[0]))
+            rows.append([f"`{member.name}`", f"`{kind}`", say(text)])
+    return table([say(word) for word in ("Property", "Type", "Description")], rows)
 
 
-def types_table(names: set[str]) -> str:
+def types_table(names: set[str], say: Translate) -> str:
     """A table of the types in the type columns."""
     known = dict(PYDANTIC_TYPES)
     for module in (
@@ -434,8 +469,8 @@ def types_table(names: set[str]) -> str:
     }
     if unknown:
         raise LookupError(f"Nothing describes the types {', '.join(sorted(unknown))}")
-    rows = [[f"`{name}`", known[name]] for name in sorted(names & known.keys())]
-    return table(["Type", "Meaning"], rows)
+    rows = [[f"`{name}`", say(unwrapped(known[name]))] for name in sorted(names & known.keys())]
+    return table([say("Type"), say("Meaning")], rows)
 
 
 # -- errors

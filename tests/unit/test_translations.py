@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from scripts.reference import chinese, settings_page
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"(?:^<!-- [^\n]*? -->\n+)?^```[^\n]*\n.*?^```$", re.MULTILINE | re.DOTALL)
@@ -14,6 +15,7 @@ ORIGINALS = {
     "docs/zh/deployment.md": ["docs/how-to/deployment.md"],
     "docs/zh/redis.md": ["docs/how-to/redis-fast-path.md", "docs/how-to/sentinel-and-tls.md"],
     "docs/zh/sessions.md": ["docs/how-to/sessions.md"],
+    "docs/zh/settings.md": ["docs/reference/settings.md"],
     "docs/zh/tasks.md": ["docs/how-to/tasks.md"],
     "docs/zh/tutorial.md": ["docs/tutorial.md"],
 }
@@ -51,3 +53,31 @@ def test_every_chinese_page_is_compared() -> None:
     pages = {*ROOT.glob("*.zh.md"), *(ROOT / "docs" / "zh").glob("*.md")}
 
     assert {str(page.relative_to(ROOT)) for page in pages} == set(ORIGINALS)
+
+
+def texts_of_settings() -> set[str]:
+    """Everything that the page of settings says in English, descriptions of all fields included."""
+    texts: set[str] = set()
+
+    def collect(text: str) -> str:
+        texts.add(text)
+        return text
+
+    settings_page(collect)
+    return texts
+
+
+def test_every_text_about_settings_is_translated() -> None:
+    texts, translated = texts_of_settings(), set(chinese())
+
+    assert texts - translated == set(), "translate these in docs/zh/settings.toml"
+    assert translated - texts == set(), "nothing says these any more: docs/zh/settings.toml"
+
+
+def test_texts_about_settings_name_the_same_settings_and_code() -> None:
+    def named(text: str) -> tuple[set[str], list[str]]:
+        return set(re.findall(r"[A-Z_]{5,}", text)), sorted(re.findall(r"`[^`]+`", text))
+
+    texts = chinese().items()
+
+    assert [english for english, translation in texts if named(english) != named(translation)] == []

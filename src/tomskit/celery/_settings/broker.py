@@ -79,13 +79,13 @@ class BrokerSettings(TomsKitBaseSettings):
         # kombu's BRPOP lasts a second.
         ge=2,
         description="Seconds that a Redis broker may be silent while an answer is due or in its "
-        "middle; then the connection is made anew.",
+        "middle; then the client reconnects.",
     )
     CELERY_BROKER_SOCKET_CONNECT_TIMEOUT: Seconds = Field(
         default=5.0, description="Seconds to wait for a connection to a Redis broker."
     )
     CELERY_BROKER_SOCKET_KEEPALIVE: bool = Field(
-        default=True, description="Let the system probe idle connections to a Redis broker."
+        default=True, description="Send TCP keepalive probes on idle connections to a Redis broker."
     )
     CELERY_BROKER_HEALTH_CHECK_INTERVAL: SecondsOrZero = Field(
         default=25.0,

@@ -73,7 +73,7 @@ class ResultSettings(TomsKitBaseSettings):
     ] = Field(default="mysql", description="Dialect and synchronous driver of a result database.")
     CELERY_RESULT_EXPIRES: NonNegativeInt | None = Field(
         default=None,
-        description="Seconds that results are kept; 0 is for ever, None Celery's one day.",
+        description="Seconds that results are kept; 0 keeps them for ever, None for one day, Celery's default.",
     )
     CELERY_RESULT_EXTENDED: bool = Field(
         default=False, description="Store the task's name, arguments and worker with its result."
@@ -102,13 +102,13 @@ class ResultSettings(TomsKitBaseSettings):
             "CELERY_RESULT_SOCKET_TIMEOUT", "CELERY_REDIS_SOCKET_TIMEOUT"
         ),
         description="Seconds that a result Redis may be silent while an answer is due or in its "
-        "middle; then the connection is made anew.",
+        "middle; then the client reconnects.",
     )
     CELERY_RESULT_SOCKET_CONNECT_TIMEOUT: Seconds = Field(
         default=5.0, description="Seconds to wait for a connection to a result Redis."
     )
     CELERY_RESULT_SOCKET_KEEPALIVE: bool = Field(
-        default=True, description="Let the system probe idle connections to a result Redis."
+        default=True, description="Send TCP keepalive probes on idle connections to a result Redis."
     )
     CELERY_RESULT_HEALTH_CHECK_INTERVAL: SecondsOrZero = Field(
         default=25.0,

@@ -116,7 +116,7 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
         default=None, description="Priority of tasks without one; 0 is the highest on Redis."
     )
     CELERY_TASK_CREATE_MISSING_QUEUES: bool = Field(
-        default=True, description="Make queues that are named but not configured."
+        default=True, description="Create queues that are named but not configured."
     )
     CELERY_OUTBOX_INTERVAL: Seconds = Field(
         default=15.0,
@@ -135,7 +135,7 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
         default=False, description="Run tasks where they are called, for tests."
     )
     CELERY_TASK_EAGER_PROPAGATES: bool = Field(
-        default=False, description="Let errors of eager tasks out of `.delay`."
+        default=False, description="Raise the errors of eager tasks from `.delay`."
     )
     CELERY_TASK_STORE_EAGER_RESULT: bool = Field(
         default=False, description="Store results of eager tasks."
@@ -143,7 +143,7 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
 
     CELERY_REDIS_FAST_PATH: bool | None = Field(
         default=None,
-        description="Talk to Redis many commands at once. None does so in workers of the asyncio pool "
+        description="Send commands to Redis in batches. None does so in workers of the asyncio pool "
         "and in async code that sends tasks, true in all workers as well, false nowhere.",
     )
     CELERY_FETCH_BYTES: PositiveInt = Field(
@@ -153,7 +153,7 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
 
     # -- worker
     CELERY_WORKER_POOL: Literal["prefork", "solo", "threads", "asyncio"] = Field(
-        default="prefork", description="How the worker runs several tasks at once."
+        default="prefork", description="Pool of the worker: how it runs several tasks at once."
     )
     CELERY_WORKER_CONCURRENCY: PositiveInt | None = Field(
         default=None,
@@ -168,7 +168,7 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
         "names it; 0 is no limit.",
     )
     CELERY_WORKER_POOL_START_METHOD: Literal["fork", "spawn"] = Field(
-        default="fork", description="How the prefork pool makes its processes."
+        default="fork", description="How the prefork pool starts its processes."
     )
     CELERY_WORKER_PREFETCH_MULTIPLIER: NonNegativeInt = Field(
         default=4, description="Messages fetched ahead, for each task at once; 0 is no limit."
@@ -183,7 +183,7 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
         default=0.0, description="Seconds that a cold shutdown first waits for tasks to finish."
     )
     CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE: bool = Field(
-        default=False, description="Wait so when no task runs as well, for tasks with an ETA."
+        default=False, description="Wait for that time even if no task is running, because of tasks with an ETA."
     )
     CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS: bool = Field(
         default=False, description="End late-acknowledged tasks when the broker is lost."
