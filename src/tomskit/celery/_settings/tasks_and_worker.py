@@ -183,7 +183,8 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
         default=0.0, description="Seconds that a cold shutdown first waits for tasks to finish."
     )
     CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE: bool = Field(
-        default=False, description="Wait for that time even if no task is running, because of tasks with an ETA."
+        default=False,
+        description="Wait for that time even if no task is running, because of tasks with an ETA.",
     )
     CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS: bool = Field(
         default=False, description="End late-acknowledged tasks when the broker is lost."
