@@ -456,11 +456,12 @@ def celery_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
             command = command.commands[word]
 
 
-def uvicorn_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
-    """Find applications that are not there."""
-    application = arguments[0].partition(":")[0]
-    if not place.has(application.replace(".", "/") + ".py"):
-        yield f"there is no application {arguments[0]}"
+def web_server_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
+    """Find applications, such as ``web:api``, that are not there."""
+    for word in arguments:
+        found = re.fullmatch(r"([a-z_.]+):[a-z_]+", word)
+        if found and not place.has(found[1].replace(".", "/") + ".py"):
+            yield f"there is no application {word}"
 
 
 def folder_problems(arguments: Sequence[str], place: Place) -> Iterator[str]:
@@ -480,7 +481,9 @@ COMMANDS: Final[Mapping[str, Callable[[Sequence[str], Place], Iterator[str]]]] =
     "pip": pip_problems,
     "python": python_command_problems,
     "celery": celery_problems,
-    "uvicorn": uvicorn_problems,
+    "flask": web_server_problems,
+    "gunicorn": web_server_problems,
+    "uvicorn": web_server_problems,
     "cd": folder_problems,
     "kill": no_problems,
     "test": no_problems,
