@@ -88,10 +88,12 @@ def test_tasks_run_in_the_context_of_the_application(
         addresses = [f"{name}@example.org" for name in range(16)]
         started = {client.post(f"/mails/{address}").json()["id"]: address for address in addresses}
 
-        for task_id, address in started.items():
-            eventually(lambda of=task_id: client.get(f"/mails/{of}").json()["state"] == "SUCCESS")
-            sent = client.get(f"/mails/{task_id}").json()["sent"]
-            assert sent == f"shop@example.org to {address}"
+        def statuses() -> list[dict[str, str]]:
+            return [client.get(f"/mails/{task_id}").json() for task_id in started]
+
+        eventually(lambda: all(status["state"] == "SUCCESS" for status in statuses()))
+        sent = [status["sent"] for status in statuses()]
+        assert sent == [f"shop@example.org to {address}" for address in started.values()]
 
 
 @pytest.mark.parametrize("worker", ["asyncio"], indirect=True)
