@@ -1,42 +1,99 @@
 """Count the tasks that are lost when workers are killed: `python -m benchmarks.crashes`.
 
-This measures no speed. 10,000 tasks with ``acks_late`` are sent, and 60 workers are killed, one after
-the other, at random moments. Each task has to run at least once. kombu's own transport is the peer.
+This measures no speed. Tasks with ``acks_late`` are sent to three workers at a time (four in a mixed fleet),
+which are killed (SIGKILL), or stopped (SIGTERM), one after the other at random moments, and replaced. Each
+task has to run at least once; those that run again are what killed workers had not acknowledged. kombu's own
+transport in the same pool is the peer. The tasks and kills of the command are shared among the rows.
 """
 
 import argparse
+from dataclasses import dataclass
 
-from tests.support.crashes import Crashes, crash
+from tests.support.crashes import Crashes, Member, Outcome, crash
 from tests.support.servers import RedisServer
 from tests.support.workers import Pool
 
-ROWS: tuple[tuple[str, Pool, bool], ...] = (
-    ("kombu's transport, solo", "solo", False),
-    ("fast path, solo", "solo", True),
-    ("kombu's transport, asyncio pool", "asyncio", False),
-    ("fast path, asyncio pool", "asyncio", True),
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table, and its share of the tasks and kills."""
+
+    name: str
+    fleet: tuple[Member, ...]
+    share: int
+    warm: bool = False
+
+
+POOLS: tuple[Pool, ...] = ("asyncio", "prefork", "threads")
+
+
+def mixed(*, ours: bool) -> tuple[Member, ...]:
+    """Workers of ours and of plain Celery, of which one kind is killed."""
+    return (
+        Member("asyncio", spared=not ours),
+        Member("threads", spared=not ours),
+        Member("prefork", stock=True, spared=ours),
+        Member("threads", stock=True, spared=ours),
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    *(Row(f"{pool}, fast path", (Member(pool),) * 3, 15) for pool in POOLS),
+    *(Row(f"{pool}, kombu's transport", (Member(pool, fast=False),) * 3, 10) for pool in POOLS),
+    Row("mixed with plain Celery, ours killed", mixed(ours=True), 15),
+    Row("mixed with plain Celery, those killed", mixed(ours=False), 10),
+    *(Row(f"{pool}, fast path, SIGTERM", (Member(pool),) * 3, 5, warm=True) for pool in POOLS),
+    Row("mixed with plain Celery, SIGTERM", mixed(ours=True), 5, warm=True),
 )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crashes", description=__doc__)
-    parser.add_argument("--tasks", type=int, default=10_000)
-    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--tasks", type=int, default=100_000, help="killed rows only, in all")
+    parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="only rows whose name contains this text")
+    parser.add_argument("--visibility-timeout", type=float, default=6.0, help="seconds")
     options = parser.parse_args()
-    print(f"{options.tasks:,} tasks with acks_late, {options.kills} workers killed")
-    print(f"{'':<34}{'lost':>8}{'run again':>12}{'left':>8}")
-    for name, pool, fast in ROWS:
-        if options.only not in name:
+    print(f"{options.tasks:,} tasks with acks_late, {options.kills:,} workers killed")
+    print(
+        f"{'':<38}{'tasks':>8}{'ended':>7}{'lost':>6}{'run again':>11}{'per end':>9}{'left':>6}{'s':>7}"
+    )
+    shares = sum(row.share for row in ROWS if not row.warm)
+    is_clean = True
+    for row in ROWS:
+        if options.only not in row.name:
             continue
+        crashes = Crashes(
+            options.tasks * row.share // shares,
+            options.kills * row.share // shares,
+            row.fleet,
+            warm=row.warm,
+            visibility_timeout=options.visibility_timeout,
+            seed=options.seed,
+        )
         with RedisServer() as server:
-            outcome = crash(
-                server,
-                Crashes(options.tasks, options.kills, pool=pool, fast=fast, seed=options.seed),
-            )
-        print(f"{name:<34}{outcome.lost:>8}{outcome.again:>12}{outcome.left:>8}", flush=True)
+            outcome = crash(server, crashes)
+        show(row.name, crashes, outcome)
+        killed = [member for member in row.fleet if not member.spared]
+        if all(member.fast and not member.stock for member in killed):
+            is_clean = is_clean and not (outcome.lost or outcome.left)
+    return 0 if is_clean else 1
+
+
+def show(name: str, crashes: Crashes, outcome: Outcome) -> None:
+    """Print a line of the table, and what was logged as an error."""
+    print(
+        f"{name:<38}{crashes.tasks:>8,}{crashes.kills:>7}{outcome.lost:>6}{outcome.again:>11}"
+        f"{outcome.again / max(crashes.kills, 1):>9.2f}{outcome.left:>6}{outcome.seconds:>7.0f}",
+        flush=True,
+    )
+    if crashes.warm:
+        codes = ", ".join(f"{code}: {count}" for code, count in outcome.codes.items())
+        print(f"    exit codes {codes}", flush=True)
+    for line, count in outcome.complaints.most_common(5):
+        print(f"    {count} times: {line}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

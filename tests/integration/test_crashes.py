@@ -6,7 +6,15 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.support.crashes import MODULE, Crashes, crash, settings, worker_of
+from tests.support.crashes import (
+    MODULE,
+    Crashes,
+    Member,
+    crash,
+    running,
+    settings,
+    worker_of,
+)
 from tests.support.patience import wait_until
 from tests.support.servers import RedisServer
 from tests.support.workers import Pool
@@ -20,14 +28,39 @@ def own() -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize("pool", ["solo", "threads", "prefork", "asyncio"])
 def test_every_task_runs_when_workers_are_killed(own: RedisServer, pool: Pool) -> None:
-    outcome = crash(own, Crashes(tasks=300, kills=4, pool=pool, fast=True, visibility_timeout=1.0))
+    fleet = (Member(pool),)
+    outcome = crash(own, Crashes(tasks=300, kills=4, fleet=fleet, visibility_timeout=1.0))
 
     assert outcome.lost == 0
     assert outcome.left == 0
 
 
+def test_workers_of_plain_celery_share_the_queue_with_ours_that_are_killed(
+    own: RedisServer,
+) -> None:
+    fleet = (Member("asyncio"), Member("prefork", stock=True, spared=True))
+    outcome = crash(own, Crashes(tasks=300, kills=4, fleet=fleet, visibility_timeout=1.0))
+
+    assert outcome.lost == 0
+    assert outcome.left == 0
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
+def test_every_task_runs_once_when_workers_are_stopped(own: RedisServer, pool: Pool) -> None:
+    fleet = (Member(pool), Member(pool))
+    outcome = crash(
+        own, Crashes(tasks=300, kills=4, fleet=fleet, warm=True, visibility_timeout=60.0)
+    )
+
+    assert (outcome.lost, outcome.again, outcome.left) == (0, 0, 0)
+    assert outcome.codes == {0: 4}
+    assert not outcome.complaints
+
+
 def test_worker_that_runs_tasks_itself_has_acknowledged_what_it_has_run(own: RedisServer) -> None:
-    crashes = Crashes(tasks=20, kills=1, pool="solo", fast=True, visibility_timeout=1.0)
+    solo = Member("solo")
+    crashes = Crashes(tasks=20, kills=1, fleet=(solo,), visibility_timeout=1.0)
+    environment = settings(own, crashes, solo)
     url = f"redis://{own.host}:{own.port}/0"
     with (
         Celery("sender", broker=url, set_as_current=False) as sender,
@@ -35,9 +68,9 @@ def test_worker_that_runs_tasks_itself_has_acknowledged_what_it_has_run(own: Red
     ):
         for number in range(crashes.tasks):
             sender.send_task(f"{MODULE}.run_and_kill", (number, 10), ignore_result=True)
-        with worker_of(crashes, settings(own, crashes)) as worker:
+        with running(worker_of(solo, environment)) as worker:
             wait_until(lambda: not worker.running, 30, "the worker is killed")
-        with worker_of(crashes, settings(own, crashes)):
+        with running(worker_of(solo, environment)):
             wait_until(lambda: redis.hlen("runs") == crashes.tasks, 30, "all have run")
             wait_until(lambda: redis.hget("runs", "10") == b"2", 30, "the killer runs again")
             wait_until(lambda: redis.hlen("unacked") == 0, 30, "all are acknowledged")
