@@ -3,7 +3,7 @@
 This measures no speed. Calls with random changes, 100 at a time, go to the queue of a worker. After each
 batch the worker has to live, a good task has to answer, no message may be left in the queue or
 unacknowledged, and no task may have run with arguments that were not sent. The time is shared among the
-workers.
+workers. A find is printed, with the seed that makes it again, and the next worker goes on.
 """
 
 import argparse
@@ -29,25 +29,34 @@ WORKERS: tuple[tuple[str, Pool, str], ...] = (
 BATCH = 100
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="only workers whose name contains this text")
     options = parser.parse_args()
-    seconds = options.minutes * 60 / len(WORKERS)
+    workers = [worker for worker in WORKERS if options.only in worker[0]]
+    seconds = options.minutes * 60 / len(workers)
+    finds = 0
     with RedisServer() as server:
-        for name, pool, fast in WORKERS:
-            count = fuzz(server, pool, fast, seed=options.seed, seconds=seconds)
-            print(f"{name:<34}{count:>10,} messages", flush=True)
+        for number, (name, pool, fast) in enumerate(workers):
+            seed = options.seed + number
+            count, find = fuzz(server, pool, fast, seed=seed, seconds=seconds)
+            finds += find is not None
+            print(f"{name:<34}{count:>10,} messages, seed {seed}: {find or 'no find'}", flush=True)
+    return 1 if finds else 0
 
 
-def fuzz(server: RedisServer, pool: Pool, fast: str, *, seed: int, seconds: float) -> int:
+def fuzz(
+    server: RedisServer, pool: Pool, fast: str, *, seed: int, seconds: float
+) -> tuple[int, AssertionError | None]:
     """Attack one worker for a time.
 
     Returns:
-        With how many messages.
+        With how many messages, and what it did wrong at the last of them.
     """
     random, count, end = Random(seed), 0, time.monotonic() + seconds
+    find: AssertionError | None = None
     db = fresh_redis_db(server)
     client = Celery(broker=db.broker_url, backend=db.result_url, set_as_current=False)
     environment = {
@@ -63,13 +72,16 @@ def fuzz(server: RedisServer, pool: Pool, fast: str, *, seed: int, seconds: floa
     ):
         worker.wait_ready()
         target = Target(worker, client, broker, results)
-        while time.monotonic() < end:
-            attack(target, [mutant(random) for _ in range(BATCH)])
+        while time.monotonic() < end and find is None:
+            try:
+                attack(target, [mutant(random) for _ in range(BATCH)])
+            except AssertionError as exc:
+                find = exc
             count += BATCH
             worker.lines.clear()
     close_client(client)
-    return count
+    return count, find
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

