@@ -198,7 +198,7 @@ def message(name: str) -> str:
     """A message that calls a task of the service."""
     made = hostile.call()
     made["headers"]["task"] = f"{SOAK}.{name}"
-    made["body"] = hostile.encoded([[randrange(1000)], {}, {}])
+    made["body"] = hostile.encoded([[randrange(1000)], hostile.NONE, hostile.NONE])
     return json.dumps(made)
 
 

@@ -8,9 +8,10 @@ import time
 from celery import Celery
 from redis import Redis
 
-_URL = os.environ.get("CRASH_REDIS", "redis://localhost/0")
+_HOST = os.environ.get("CELERY_BROKER_REDIS_HOST", "localhost")
+_PORT = int(os.environ.get("CELERY_BROKER_REDIS_PORT", "6379"))
 
-app = Celery("crash_stock_service", broker=_URL, set_as_current=False)
+app = Celery("crash_stock_service", broker=f"redis://{_HOST}:{_PORT}/0", set_as_current=False)
 app.conf.update(
     worker_prefetch_multiplier=int(os.environ.get("CELERY_WORKER_PREFETCH_MULTIPLIER", "4")),
     broker_transport_options={
@@ -21,7 +22,7 @@ app.conf.update(
     },
 )
 
-_redis = Redis.from_url(_URL)
+_redis = Redis(host=_HOST, port=_PORT)
 
 
 @app.task(name="tests.support.crash_service.run_once", acks_late=True, ignore_result=True)

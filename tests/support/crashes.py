@@ -191,7 +191,6 @@ def settings(server: RedisServer, crashes: Crashes, member: Member) -> dict[str,
     """The environment of a worker."""
     environment = {
         "CRASH_VISIBILITY_TIMEOUT": str(crashes.visibility_timeout),
-        "CRASH_REDIS": f"redis://{server.host}:{server.port}/0",
         "CELERY_REDIS_FAST_PATH": str(member.fast).lower(),
         "CELERY_WORKER_PREFETCH_MULTIPLIER": str(PREFETCH // AT_ONCE.get(member.pool, 1)),
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
-__all__ = ("ODD", "RAW", "UNREADABLE", "call", "changed", "command", "encoded")
+__all__ = ("NONE", "ODD", "RAW", "UNREADABLE", "call", "changed", "command", "encoded")
 
 NONE: Final[dict[str, object]] = {}
 Message = dict[str, Any]
