@@ -6,6 +6,7 @@ import inspect
 import re
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
@@ -38,6 +39,10 @@ class Cat(BaseModel):
     lives: int = 9
 
 
+class Colour(Enum):
+    RED = 1
+
+
 class Excluding(BaseModel):
     secret: int = Field(default=1, exclude=True)
 
@@ -66,12 +71,13 @@ class Tree(BaseModel):
 NODE_TYPES: Final[Mapping[str, object]] = {
     internals.ANY: Any,
     "union": int | str,
-    "tagged-union": Annotated[Cat | Dog, Field(discriminator="kind")],
+    internals.TAGGED_UNION: Annotated[Cat | Dog, Field(discriminator="kind")],
     internals.JSON_OR_PYTHON: Sequence[int],
     internals.LAX_OR_STRICT: Path,
     internals.DEFINITION_REF: Tree,
     internals.MODEL: Cat,
     internals.LITERAL: Literal["a"],
+    internals.ENUM: Colour,
     internals.CALLABLE: Callable[[int], int],
     internals.GENERATOR: Iterable[int],
     internals.IS_SUBCLASS: type[int],
@@ -134,6 +140,7 @@ def test_types_of_which_equal_values_are_the_same_exist() -> None:
         (Tree, internals.SCHEMA_REF),
         (Mapping[str, int], internals.STRICT),
         (Literal["a"], internals.EXPECTED),
+        (Colour, internals.MEMBERS),
         (SecretStr, internals.CLS),
         (Secret[int], internals.FUNCTION),
         (Path, internals.LAX_SCHEMA),
@@ -153,7 +160,7 @@ def test_types_of_which_equal_values_are_the_same_exist() -> None:
     ],
 )
 def test_a_node_has_the_key(annotation: object, key: str) -> None:
-    """`type`, `schema_ref`, `strict`, `expected`, `metadata`, `cls`, `function`, `lax_schema`,
+    """`type`, `schema_ref`, `strict`, `expected`, `members`, `cls`, `function`, `lax_schema`,
     `strict_schema`, `schema`, `items_schema`, `variadic_item_index`, `keys_schema`,
     `values_schema`, `choices`, `fields`, `json_schema`, `serialization`, `serialization_exclude`,
     `root_model`, `custom_init`.
@@ -272,6 +279,16 @@ def test_members_of_unions_have_nodes() -> None:
 
     assert [one[internals.TYPE] for one in plain if internals.is_node(one)] == ["int", "str"]
     assert [one[internals.CLS] for one in tagged if internals.is_node(one)] == [Cat, Dog]
+
+
+def test_members_of_unions_have_tags() -> None:
+    node = nodes_of(Annotated[Cat | Dog, Field(discriminator="kind")])[1]
+    choices = internals.choices_by_tag(node)
+
+    internals.add_choice(node, 1, choices["cat"])
+    assert [*choices] == ["cat", "dog"]
+    assert internals.choices_by_tag(node) == {**choices, 1: choices["cat"]}
+    assert internals.choices_by_tag(nodes_of(int | str)[1]) == {}
 
 
 def test_models_are_validated_by_the_schema_that_is_given() -> None:

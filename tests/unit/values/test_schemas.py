@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import pytest
 from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr, Strict
@@ -40,6 +40,8 @@ REFUSED: Final[tuple[tuple[str, object, str], ...]] = (
     ("Generator", Generator[int, None, None], "annotate it as a Sequence"),
     ("a type", type[int], "send its name"),
     ("a type or None", type[Author] | None, "send its name"),
+    ("BaseModel", BaseModel, "Annotate the model's own class"),
+    ("BaseModel in a list", list[BaseModel], "Annotate the model's own class"),
     ("a constraint that pydantic has not", Annotated[Sequence[int], Strict()], "Use a model"),
 )
 
@@ -128,6 +130,18 @@ def test_a_result_that_is_ignored_may_be_of_any_class(app: AsyncCelery) -> None:
 @async_shared_task(ignore_result=True)
 async def forget(number: int) -> Customer:
     return Customer()
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def test_a_type_variable_of_models_is_refused(app: AsyncCelery) -> None:
+    @async_shared_task
+    async def same(model: M) -> M:
+        return model
+
+    with pytest.raises(ConfigurationError, match="parameter model is annotated as BaseModel"):
+        delay(same, Account(user="jane", password=SecretStr("x")))
 
 
 def test_iterators_are_refused_as_parameters(make: Maker) -> None:

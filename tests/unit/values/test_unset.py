@@ -148,6 +148,15 @@ class Right(BaseModel):
     right: int = 1
 
 
+class Tags(RootModel[list[str]]):
+    root: list[str] = []
+
+
+class Tagged(BaseModel):
+    tags: Tags = Tags()
+    more: dict[str, Tags] = {}
+
+
 @dataclasses.dataclass
 class Holder:
     patch: Patch
@@ -192,6 +201,9 @@ CASES: Final[tuple[tuple[str, object, object], ...]] = (
     ("in a dataclass", Holder, Holder(Patch(b=1), (Patch(),))),
     ("in a dataclass of pydantic", CheckedHolder, CheckedHolder(Patch(b=1))),
     ("in a RootModel", RootModel[list[Patch]], RootModel[list[Patch]]([Patch(b=1)])),
+    ("a RootModel", Tags, Tags()),
+    ("a RootModel that is set", Tags, Tags([])),
+    ("RootModels in a model", Tagged, Tagged(tags=Tags(), more={"x": Tags(), "y": Tags(["a"])})),
     ("of a factory", Made, Made()),
     ("of a factory, some set", Made, Made(number=5, next=Made(id=UUID(int=1)))),
     ("of a factory, changed in place", Made, touched(Made())),

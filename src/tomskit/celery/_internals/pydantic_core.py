@@ -1,6 +1,6 @@
 """pydantic-core: schemas, which it documents for those who write them, and which are read here.
 
-The keys of nodes: `type`, `schema_ref`, `strict`, `expected`, `metadata`, `cls`, `function`, \
+The keys of nodes: `type`, `schema_ref`, `strict`, `expected`, `members`, `cls`, `function`, \
 `lax_schema`, `strict_schema`, `schema`, `items_schema`, `variadic_item_index`, `keys_schema`, \
 `values_schema`, `choices`, `fields`, `json_schema`, `serialization`, `serialization_exclude`, \
 `root_model`, `custom_init`
@@ -68,8 +68,8 @@ STRICT: Final = "strict"
 """False for a Mapping, of any class. Missing: an OrderedDict for a Mapping is refused."""
 EXPECTED: Final = "expected"
 """The members of a Literal. Missing: Literals of enum members refuse what arrives for a member."""
-METADATA: Final = "metadata"
-"""Free for anybody: marks Literals that take values for members. Missing: these are refused."""
+MEMBERS: Final = "members"
+"""The members of an enum. Missing: enums refuse what arrives for a member whose value is a tuple."""
 CLS: Final = "cls"
 """The class of a SecretStr or SecretBytes. Missing: they are sent, as asterisks."""
 FUNCTION: Final = "function"
@@ -106,7 +106,7 @@ CUSTOM_INIT: Final = "custom_init"
 REF: Final = "ref"
 """The name by which a node is referred to. Missing: KeyError for a task with a recursive type."""
 KEYS_WITHOUT_SCHEMAS: Final = frozenset(
-    {METADATA, EXPECTED, "serialization", "default", "default_factory", "members", "config"}
+    {"metadata", EXPECTED, "serialization", "default", "default_factory", MEMBERS, "config"}
 )
 """Keys whose values hold no nodes. A new one: values of the application may be taken for nodes."""
 
@@ -115,7 +115,9 @@ KEYS_WITHOUT_SCHEMAS: Final = frozenset(
 
 ANY: Final = "any"
 """Any and object. Missing: what changes its type under Any is compared less strictly."""
-UNIONS: Final = frozenset({"union", "tagged-union"})
+TAGGED_UNION: Final = "tagged-union"
+"""A union whose members are told apart by a tag. Missing: tags of a plain enum are refused."""
+UNIONS: Final = frozenset({"union", TAGGED_UNION})
 """Unions. Missing: a value may arrive as another member of the union, if the two are equal."""
 JSON_OR_PYTHON: Final = "json-or-python"
 """A Sequence, among others. Missing: a tuple for a Sequence is refused."""
@@ -142,7 +144,9 @@ COLLECTIONS: Final = frozenset(
 DATACLASS: Final = "dataclass"
 """A dataclass. Missing: what is in it is compared exactly."""
 MODEL: Final = "model"
-"""A model, which owns its schema. Missing: Literals in models are changed for everybody."""
+"""A model. Missing: its fields are sent as if all were set, and compared exactly."""
+ENUM: Final = "enum"
+"""An enum. Missing: as with `MEMBERS`."""
 LITERAL: Final = "literal"
 """A Literal. Missing: as with `EXPECTED`."""
 CALLABLE: Final = "callable"
@@ -221,11 +225,17 @@ def is_of_type(node: Node, kind: str) -> bool:
 
 def children_of(node: Node) -> Iterator[object]:
     """The values of a dict of a schema that may hold nodes."""
+    for _, value in named_children_of(node):
+        yield value
+
+
+def named_children_of(node: Node) -> Iterator[tuple[str, object]]:
+    """The same, with their keys."""
     # A dict of fields is no node: one of them may be called "default".
     is_real = isinstance(node.get(TYPE), str)
     for key, value in node.items():
         if not (is_real and key in KEYS_WITHOUT_SCHEMAS):
-            yield value
+            yield key, value
 
 
 def is_list(node: Node) -> bool:
@@ -245,6 +255,19 @@ def choices_of(node: Node) -> Sequence[object]:
         return [*choices.values()]
     # With a label for messages, or without.
     return [next(iter(items_of(one)), one) for one in items_of(choices)]
+
+
+def choices_by_tag(node: Node) -> dict[object, object]:
+    """The members of a union that are told apart by a tag; of any other node none."""
+    choices = node.get(CHOICES)
+    # Not {**choices}: a tag need not be text.
+    return dict(choices.items()) if is_of_type(node, TAGGED_UNION) and is_node(choices) else {}
+
+
+def add_choice(node: Node, tag: object, choice: object) -> None:
+    """Let such a union take another tag for one of its members, unless it knows the tag."""
+    choices = cast("dict[object, object]", node[CHOICES])
+    choices.setdefault(tag, choice)
 
 
 def items_in(node: Node, count: int) -> Sequence[object]:

@@ -9,6 +9,7 @@
     plain       the quick check of calls that have plain arguments only
     wire        the wire form of values
     models      models on the wire, and which of their fields were not set
+    members     members of enums and Literals, whose values have another form on the wire
     marks       values that JSON does not have, as kombu marks them
     fast_json   JSON by orjson, where it can be imported
     conversion  the table of converters, one for each type, of `wire` and `marks`

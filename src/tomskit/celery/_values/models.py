@@ -82,7 +82,7 @@ def plain_model(value: BaseModel, *, whole: bool) -> object:
         else:
             return _without_unset(value, plain, whole=whole)
     if form.is_root:
-        return held["root"]
+        return _root(value, held["root"], form)
     extra = value.__pydantic_extra__
     if not extra and len(value.__pydantic_fields_set__) == len(held) == form.size:
         return held
@@ -104,7 +104,7 @@ def _without_unset(value: object, plain: object, *, whole: bool) -> object:
         form = _form_of(type(value))
         held = _held(value)
         if form.is_root:
-            return _without_unset(held["root"], plain, whole=whole)
+            return _root(value, _without_unset(held["root"], plain, whole=whole), form)
         if not is_node(plain):
             return plain
         fields = {
@@ -123,6 +123,15 @@ def _without_unset(value: object, plain: object, *, whole: bool) -> object:
         pairs = zip(items, others, strict=True)
         return [_without_unset(one, other, whole=whole) for one, other in pairs]
     return plain
+
+
+def _root(value: BaseModel, plain: object, form: _Form) -> object:
+    # What it holds, which has no place for a name.
+    is_set = not form.optional or _ROOT in value.__pydantic_fields_set__
+    return plain if is_set else {UNSET: [_ROOT], _ROOT: plain}
+
+
+_ROOT: Final = "root"
 
 
 def _leave_out(value: BaseModel, plain: dict[str, object], form: _Form, *, whole: bool) -> None:
@@ -269,13 +278,15 @@ def _model_with_unset(node: Node) -> Node:
     kind = node[internals.CLS]
     if not isinstance(kind, type) or not issubclass(kind, BaseModel):
         return node
-    if node.get(internals.ROOT_MODEL) or not _form_of(kind).optional:
+    # BaseModel itself has no fields.
+    if kind is BaseModel or not _form_of(kind).optional:
         return node
-    if not node.get(internals.CUSTOM_INIT):
+    is_root = bool(node.get(internals.ROOT_MODEL))
+    if not is_root and not node.get(internals.CUSTOM_INIT):
         # Within it, so that messages name the class.
         return {**node, internals.SCHEMA: _wrapped(_read_fields, node[internals.SCHEMA])}
     ref = node.pop(internals.REF, None)
-    return _wrapped(_read_model, node, ref)
+    return _wrapped(_read_root if is_root else _read_model, node, ref)
 
 
 def _wrapped(function: Callable[..., object], node: object, ref: object = None) -> Node:
@@ -297,7 +308,17 @@ def _read_model(data: Any, read: Callable[[object], object]) -> object:
     if data.__class__ is not dict or UNSET not in data:
         return read(data)
     names, rest = _unset_of(data)
-    model = read(rest)
+    return _with_unset(read(rest), names)
+
+
+def _read_root(data: Any, read: Callable[[object], object]) -> object:
+    if data.__class__ is not dict or data.keys() != {UNSET, _ROOT}:
+        return read(data)
+    names, rest = _unset_of(data)
+    return _with_unset(read(rest[_ROOT]), names)
+
+
+def _with_unset(model: object, names: set[str]) -> object:
     if isinstance(model, BaseModel):
         # Not a copy.
         model.model_fields_set.difference_update(names)

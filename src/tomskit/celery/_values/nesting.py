@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tomskit.celery._values.models import attributes
 
-__all__ = ("DEEPEST", "TOO_DEEP", "Path", "nesting_error", "path_text", "too_deep")
+__all__ = ("DEEPEST", "TOO_DEEP", "Path", "nesting_error", "part_at", "path_text", "too_deep")
 
 DEEPEST: Final = 255
 """Levels. pydantic-core gives up there, and JSON's readers and writers at a depth that depends on
@@ -60,6 +60,17 @@ def nesting_error(label: str, value: object) -> str | None:
         waiting.append((part, path, True))
         waiting.extend((one, (*path, key), False) for key, one in reversed(inner))
     return None
+
+
+def part_at(value: object, location: Iterable[object]) -> object:
+    """The part of a value that an error of pydantic's is about.
+
+    In its location there are the members of unions as well.
+    """
+    for step in location:
+        parts = dict(_parts_of(value))
+        value = parts.get(step, value)
+    return value
 
 
 def _parts_of(value: object) -> Iterable[tuple[object, object]]:

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from celery.exceptions import SoftTimeLimitExceeded
 from pydantic_core import (
     ArgsKwargs,
     CoreSchema,
@@ -21,9 +22,9 @@ from pydantic_core.core_schema import ArgumentsParameter
 from tomskit.celery._internals import pydantic_core as internals
 from tomskit.celery._internals.pydantic_core import Node
 from tomskit.celery._values.nesting import nesting_error
-from tomskit.celery._values.parts import Difference
+from tomskit.celery._values.parts import Difference, are_equal
 from tomskit.celery._values.schemas import function_with, refuse, schema_of, visible, walk
-from tomskit.celery._values.slots import Slot, is_about, shown
+from tomskit.celery._values.slots import Slot, is_about, misfit, misfit_on_the_wire, shown
 from tomskit.celery._values.wire import NO_WIRE_FORM, to_whole_wire, to_wire
 from tomskit.errors import TaskArgumentsError
 
@@ -134,7 +135,14 @@ class Parameters:
             arrived = _from_wire(validator, ArgsKwargs(*wire))
         except ValidationError as exc:
             self._refuse_nesting(args, kwargs)
-            raise self._error((_refusal(args, kwargs, validator) or exc).errors()) from None
+            refusal = _refusal(args, kwargs, validator)
+            if refusal is None:
+                # It fits, and its wire form does not.
+                raise self._error(exc.errors(), (args, kwargs)) from None
+            raise self._error(refusal.errors()) from None
+        except Exception as exc:
+            self._refuse_nesting(args, kwargs)
+            raise self._failure(*wire, exc) from exc
         for name in kwargs.keys() - arrived[1].keys() if self._has_options else ():
             if name not in self._slots:
                 raise TaskArgumentsError(
@@ -143,7 +151,7 @@ class Parameters:
         equal: list[tuple[Slot, object, object]] = []
         compared: list[tuple[Slot, object, object]] = []
         for one in self._compared((args, kwargs), arrived):
-            is_equal = one[0].equal_is_same and one[1] == one[2]
+            is_equal = one[0].equal_is_same and are_equal(one[1], one[2])
             (equal if is_equal else compared).append(one)
         refusal = _refusal(args, kwargs, validator) if equal else None
         if refusal is not None:
@@ -212,6 +220,24 @@ class Parameters:
             return _from_wire(self.complete, ArgsKwargs(tuple(args), dict(kwargs)))
         except ValidationError as exc:
             raise self._error(exc.errors()) from None
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as exc:
+            raise self._failure(args, kwargs, exc) from exc
+
+    def _failure(
+        self, args: Sequence[object], kwargs: Mapping[str, object], error: Exception
+    ) -> TaskArgumentsError:
+        """What to raise where a function of the application's fails on the wire form of arguments."""
+        given: list[tuple[int | str, object]] = [*enumerate(args), *kwargs.items()]
+        failures = [
+            failure
+            for where, value in given
+            if (slot := self._slot(where)) is not None
+            and (failure := slot.failure(value)) is not None
+        ]
+        reason = f"its arguments cannot be read: {type(error).__qualname__}: {error}"
+        return TaskArgumentsError(f"{self._name}: {'; '.join(failures) or reason}")
 
     def to_wire(
         self,
@@ -277,10 +303,14 @@ class Parameters:
             if slot is not None and name in arrived[1]:
                 yield slot, value, arrived[1][name]
 
-    def _error(self, errors: Sequence[ErrorDetails]) -> TaskArgumentsError:
-        return TaskArgumentsError(f"{self._name}: {'; '.join(map(self._sentence, errors))}")
+    def _error(
+        self, errors: Sequence[ErrorDetails], fitting: Arguments | None = None
+    ) -> TaskArgumentsError:
+        """What to raise for what pydantic says, also of the wire form of arguments that fit."""
+        sentences = (self._sentence(error, fitting) for error in errors)
+        return TaskArgumentsError(f"{self._name}: {'; '.join(sentences)}")
 
-    def _sentence(self, error: ErrorDetails) -> str:
+    def _sentence(self, error: ErrorDetails, fitting: Arguments | None = None) -> str:
         kind, path, message, given = error["type"], error["loc"], error["msg"], error["input"]
         where = path[0] if path else 0
         slot = self._slot(where)
@@ -296,7 +326,12 @@ class Parameters:
             return f"unexpected positional argument {where + 1}: {shown(given)}"
         name = slot.label if isinstance(where, int) else where
         label = ".".join(map(str, (name, *path[1:])))
-        return f"{label} is {shown(given)}, not {slot.expected}: {message}"
+        if fitting is None:
+            return f"{label} is {misfit(given, slot.expected)}: {message}"
+        args, kwargs = fitting
+        value = args[where] if isinstance(where, int) else kwargs.get(where)
+        of_wire = misfit_on_the_wire(given, slot.expected, value, path[1:])
+        return f"{label} is {of_wire}: {message}"
 
 
 def _refusal(
@@ -309,6 +344,9 @@ def _refusal(
         )
     except ValidationError as exc:
         return exc
+    except Exception:  # noqa: BLE001
+        # Of a function of the application's.
+        return None
     return None
 
 

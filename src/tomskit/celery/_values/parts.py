@@ -30,6 +30,7 @@ __all__ = (
     "Difference",
     "Pair",
     "Parts",
+    "are_equal",
     "are_plainly_the_same",
     "collection",
     "dataclass",
@@ -106,7 +107,7 @@ def exactly(pair: Pair) -> Parts:
         return dataclass(pair)
     if isinstance(sent, (list, tuple, dict, set, frozenset, deque)):
         return collection(pair)
-    return () if _are_equal(sent, arrived) else pair.differs()
+    return () if are_equal(sent, arrived) else pair.differs()
 
 
 # Values with parts
@@ -179,7 +180,7 @@ def _named(
     sent: Mapping[Any, object],
     arrived: Mapping[Any, object],
     nodes: Mapping[str, object],
-) -> Parts:
+) -> Sequence[Pair] | Difference:
     if sent.keys() != arrived.keys():
         return pair.differs()
     return [
@@ -202,9 +203,14 @@ def model(pair: Pair) -> Parts:
     if isinstance(sent, RootModel):
         root: object = sent.__dict__["root"]
         return [inside._replace(node=node_of(node), sent=root, arrived=arrived.__dict__["root"])]
-    fields = _named(inside, attributes(sent), attributes(arrived), internals.fields_of(node))
-    if isinstance(fields, Difference):
-        return fields
+    parts = _named(inside, attributes(sent), attributes(arrived), internals.fields_of(node))
+    if isinstance(parts, Difference):
+        return parts
+    known = type(sent).__pydantic_fields__
+    fields = [
+        part._replace(reason=_EXCLUDED) if known[str(part.path[-1])].exclude else part
+        for part in parts
+    ]
     # What it has beside its fields.
     private = pair._replace(reason=_PRIVATE)
     return [
@@ -222,8 +228,8 @@ def _have_equal_scalars(sent: BaseModel, arrived: BaseModel) -> bool:
     kinds = [*map(type, fields.values())]
     return (
         UNCHANGED.issuperset(kinds)
-        and fields == arrived_fields
         and kinds == [*map(type, arrived_fields.values())]
+        and are_equal(fields, arrived_fields)
     )
 
 
@@ -244,6 +250,7 @@ class _Nothing:
 
 
 _NOTHING: Final = _Nothing()
+_EXCLUDED: Final = "the field is excluded, and not sent: leave it at its default"
 _PRIVATE: Final = "private attributes are not sent: make it a field, or leave it at its default"
 
 
@@ -266,15 +273,38 @@ def are_plainly_the_same(sent: object, arrived: object) -> bool:
     if kind is not type(arrived):
         return False
     if kind in UNCHANGED:
-        return _are_equal(sent, arrived)
+        return are_equal(sent, arrived)
     if isinstance(sent, BaseModel) and isinstance(arrived, BaseModel):
         return _have_equal_scalars(sent, arrived)
     return False
 
 
-def _are_equal(sent: object, arrived: object) -> bool:
-    # Only NaN differs from itself.
-    return bool(sent == arrived) or (sent != sent and arrived != arrived)  # noqa: PLR0124
+def are_equal(sent: Any, arrived: Any) -> bool:
+    """Whether the two are equal; two NaN are."""
+    equal: Any = False
+    try:
+        equal = sent == arrived
+        # Only NaN differs from itself.
+        return bool(equal) or bool(sent != sent and arrived != arrived)  # noqa: PLR0124
+    except Exception:  # noqa: BLE001
+        # Its class is the application's. Of arrays equality is an array, and a signalling NaN has
+        # none.
+        return _are_equal_arrays(sent, arrived, equal) or (
+            isinstance(sent, Decimal) and str(sent) == str(arrived)
+        )
+
+
+def _are_equal_arrays(sent: object, arrived: object, equal: object) -> bool:
+    of_all: object = getattr(equal, "all", None)
+    try:
+        return (
+            callable(of_all)
+            and bool(of_all())
+            and getattr(sent, "dtype", None) == getattr(arrived, "dtype", None)
+        )
+    except Exception:  # noqa: BLE001
+        # As above: of tables that is another table.
+        return False
 
 
 def is_like(sent: object, arrived: object) -> bool:
@@ -283,7 +313,7 @@ def is_like(sent: object, arrived: object) -> bool:
         return False
     is_number = isinstance(sent, (int, float)) and isinstance(arrived, (float, complex))
     # Not every large int is a float.
-    return (is_number or isinstance(sent, type(arrived))) and _are_equal(sent, arrived)
+    return (is_number or isinstance(sent, type(arrived))) and are_equal(sent, arrived)
 
 
 def is_for(sent: object, converted: object) -> bool:

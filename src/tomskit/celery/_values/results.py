@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import GenericAlias
+from typing import Final
 
+from celery.exceptions import SoftTimeLimitExceeded
 from pydantic_core import ErrorDetails, ValidationError
 
 from tomskit.celery._internals import pydantic_core as internals
 from tomskit.celery._values.nesting import nesting_error
 from tomskit.celery._values.plain import PLAIN
 from tomskit.celery._values.schemas import refuse, schema_of, visible, walk
-from tomskit.celery._values.slots import Slot, is_about, shown
+from tomskit.celery._values.slots import Slot, is_about, misfit, misfit_on_the_wire, shown
 from tomskit.celery._values.wire import NO_WIRE_FORM, to_whole_wire, to_wire
 from tomskit.errors import TaskResultError
 
 __all__ = ("Result",)
+
+
+_UNKNOWN: Final = object()
 
 
 class Result:
@@ -80,7 +85,13 @@ class Result:
             reason = nesting_error(self._slot.label, value)
             if reason is not None:
                 raise TaskResultError(f"{self._name}: {reason}") from None
-            raise self._error((self._refusal(value) or exc).errors()) from None
+            refusal = self._refusal(value)
+            if refusal is None:
+                # It fits, and its wire form does not.
+                raise self._error(exc.errors(), value) from None
+            raise self._error(refusal.errors()) from None
+        except Exception as exc:
+            raise self._failure(value, wire, exc) from exc
         difference = self._slot.difference(value, arrived)
         if difference is None:
             return wire
@@ -102,6 +113,9 @@ class Result:
             self._validator.validate_python((value,), strict=True)
         except ValidationError as exc:
             return exc
+        except Exception:  # noqa: BLE001
+            # Of a function of the application's.
+            return None
         return None
 
     def load(self, wire: object) -> object:
@@ -114,6 +128,16 @@ class Result:
             return self._from_wire(wire)
         except ValidationError as exc:
             raise self._error(exc.errors()) from None
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as exc:
+            raise self._failure(wire, wire, exc) from exc
+
+    def _failure(self, value: object, wire: object, error: Exception) -> TaskResultError:
+        """What to raise where a function of the application's fails on the wire form of a result."""
+        failure = nesting_error(self._slot.label, value) or self._slot.failure(wire)
+        reason = f"{self._what} cannot be read: {type(error).__qualname__}: {error}"
+        return TaskResultError(f"{self._name}: {failure or reason}")
 
     def _from_wire(self, wire: object) -> object:
         # By names, as `to_wire` writes models, or by aliases, as others may.
@@ -122,12 +146,19 @@ class Result:
         )
         return values[0]
 
-    def _error(self, errors: Sequence[ErrorDetails]) -> TaskResultError:
+    def _error(self, errors: Sequence[ErrorDetails], value: object = _UNKNOWN) -> TaskResultError:
+        """What to raise for what pydantic says, also of the wire form of a value that fits itself."""
         return TaskResultError(
             f"{self._name}: "
             + "; ".join(
                 f"{'.'.join(map(str, (self._what, *error['loc'][1:])))} is "
-                f"{shown(error['input'])}, not {self._slot.expected}: {error['msg']}"
+                f"{self._misfit(error, value)}: {error['msg']}"
                 for error in errors
             )
         )
+
+    def _misfit(self, error: ErrorDetails, value: object) -> str:
+        given, expected = error["input"], self._slot.expected
+        if value is _UNKNOWN:
+            return misfit(given, expected)
+        return misfit_on_the_wire(given, expected, value, error["loc"][1:])

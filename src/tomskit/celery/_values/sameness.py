@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pydantic_core import CoreSchema, PydanticUseDefault, SchemaValidator, ValidationError
+from pydantic_core import CoreSchema, SchemaValidator
 
 from tomskit.celery._internals import pydantic_core as internals
 from tomskit.celery._internals.pydantic_core import Node, is_node
@@ -20,6 +20,7 @@ from tomskit.celery._values.parts import (
     Difference,
     Pair,
     Parts,
+    are_equal,
     are_plainly_the_same,
     collection,
     dataclass,
@@ -74,7 +75,7 @@ class Comparison:
 
         Quick, and enough where the annotation accepts one type for each part.
         """
-        return bool(sent == arrived) and self._converted(self._node, sent) is not _REFUSED
+        return are_equal(sent, arrived) and self._converted(self._node, sent) is not _REFUSED
 
     def _first(self, pair: Pair) -> Difference | None:
         # No recursion: values may be nested more deeply than there is room on the stack.
@@ -171,7 +172,8 @@ class Comparison:
             converted: object = validator.validate_python(
                 value, strict=True, by_alias=True, by_name=True
             )
-        except (ValidationError, PydanticUseDefault):
+        except Exception:  # noqa: BLE001
+            # ValidationError, or of a function of the application's.
             return _REFUSED
         return converted
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import Enum
 from typing import Any, Final, cast
 
-from pydantic import ConfigDict, PydanticUserError, Secret, SecretBytes, SecretStr, TypeAdapter
-from pydantic_core import CoreSchema, SchemaError, core_schema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PydanticUserError,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    TypeAdapter,
+)
+from pydantic_core import CoreSchema, SchemaError
 
 from tomskit.celery._internals import pydantic_core as internals
 from tomskit.celery._internals.pydantic_core import Node, is_node, items_of
+from tomskit.celery._values.members import accept_wire_forms
 from tomskit.celery._values.models import with_unset_kept
 from tomskit.errors import ConfigurationError
 
@@ -41,9 +49,10 @@ def schema_of(
             f"The task {name} cannot be used, because pydantic does not understand {what}: "
             f"{reason} Use a model, a dataclass or a TypedDict, or send an identifier."
         ) from None
-    schema = adapter.core_schema
-    _accept_values_of_members(schema)
-    return internals.unpacked(internals.as_schema(with_unset_kept(schema)))
+    # A copy: the schema of a model is the model's own, for everybody.
+    schema = with_unset_kept(adapter.core_schema)
+    accept_wire_forms(schema)
+    return internals.unpacked(internals.as_schema(schema))
 
 
 def function_with(parameters: Sequence[inspect.Parameter]) -> Callable[..., object]:
@@ -109,10 +118,10 @@ def refuse(name: str, what: str, nodes: Sequence[Node]) -> None:
             raise ConfigurationError(
                 f"The task {name} cannot be used: {what} is annotated as {_CANNOT_BE_SENT[kind]}"
             )
-        if _has_unequal_members(node) and not node.get(internals.METADATA):
+        if internals.is_of_type(node, internals.MODEL) and node.get(internals.CLS) is BaseModel:
             raise ConfigurationError(
-                f"The task {name} cannot be used: {what} has a model with a Literal of enum "
-                "members, which pydantic does not find by their values. Annotate the enum instead."
+                f"The task {name} cannot be used: {what} is annotated as BaseModel, which has no "
+                "fields. Annotate the model's own class, or a union of the classes that it may be."
             )
         if secret := _secret_in(node):
             raise ConfigurationError(
@@ -128,46 +137,6 @@ def _secret_in(node: Node) -> str | None:
     # Of a Secret[T] only its functions are in the schema.
     owner = str(getattr(function, "__qualname__", "")).partition(".")[0]
     return owner if owner == Secret.__name__ else None
-
-
-def _has_unequal_members(node: Node) -> bool:
-    """Whether a Literal has members of an enum that are not equal to their values."""
-    return any(
-        isinstance(one, Enum) and not isinstance(one, (str, int))
-        for one in items_of(node.get(internals.EXPECTED))
-    )
-
-
-def _accept_values_of_members(part: object) -> None:
-    """Let such a Literal take the value of a member for the member, everywhere in a schema."""
-    for item in items_of(part):
-        _accept_values_of_members(item)
-    # The schema of a model is the model's own, for everybody.
-    if not is_node(part) or part.get(internals.TYPE) == internals.MODEL:
-        return
-    if part.get(internals.TYPE) == internals.LITERAL and _has_unequal_members(part):
-        literal = _literal_by_value(items_of(part[internals.EXPECTED]))
-        # In place, because the node that holds it is not known here.
-        part.clear()
-        part.update(literal)
-        return
-    for value in internals.children_of(part):
-        _accept_values_of_members(value)
-
-
-def _literal_by_value(expected: Sequence[object]) -> CoreSchema:
-    members: dict[object, object] = {one.value: one for one in expected if isinstance(one, Enum)}
-    known = {value: one for value, one in members.items() if value not in expected}
-
-    def member(value: object) -> object:
-        try:
-            return known.get(value, value)
-        except TypeError:
-            # It is not hashable, and so no member's value.
-            return value
-
-    literal = core_schema.literal_schema([*expected], metadata={"takes_values": True})
-    return core_schema.no_info_before_validator_function(member, literal)
 
 
 _CANNOT_BE_SENT: Final[Mapping[object, str]] = {

@@ -6,15 +6,15 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, ValidationError
 
 from tomskit.celery._internals import pydantic_core as internals
 from tomskit.celery._internals.pydantic_core import Node
-from tomskit.celery._values.nesting import TOO_DEEP, Path, path_text, too_deep
-from tomskit.celery._values.parts import Difference
+from tomskit.celery._values.nesting import TOO_DEEP, Path, part_at, path_text, too_deep
+from tomskit.celery._values.parts import Difference, are_equal
 from tomskit.celery._values.sameness import Comparison
 
-__all__ = ("Slot", "is_about", "shown")
+__all__ = ("Slot", "is_about", "misfit", "misfit_on_the_wire", "shown")
 
 
 class Slot:
@@ -42,7 +42,8 @@ class Slot:
         # the benchmark.
         kinds = {node[internals.TYPE] for node in nodes}
         self.equal_is_same = kinds <= internals.ONE_TYPE_EACH
-        self._comparison = Comparison(nodes[0] if nodes else None, definitions)
+        self._node, self._definitions = nodes[0] if nodes else None, definitions
+        self._comparison = Comparison(self._node, definitions)
 
     @property
     def expected(self) -> str:
@@ -64,6 +65,23 @@ class Slot:
         if self.is_free or (self.equal_is_same and self._comparison.are_equal(sent, arrived)):
             return None
         return self._comparison.difference(sent, arrived)
+
+    def failure(self, wire: object) -> str | None:
+        """The error where a function of the application's fails on what arrives, such as a validator."""
+        if self._node is None:
+            return None
+        validator = internals.validator_of(internals.as_schema(self._node), self._definitions)
+        try:
+            validator.validate_python(wire, strict=False, by_alias=True, by_name=True)
+        except ValidationError:
+            return None
+        except Exception as exc:  # noqa: BLE001
+            # It is the application's.
+            reason = f"{type(exc).__qualname__}: {exc}"
+            return (
+                f"{self.described} cannot be made of {shown(wire)}, which is sent for it: {reason}"
+            )
+        return None
 
     def refusal(self, sent: object, arrived: object, difference: Difference) -> str:
         """The error where a value would not arrive as it was sent."""
@@ -94,6 +112,21 @@ def is_about(location: Sequence[object], path: Path) -> bool:
         return True
     steps = iter(path)
     return all(step in steps for step in location)
+
+
+def misfit(value: object, expected: str) -> str:
+    """What a value is, and is not."""
+    return f"{shown(value)}, not {expected}"
+
+
+def misfit_on_the_wire(
+    wire: object, expected: str, value: object, location: Sequence[object]
+) -> str:
+    """The same of the wire form of a part of a value that pydantic takes for what is expected."""
+    part = part_at(value, location)
+    if type(part) is type(wire) and are_equal(part, wire):
+        return misfit(part, expected)
+    return f"sent as {shown(wire)}, of which {expected} cannot be made again"
 
 
 def _because(difference: Difference, look_alike: bool) -> str:
