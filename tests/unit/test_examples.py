@@ -7,7 +7,10 @@ import pytest
 from tests.support.recipes import EXAMPLES, shown
 from tests.support.workers import PROJECT
 
-PAGES = {EXAMPLES / "flask" / "README.md": "flask"}
+PAGES = {
+    EXAMPLES / "flask" / "README.md": "flask",
+    PROJECT / "docs" / "how-to" / "monitoring.md": "monitoring",
+}
 """Pages that show all files of a folder."""
 
 
