@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
@@ -290,16 +291,31 @@ class TypedGroupResult(StatefulGroup, Generic[R_co]):
             expected = (result for result in self.results if not is_ignored(result))
             return getattr(next(expected, None), "supports_native_join", False)
 
-        def iter_native(self, *args, **kwargs):
-            expected = [result for result in self.results if not is_ignored(result)]
-            if len(expected) < len(self.results):
-                for member in self.results:
-                    if is_ignored(member):
-                        yield member.id, {"status": states.SUCCESS, "result": None}
-                if expected:
-                    rest = TypedGroupResult(self.id, expected, parent=self.parent, app=self.app)
-                    yield from rest.iter_native(*args, **kwargs)
+        def iter_native(self, timeout=None, *args, **kwargs):
+            expected = [one for one in self.results if isinstance(one, AsyncResult)]
+            groups = [one for one in self.results if isinstance(one, GroupResult)]
+            for member in expected:
+                if is_ignored(member):
+                    yield member.id, {"status": states.SUCCESS, "result": None}
+            expected = [one for one in expected if not is_ignored(one)]
+            if len(expected) == len(self.results):
+                yield from self._iter_own(timeout, *args, **kwargs)
                 return
+            end = None if timeout is None else time.monotonic() + timeout
+            if expected:
+                rest = self._with_members(expected)
+                yield from rest.iter_native(timeout, *args, **kwargs)
+            for nested in groups:
+                left = None if end is None else max(end - time.monotonic(), 0.0)
+                # Celery reads the values of these from the results themselves.
+                for _ in _awaitable(nested).iter_native(left, *args, **kwargs):
+                    pass
+                yield nested.id, nested.results
+
+        def _with_members(self, members):
+            return TypedGroupResult(self.id, members, parent=self.parent, app=self.app)
+
+        def _iter_own(self, *args, **kwargs):
             # Backends that do not push results return them as they have read them.
             members = {result.id: result for result in self.results}
             for member in self.results:
