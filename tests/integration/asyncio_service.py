@@ -143,6 +143,15 @@ async def retry_in(self: BoundTask, seconds: float) -> list[object]:
 
 
 @async_shared_task(bind=True)
+async def fail_when_retried(self: BoundTask, key: str) -> None:
+    if self.request.retries:
+        raise LookupError("the end")
+    retry = self.retry(throw=False, countdown=0)
+    await until_set(key)
+    raise retry
+
+
+@async_shared_task(bind=True)
 async def replace(self: AsyncTask[[int], int], a: int) -> int:
     await asyncio.sleep(0)
     return self.replace(add.s(a, 1))

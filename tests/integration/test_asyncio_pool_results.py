@@ -126,6 +126,19 @@ def test_other_states_are_followed_by_later_ones(store: Store) -> None:
     assert store.meta(task_id)["result"] == [task_id, 1]
 
 
+@pytest.mark.parametrize("timezone", ["UTC", "Asia/Kolkata"])
+def test_a_late_retry_does_not_hide_how_the_next_run_ended(store: Store, timezone: str) -> None:
+    store.start(CELERY_TIMEZONE=timezone)
+    key = fresh_key()
+    task_id = store.send("fail_when_retried", key)
+    store.wait_for(task_id, states.FAILURE)
+
+    release(store.deployment, key)
+
+    store.deployment.wait_for_line(f"{task_id}.* retry: Retry in 0s")
+    assert store.state(task_id) == states.FAILURE
+
+
 def test_what_redis_cannot_read_is_read_by_the_worker(store: Store) -> None:
     store.start(SETTINGS='{"result_compression": "gzip"}')
     url = RedisDb(store.server.host, store.server.port, 0, 0).result_url

@@ -237,6 +237,26 @@ def test_a_late_report_does_not_hide_how_a_task_ended(client: Any, end: str) -> 
     assert stored(client) == (end, None)
 
 
+@pytest.mark.parametrize("end", ["FAILURE", "REVOKED"])
+@pytest.mark.parametrize(
+    ("done", "since", "expected"),
+    [
+        ("2026-03-01T10:00:00.5+00:00", "2026-03-01T10:00:00.400000+00:00", True),
+        ("2026-03-01T10:00:00.3+00:00", "2026-03-01T10:00:00.400000+00:00", False),
+        (None, "2026-03-01T10:00:00.400000+00:00", False),
+        ("2026-03-01T10:00:00.5+00:00", 0, False),
+    ],
+)
+def test_an_end_since_a_time_stays(
+    client: Any, end: str, done: str | None, since: str | int, expected: bool
+) -> None:
+    client.set("key", json.dumps({"status": end, "date_done": done}))
+
+    client.eval(STORE, 1, "key", 0, since, json.dumps({"status": "RETRY"}))
+
+    assert json.loads(client.get("key"))["status"] == (end if expected else "RETRY")
+
+
 @pytest.mark.parametrize("state", ["STARTED", "RETRY", "PROGRESS"])
 def test_a_report_takes_the_place_of_what_is_no_end(client: Any, state: str) -> None:
     store(client, state)

@@ -72,6 +72,11 @@ class Place(ABC):
         """Whether it was stored already that the task here has started."""
         return False
 
+    @property
+    def begun(self) -> float | None:
+        """The time at which the task here began; None where no task runs."""
+        return None
+
     waits_for_stores: ClassVar[bool] = True
     """Whether storing a task's state is waited for. The worker itself does not wait: a store that is
     away must not keep it from other tasks."""

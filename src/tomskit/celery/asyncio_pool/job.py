@@ -92,6 +92,7 @@ class CoroutineJob(Job, GreenletPlace):
     """A task in the event loop: the tracer and the coroutine in a greenlet of their own."""
 
     __slots__ = (
+        "_begun",
         "_depth",
         "_ending",
         "_guard",
@@ -113,6 +114,7 @@ class CoroutineJob(Job, GreenletPlace):
         super().__init__(tracer, args, report)
         self._loop = loop
         self._limits = limits
+        self._begun: float | None = None
         self._guard = Guard(loop)
         self._task: asyncio.Task[None] | None = None
         # How many coroutines run within each other. The tracer around them is never interrupted.
@@ -123,6 +125,7 @@ class CoroutineJob(Job, GreenletPlace):
 
     @override
     def _start(self, context: Context) -> None:
+        self._begun = time.time()
         self._enter(context)
         coroutine = GreenletCoroutine(self.trace, owner=self)
         self._task = self._loop.create_task(coroutine, context=context)
@@ -136,6 +139,11 @@ class CoroutineJob(Job, GreenletPlace):
         return None
 
     # -- in the greenlet
+
+    @property
+    @override
+    def begun(self) -> float | None:
+        return self._begun
 
     def trace(self) -> None:
         """Call the tracer and report the outcome."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from tomskit.celery._internals.celery_backend import RedisBackend, copy_attribut
 from tomskit.celery._internals.celery_lean import new_context, now_of
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
+from tomskit.celery._running.places import here
 from tomskit.celery._values.fast_json import dumps
 from tomskit.celery._values.plain import is_plain
 from tomskit.celery.fast_redis.batches import Batches, StoredState
@@ -192,8 +194,19 @@ class RedisResults(RedisBackend):
         if len(value) > self._MAX_STR_VALUE_SIZE:
             return None
         expires = self.failure_expires if state == states.FAILURE else self.expires
-        # A report that was delayed must not hide how the task ended.
-        return ("EVAL", STORE, 1, key, expires or 0, int(state == PROGRESS), value)
+        return ("EVAL", STORE, 1, key, expires or 0, self._since(state), value)
+
+    def _since(self, state: str) -> int | str:
+        """Which ends of the task the state must not hide, as the script `STORE` takes it."""
+        if state == PROGRESS:
+            # A report that was delayed must not hide how the task ended.
+            return 1
+        place = here() if state == states.RETRY else None
+        if place is None or place.begun is None:
+            return 0
+        # Its message was sent before this. The next run may have ended already.
+        begun = datetime.fromtimestamp(place.begun, UTC).astimezone(self.app.timezone)
+        return begun.isoformat(timespec="microseconds")
 
     def _has_stored(self, answers: list[object]) -> bool:
         [answer] = answers

@@ -82,10 +82,15 @@ return 1
 STORE: Final = """
 -- Stores the states of tasks and publishes them, except for tasks that have succeeded.
 -- KEYS: those of the tasks. ARGV: the seconds that they are kept, 0 for ever; 1 where the tasks must not
--- have ended at all, or 0; and the states.
+-- have ended at all, the time (date_done) since which they must not have ended, or 0; and the states.
 -- Answers a number for each: 0, where it does nothing, as it cannot read the stored state.
 local keep, out = tonumber(ARGV[1]) > 0 and {'EX', ARGV[1]} or {}, {}
-local ends = {SUCCESS = true, FAILURE = ARGV[2] == '1', REVOKED = ARGV[2] == '1'}
+local since = ARGV[2]
+local function stays(meta)
+    local status, done = meta['status'], meta['date_done']
+    if status ~= 'FAILURE' and status ~= 'REVOKED' then return status == 'SUCCESS' end
+    return since == '1' or (since ~= '0' and type(done) == 'string' and done >= since)
+end
 for place, key in ipairs(KEYS) do
     local state = ARGV[place + 2]
     out[place] = 1
@@ -96,7 +101,7 @@ for place, key in ipairs(KEYS) do
         local ok, meta = pcall(cjson.decode, there)
         if not ok or type(meta) ~= 'table' then
             out[place] = 0
-        elseif not ends[meta['status']] then
+        elseif not stays(meta) then
             redis.call('SET', key, state, unpack(keep))
             redis.call('PUBLISH', key, state)
         end
