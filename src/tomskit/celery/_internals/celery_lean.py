@@ -45,6 +45,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import Task
@@ -56,8 +57,6 @@ from celery.worker import request as request_module
 from celery.worker import state, strategy
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from celery import Celery
 
 __all__ = (
@@ -291,6 +290,11 @@ def now_of(backend: Any) -> str:
     """The time, as a result backend stores it."""
     now: datetime = backend.app.now()
     return now.isoformat()
+
+
+def written_time(backend: Any, seconds: float) -> str:
+    """A time of the system's clock, as a result backend stores it."""
+    return datetime.fromtimestamp(seconds, backend.app.timezone).isoformat(timespec="microseconds")
 
 
 def logs_received() -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,7 @@ from typing_extensions import override
 
 from tomskit.celery._client.progress import PROGRESS
 from tomskit.celery._internals.celery_backend import RedisBackend, copy_attributes
-from tomskit.celery._internals.celery_lean import new_context, now_of
+from tomskit.celery._internals.celery_lean import new_context, now_of, written_time
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
 from tomskit.celery._running.places import here
@@ -205,8 +204,7 @@ class RedisResults(RedisBackend):
         if place is None or place.begun is None:
             return 0
         # Its message was sent before this. The next run may have ended already.
-        begun = datetime.fromtimestamp(place.begun, UTC).astimezone(self.app.timezone)
-        return begun.isoformat(timespec="microseconds")
+        return written_time(self, place.begun)
 
     def _has_stored(self, answers: list[object]) -> bool:
         [answer] = answers
