@@ -139,7 +139,7 @@ class TestOverrides:
 
         assert not [call for call in attribute(task, "calls") if call[0] == "apply_async"]
 
-    @pytest.mark.parametrize("base", [Running, Plain, OfOurs])
+    @pytest.mark.parametrize("base", [Running, Plain, OfOurs, Task, AsyncTask])
     def test_of_every_kind_of_class(self, app: AsyncCelery, base: type) -> None:
         task = make_shared(base)
 
@@ -147,6 +147,18 @@ class TestOverrides:
         assert isinstance(task, AsyncTask)
         assert task.delay(DAY, PRICES).get() == Price(cents=2)
         assert task(DAY, PRICES) == Price(cents=2)
+
+    def test_celerys_own_class_is_none_of_the_apps(self) -> None:
+        app = AsyncCelery("bases", broker="memory://", task_always_eager=True, task_cls=Audited)
+
+        def makes(base: type) -> AsyncTask[[date, list[Price]], Price]:
+            return app.task(name=f"bases.{next(numbers)}", base=base)(cheapest)
+
+        task, other = makes(Task), makes(AsyncTask)
+
+        assert task.delay(DAY, PRICES).get() == other.delay(DAY, PRICES).get() == Price(cents=2)
+        assert attribute(other, "colour") == "blue"
+        assert not hasattr(task, "colour")
 
     def test_direct_calls_give_the_value_itself(self, app: AsyncCelery) -> None:
         task = make_shared(Audited)

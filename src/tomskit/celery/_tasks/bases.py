@@ -29,6 +29,9 @@ def async_class(base: object) -> type[AsyncTask[..., object]]:
         return plain
     given: type[object] = base
     bases: tuple[type[object], ...] = (given,) if is_async_class(given) else (given, plain)
+    if issubclass(plain, given):
+        # As of celery.Task, which may be given where the app has another class for its tasks.
+        bases = (plain,)
     members: dict[str, object] = {
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,

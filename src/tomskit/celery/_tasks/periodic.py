@@ -35,6 +35,9 @@ EVERY: Final = "_tomskit_every"
 """The attribute of a shared task for apps that do not complete their schedules: Celery's own."""
 
 
+_LONGEST: Final = timedelta(days=365_000).total_seconds()
+
+
 class Periodic(NamedTuple):
     """A task that was declared with ``every=``, by its name or by its function."""
 
@@ -79,8 +82,17 @@ def check_every(every: object, function: Callable[..., object], *, name: str, bi
         )
     interval: object = getattr(every, "run_every", every)  # of celery.schedules.schedule
     seconds = interval.total_seconds() if isinstance(interval, timedelta) else interval
-    if isinstance(seconds, (int, float)) and not (seconds > 0 and math.isfinite(seconds)):
-        raise ValueError(f"every={every!r} of the task {name} has to be longer than 0 seconds.")
+    if seconds is None:
+        raise ValueError(
+            f"every= of the task {name} is a schedule whose run_every is None: give it seconds or a "
+            "timedelta."
+        )
+    if isinstance(seconds, (int, float)):
+        if not (seconds > 0 and math.isfinite(seconds)):
+            raise ValueError(f"every={every!r} of the task {name} has to be longer than 0 seconds.")
+        if seconds > _LONGEST:
+            # Beat would add it to the time, and end with an OverflowError.
+            raise ValueError(f"every={every!r} of the task {name} is longer than 1000 years.")
     needed = _needed(function, bind=bind)
     if needed:
         raise TypeError(
