@@ -1,15 +1,18 @@
 """Redis cannot be reached when a program first needs it: an error soon, in one sentence."""
 
+import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 from celery import shared_task
+from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.contracts import untyped
+from tests.support.patience import patience
 from tests.support.servers import RedisServer
 from tests.support.servers.redis import fresh_redis_db
 from tomskit.celery import AsyncCelery, async_shared_task
@@ -65,6 +68,50 @@ def test_waiting_fails(
     assert "hush" not in str(raised.value)
     assert "Retry (" not in caplog.text
     assert "Cannot listen for results" in caplog.text
+
+
+async def read_state(result: AsyncResult[int]) -> object:
+    return await untyped(result).astate()
+
+
+async def read_progress(result: AsyncResult[int]) -> object:
+    return [one async for one in untyped(result).progress(dict[str, int])]
+
+
+async def wait(result: AsyncResult[int]) -> object:
+    return await untyped(result)
+
+
+@pytest.mark.parametrize("read", [wait, read_state, read_progress])
+def test_waiting_in_an_event_loop_fails_as_soon(
+    app: AsyncCelery, caplog: pytest.LogCaptureFixture, read: Callable[..., Awaitable[object]]
+) -> None:
+    # One retry a minute: what takes that policy for its own does not end within this test.
+    app.backend.retry_policy = {"max_retries": 20, "interval_start": 60, "interval_step": 60}
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(
+                ServerAwayError, match=r"Results .*@127\.0\.0\.1.* is away"
+            ) as raised:
+                await asyncio.wait_for(read(add.AsyncResult("any")), patience(30))
+            assert isinstance(raised.value.__cause__, RedisConnectionError)
+            assert "hush" not in str(raised.value)
+
+    asyncio.run(main())
+
+    assert len([one for one in caplog.messages if "while the result backend is away" in one]) == 1
+
+
+def test_several_who_wait_in_an_event_loop_all_hear_of_it(app: AsyncCelery) -> None:
+    async def main() -> list[object]:
+        waiting = [wait(add.AsyncResult(name)) for name in ("a", "b", "b")]
+        return [*await asyncio.gather(*waiting, return_exceptions=True)]
+
+    errors = asyncio.run(main())
+
+    assert [type(one) for one in errors] == [ServerAwayError] * 3
+    assert len({id(one) for one in errors}) == 3
 
 
 def test_waiting_fails_again(app: AsyncCelery) -> None:

@@ -11,8 +11,9 @@ from celery import states
 from celery.utils.log import get_logger
 from typing_extensions import override
 
-from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
+from tomskit.celery._client.retrying import Outage, Retrying, publish_pauses
 from tomskit.celery._internals.celery_backend import (
+    RedisBackend,
     ResultConsumer,
     is_redis_backend,
     replace_result_consumer,
@@ -20,7 +21,7 @@ from tomskit.celery._internals.celery_backend import (
 from tomskit.celery.fast_redis.deadlines import SECONDS
 from tomskit.redis.away import ServerAwayError, is_away
 
-__all__ = ("listen_well",)
+__all__ = ("listen_well", "results_away")
 
 logger = get_logger(__name__)
 
@@ -29,6 +30,11 @@ def listen_well(backend: object) -> None:
     """Let a backend for Redis find results although the connection on which it listens is dead."""
     if is_redis_backend(backend):
         replace_result_consumer(backend, _ListeningConsumer)
+
+
+def results_away(backend: RedisBackend, reason: Exception) -> ServerAwayError:
+    """The error of whoever waits for a result while the backend's server is away."""
+    return ServerAwayError(f"Results cannot be waited for: {backend.as_uri()} is away. {reason}")
 
 
 class _ListeningConsumer(ResultConsumer):
@@ -55,9 +61,7 @@ class _ListeningConsumer(ResultConsumer):
             try:
                 self._connect_again(patient=heard_before)
             except self._connection_errors as exc:
-                raise ServerAwayError(
-                    f"Results cannot be waited for: {self.backend.as_uri()} is away. {exc}"
-                ) from exc
+                raise results_away(self.backend, exc) from exc
 
     def _connect_again(self, *, patient: bool) -> None:
         if patient:
@@ -65,11 +69,8 @@ class _ListeningConsumer(ResultConsumer):
             self._reconnect()
             return
         # It was never there: as often as publishing is tried.
-        conf = self.app.conf
-        policy: dict[str, Any] = conf.task_publish_retry_policy or {}
-        pauses = pauses_of(**policy) if conf.task_publish_retry else iter(())
         outage = Outage("listen for results", "the result backend", logger)
-        Retrying(outage, pauses=pauses).run(self._reconnect_pubsub)
+        Retrying(outage, pauses=publish_pauses(self.app.conf)).run(self._reconnect_pubsub)
 
     @override
     def drain_events(self, timeout: float | None = None) -> None:

@@ -19,7 +19,7 @@ from kombu.transport import redis as kombu_redis
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
-from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
+from tomskit.celery._client.retrying import Outage, Retrying, pauses_of, publish_pauses
 from tomskit.celery._internals.celery_messages import lock_free_dispatcher
 from tomskit.celery._internals.kombu import (
     arguments_of,
@@ -164,9 +164,7 @@ class LoopProducer(Producer):
         try:
             await self._batches.push(key, message)
         except Exception as exc:  # noqa: BLE001 (`failed` raises it where it is not to be retried)
-            conf = self._app.conf
-            retry, policy = conf.task_publish_retry, conf.task_publish_retry_policy
-            retrying = self._retrying(pauses_of(**policy) if retry else iter(()))
+            retrying = self._retrying(publish_pauses(self._app.conf))
             with as_library_errors(self._kombu):
                 await self._before_retry(retrying.failed(exc))
                 await retrying.run_async(

@@ -7,15 +7,18 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
 from kombu.exceptions import OperationalError
 
 from tomskit.redis.away import is_away as redis_is_away
 
-__all__ = ("Outage", "Retrying", "is_away", "pauses_of")
+if TYPE_CHECKING:
+    from celery.app.utils import Settings
+
+__all__ = ("Outage", "Retrying", "is_away", "pauses_of", "publish_pauses")
 
 R = TypeVar("R")
 
@@ -176,6 +179,16 @@ def _patient_pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def publish_pauses(conf: Settings) -> Iterator[float]:
+    """Seconds before each retry, by an app's settings for publishing.
+
+    Also where a program first needs its results' server and that cannot be reached: it hears of that
+    as soon as if the broker could not be.
+    """
+    policy: Mapping[str, Any] = conf.task_publish_retry_policy or {}
+    return pauses_of(**policy) if conf.task_publish_retry else iter(())
 
 
 def pauses_of(

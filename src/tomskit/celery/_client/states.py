@@ -18,7 +18,6 @@ from celery.result import EagerResult, GroupResult
 from celery.utils.log import get_logger
 
 from tomskit.celery._client.client import send, subscriptions_of
-from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._internals.celery_results import (
     AsyncResult,
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.result import ResultBase
 
-    from tomskit.celery._client.subscriptions import Subscriptions
-    from tomskit.celery._internals.redis_connections import Command
 
 __all__ = ("StatefulGroup", "StatefulResult", "tasks_before")
 
@@ -190,7 +187,7 @@ async def _state_of(result: AsyncResult[object]) -> str:
     subscriptions = await subscriptions_of(result)
     if subscriptions is None:
         return await in_thread(lambda: result.state)
-    [value] = await _ask(subscriptions, ("GET", subscriptions.key(result.id)))
+    [value] = await subscriptions.ask(("GET", subscriptions.key(result.id)))
     if value is None:
         return states.PENDING
     assert isinstance(value, bytes)  # noqa: S101 (GET answers with nothing else)
@@ -211,22 +208,7 @@ async def _forget(result: AsyncResult[object]) -> None:
     forgotten = [result, *tasks_before(result)]
     for one in forgotten:
         drop_outcome(one)
-    await _ask(subscriptions, ("DEL", *(subscriptions.key(one.id) for one in forgotten)))
-
-
-async def _ask(subscriptions: Subscriptions, *commands: Command) -> list[object]:
-    """Answers to commands about results; tried again while Redis is away, as the backend says."""
-
-    async def once() -> list[object]:
-        answers = await subscriptions.batches.run(*commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
-
-    outage = Outage("read a result", "the result backend", logger)
-    retrying = Retrying(outage, pauses=pauses_of(**subscriptions.retry_policy))
-    return await retrying.run_async(once)
+    await subscriptions.ask(("DEL", *(subscriptions.key(one.id) for one in forgotten)))
 
 
 async def _revoke(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -11,7 +11,8 @@ from celery import states
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
+from tomskit.celery._client.listening import results_away
+from tomskit.celery._client.retrying import Outage, Retrying, is_away, pauses_of, publish_pauses
 from tomskit.celery._internals.celery_backend import stored_state
 from tomskit.celery._internals.redis_connections import is_array, parameters_of, traffic_of
 from tomskit.celery.fast_redis.batches import Batches
@@ -64,12 +65,41 @@ class Subscriptions:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._outage = Outage("wait for results", "the result backend", logger)
+        self._unread = Outage("read a result", "the result backend", logger)
         self._retrying: Retrying | None = None
+        self._has_answered = False
 
-    @property
-    def retry_policy(self) -> Mapping[str, Any]:
-        """How often, and after which pauses, to try again while Redis is away."""
-        return self._backend.retry_policy
+    async def ask(self, *commands: Command) -> list[object]:
+        """Answers to commands about results, tried again while Redis is away.
+
+        Raises:
+            ServerAwayError: It stays away.
+        """
+
+        async def once() -> list[object]:
+            answers = await self.batches.run(*commands)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            self._has_answered = True
+            return answers
+
+        try:
+            return await Retrying(self._unread, pauses=self._pauses()).run_async(once)
+        except (RedisError, OSError) as exc:
+            raise self._error(exc) from exc
+
+    def _pauses(self) -> Iterator[float]:
+        """Seconds before each try while Redis is away: as the settings for results say.
+
+        As those for publishing say, if it was never there.
+        """
+        if self._has_answered:
+            return pauses_of(**self._backend.retry_policy)
+        return publish_pauses(self._backend.app.conf)
+
+    def _error(self, exc: Exception) -> Exception:
+        return results_away(self._backend, exc) if is_away(exc) else exc
 
     def key(self, task_id: str) -> bytes:
         """The key of a task's result, which is also the channel on which Redis announces it."""
@@ -160,7 +190,7 @@ class Subscriptions:
     async def _pause(self, exc: Exception) -> None:
         """Wait before the next try, by the backend's own retry policy."""
         if self._retrying is None:
-            self._retrying = Retrying(self._outage, pauses=pauses_of(**self._backend.retry_policy))
+            self._retrying = Retrying(self._outage, pauses=self._pauses())
         try:
             pause = self._retrying.failed(exc)
         except (RedisError, OSError):
@@ -172,8 +202,12 @@ class Subscriptions:
         for waiters in self._waiters.values():
             for future in waiters:
                 if not future.done():
-                    future.set_exception(exc)
+                    # Each waiter has one of its own, for its traceback.
+                    error = self._error(exc)
+                    error.__cause__ = None if error is exc else exc
+                    future.set_exception(error)
         self._waiters.clear()
+        self._retrying = None
 
     async def _listen(self) -> None:
         """Listen until there have been no waiters for some time."""
@@ -259,6 +293,7 @@ class Subscriptions:
                     pass  # another confirmation, or the answer to PING
 
     def _confirm(self, key: bytes) -> None:
+        self._has_answered = True
         if self._retrying is not None:
             self._retrying.succeeded()
             self._retrying = None

@@ -158,6 +158,7 @@ if TYPE_CHECKING:
     class RedisBackend:
         """``celery.backends.redis.RedisBackend``."""
 
+        app: Celery
         client: redis.Redis
         connparams: dict[str, Any]
         connection_errors: tuple[type[Exception], ...]
