@@ -1,5 +1,6 @@
 """``celery -A app doctor``: what works, what does not, and what to do."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from tests.support.servers import RedisServer
 from tests.support.servers.base import free_port
 from tests.support.servers.redis import call
 from tests.support.workers import PROJECT
+from tomskit.sqlalchemy import DatabaseConfig
+from tomskit.sqlalchemy.database import Database
 
 Checks = Mapping[str, list[dict[str, str]]]
 
@@ -68,6 +71,42 @@ def test_a_healthy_deployment(deployment: Deployment) -> None:
         *("redis_client", "annotations", "serializers"),
     ]
     assert {check["status"] for checks in report.checks.values() for check in checks} == {"ok"}
+
+
+def test_messages_that_nobody_publishes(deployment: Deployment) -> None:
+    make_outbox(deployment)
+    assert examine(deployment).shown("outbox") == "0 messages wait in 'database' -> "
+    deployment.mariadb.query(
+        f"INSERT INTO `{deployment.database}`.tomskit_outbox (id, created, due, body, options) "
+        "VALUES ('a', UNIX_TIMESTAMP() * 1000 - 90000, 0, '', ''), "
+        "('b', UNIX_TIMESTAMP() * 1000, 0, '', '')"
+    )
+    report = examine(deployment)
+    assert report.status("outbox") == {"warning"}
+    assert report.shown("outbox").startswith("2 messages wait in 'database', the oldest for 9")
+    assert "see whether one runs" in report.shown("outbox")
+    assert report.exit_code == 0
+
+
+def make_outbox(deployment: Deployment) -> None:
+    async def make() -> None:
+        database = Database()
+        database.open(
+            DatabaseConfig(
+                SQLALCHEMY_DATABASE_URI_SCHEME="mysql+aiomysql",
+                DB_HOST=deployment.mariadb.host,
+                DB_PORT=deployment.mariadb.port,
+                DB_USERNAME=deployment.mariadb.user,
+                DB_PASSWORD=deployment.mariadb.password,
+                DB_DATABASE=deployment.database,
+            )
+        )
+        try:
+            await database.create_tables()
+        finally:
+            await database.close()
+
+    asyncio.run(make())
 
 
 def test_it_leaves_nothing_behind(deployment: Deployment) -> None:

@@ -270,6 +270,13 @@ def test_old_marks_are_deleted(bank: Bank) -> None:
     eventually(lambda: bank.query("SELECT task_id FROM tomskit_once") == [("new",)])
 
 
+def test_marks_that_end_before_a_message_may_come_again_are_a_warning(bank: Bank) -> None:
+    bank.deployment.environment |= {"ONCE_VISIBILITY_TIMEOUT": "172800", "CELERY_ONCE_KEEP": "1"}
+    worker = bank.deployment.worker("threads", 1, module=MODULE)
+    assert "CELERY_ONCE_KEEP=1: the marks of " in worker.text
+    assert "visibility timeout, 2 days" in worker.text
+
+
 def test_without_the_table_the_error_says_how_to_make_it(served: Bank) -> None:
     served.query("DROP TABLE tomskit_once")
     result = task(served, service.note_with_result).delay("a")

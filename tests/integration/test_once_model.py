@@ -288,7 +288,7 @@ class Model(RuleBasedStateMachine):
                     raise CrashedError
                 return answer
 
-            call = OnceCall(task_id, task_id, known, body, lambda value: value, "json")
+            call = OnceCall(task_id, task_id, body, lambda value: value, "json")
             async with db.scope():
                 return await run_once(db, call)
 

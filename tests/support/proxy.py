@@ -22,6 +22,7 @@ class _Link:
 
     def __init__(self) -> None:
         self.frozen = False
+        self.answer_is_lost = False
         self.writers: list[asyncio.StreamWriter] = []
 
     def close(self) -> None:
@@ -53,6 +54,8 @@ class Proxy:
         self._silent = False
         self._rate: int | None = None
         self._left: int | None = None
+        self._lost: tuple[bytes, bool] | None = None
+        self._frozen_at: bytes | None = None
 
     # -- faults
 
@@ -75,6 +78,19 @@ class Proxy:
         """Forward answers at this rate, on each connection."""
         self._call(lambda: setattr(self, "_rate", bytes_per_second))
 
+    def lose(self, request: bytes, *, is_answered: bool) -> None:
+        """Close the connection of the next request that contains these bytes; others pass.
+
+        Args:
+            request: What it contains.
+            is_answered: Whether the server gets it and answers before. Otherwise it never gets it.
+        """
+        self._call(lambda: setattr(self, "_lost", (request, is_answered)))
+
+    def freeze_at(self, request: bytes) -> None:
+        """Freeze the connection of the next request that contains these bytes, which the server gets."""
+        self._call(lambda: setattr(self, "_frozen_at", request))
+
     def refuse(self) -> None:
         """Close the connections that there are, and listen no more."""
         self._wait(self._refuse())
@@ -86,6 +102,11 @@ class Proxy:
     def heal(self) -> None:
         """Forward new connections as at first. What was frozen stays so."""
         self._wait(self._heal())
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether a request or its answer was lost since `lose`."""
+        return self._lost is None
 
     @property
     def has_cut(self) -> bool:
@@ -182,14 +203,26 @@ class Proxy:
         answers: bool,
     ) -> None:
         while data := await reader.read(_CHUNK):
+            if self._loses(link, data, answers=answers):
+                raise ConnectionResetError
             if not link.frozen:
                 await self._write(
                     writer, self._cut(link, data) if answers else data, slowly=answers
                 )
+            if not answers and self._frozen_at is not None and self._frozen_at in data:
+                self._frozen_at, link.frozen = None, True
             if link.frozen:
                 # Nothing is read either: the buffers of both systems fill up, as on a real network.
                 await asyncio.get_running_loop().create_future()
         raise ConnectionResetError
+
+    def _loses(self, link: _Link, data: bytes, *, answers: bool) -> bool:
+        """Whether the connection is closed in place of forwarding this."""
+        if answers or self._lost is None or self._lost[0] not in data:
+            return answers and link.answer_is_lost
+        link.answer_is_lost = self._lost[1]
+        self._lost = None
+        return not link.answer_is_lost
 
     def _cut(self, link: _Link, data: bytes) -> bytes:
         """The part of an answer that is forwarded."""

@@ -110,3 +110,24 @@ def test_connections_are_closed_and_refused(proxy: Proxy) -> None:
     proxy.heal()
     with connect(proxy) as connection:
         assert echo(connection, b"x") == b"x"
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_request_and_its_connection_are_lost_once(proxy: Proxy, is_answered: bool) -> None:
+    with connect(proxy) as first, connect(proxy) as second:
+        assert echo(first, b"before") == b"before"
+        proxy.lose(b"COMMIT", is_answered=is_answered)
+        assert echo(second, b"other") == b"other"
+        assert not proxy.has_lost
+        first.sendall(b"a COMMIT")
+        assert first.recv(100) == b""
+        assert proxy.has_lost
+        assert echo(second, b"COMMIT") == b"COMMIT"
+
+
+def test_a_connection_is_frozen_at_a_request(proxy: Proxy) -> None:
+    with connect(proxy) as first, connect(proxy) as second:
+        proxy.freeze_at(b"COMMIT")
+        first.sendall(b"COMMIT")
+        assert_silent(first)
+        assert echo(second, b"COMMIT") == b"COMMIT"

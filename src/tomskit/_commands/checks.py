@@ -19,6 +19,7 @@ from kombu.transport import redis as kombu_redis
 from packaging.requirements import Requirement
 
 from tomskit._commands.examination import Check, Finding, Status, advice_for, described
+from tomskit.celery._outbox.relay import waiting_in
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker.connections import admitted, largest_pool
 from tomskit.errors import ConfigurationError, MissingDriverError
@@ -34,6 +35,8 @@ __all__ = ("CHECKS",)
 _SHOWN: Final = ("tomskit", "celery", "kombu", "redis", "sqlalchemy", "pydantic", "orjson")
 _CLOCK_TOLERANCE: Final = 2.0
 """Seconds by which the clocks may differ. Celery's ETA and expiry compare them."""
+_OUTBOX_ROUNDS: Final = 3
+"""A message that waits longer than so many CELERY_OUTBOX_INTERVAL is not published by anyone."""
 
 
 def versions(app: AsyncCelery) -> Iterator[Finding]:  # noqa: ARG001 (all checks take the app)
@@ -130,6 +133,7 @@ def database(app: AsyncCelery) -> Iterator[Finding]:
         return
     scheme = config.SQLALCHEMY_DATABASE_URI_SCHEME
     yield Finding("database", "ok", f"{scheme}: it answers")
+    yield from _outbox(app)
     largest = largest_pool(config)
     if limit is None or largest is None:
         return
@@ -145,6 +149,34 @@ def database(app: AsyncCelery) -> Iterator[Finding]:
             "Lower SQLALCHEMY_POOL_SIZE (or CELERY_SQLALCHEMY_POOL_SIZE), so that the pools of all "
             "processes fit; tasks then wait for a connection.",
         )
+
+
+def _outbox(app: AsyncCelery) -> Iterator[Finding]:
+    """Do messages of ``delay_on_commit`` wait, and does a worker publish them?"""
+    for provider in app.resources.providers:
+        if not isinstance(provider, DatabaseProvider):
+            continue
+        try:
+            waiting = asyncio.run(waiting_in(app, provider.config))
+        except Exception as exc:  # noqa: BLE001 (the finding shows it)
+            yield Finding("outbox", "warning", f"{provider.name!r}: {described(exc)}")
+            continue
+        if waiting is None:
+            # Nobody has made our tables, so nobody uses them.
+            continue
+        detail = f"{waiting.count} messages wait in {provider.name!r}"
+        if waiting.count:
+            detail += f", the oldest for {waiting.oldest_seconds:.0f} s"
+        if waiting.oldest_seconds <= _OUTBOX_ROUNDS * app.config.CELERY_OUTBOX_INTERVAL:
+            yield Finding("outbox", "ok", detail)
+        else:
+            yield Finding(
+                "outbox",
+                "warning",
+                detail,
+                "Workers publish what is left: see whether one runs, and what its log says of "
+                "committed messages.",
+            )
 
 
 def redis(app: AsyncCelery) -> Iterator[Finding]:

@@ -6,15 +6,17 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-__all__ = ("has_conflict", "is_away", "is_of_database")
+__all__ = ("has_conflict", "has_undone", "is_away", "is_of_database")
 
 _DRIVERS: Final = frozenset({"aiomysql", "asyncpg", "psycopg", "pymysql", "sqlite3"})
 
-_AWAY_IN_MYSQL: Final = frozenset({1040, 1053, 1152, 1158, 1159, 1160, 1161, 1927})
-"""Too many connections, shutdown, aborted connection, network errors, killed connection."""
+_AWAY_IN_MYSQL: Final = frozenset({1040, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1927})
+"""Too many connections, a node that is no part of its cluster, shutdown, aborted connection, network errors, killed connection."""
 _CLIENT_ERRORS_OF_MYSQL: Final = range(2000, 2070)
-_CONFLICTS_IN_MYSQL: Final = frozenset({1205, 1213})
-"""A lock that was waited for too long, and a deadlock."""
+_DEADLOCK_IN_MYSQL: Final = 1213
+_CONFLICTS_IN_MYSQL: Final = frozenset({1020, 1205, _DEADLOCK_IN_MYSQL})
+"""A row that has changed since the transaction's snapshot, a lock that was waited for too long, and a
+deadlock."""
 _AWAY_IN_POSTGRES: Final = frozenset({"53300", "57P01", "57P02", "57P03"})
 """Too many connections, shutdown by an administrator or a crash, not yet started."""
 _CONFLICTS_IN_POSTGRES: Final = frozenset({"40001", "40P01", "55P03"})
@@ -54,6 +56,15 @@ def has_conflict(error: BaseException) -> bool:
     return "database is locked" in str(original)
 
 
+def has_undone(error: BaseException) -> bool:
+    """Whether the server has rolled back the whole transaction, and executes what comes next all the same.
+
+    PostgreSQL refuses further statements; MySQL begins another transaction.
+    """
+    original = _original(error)
+    return original is not None and _codes(original)[0] == _DEADLOCK_IN_MYSQL
+
+
 def is_of_database(error: BaseException) -> bool:
     """Whether an error was raised by SQLAlchemy or a driver, and not by another client."""
     if _original(error) is not None:
@@ -79,11 +90,10 @@ def _driver(error: BaseException) -> str:
 
 def _codes(original: BaseException) -> tuple[int | None, str | None]:
     """The number that MySQL gives an error, or the five characters that PostgreSQL does."""
-    state: object = getattr(original, "sqlstate", None)
-    if isinstance(state, str):
-        return None, state
     match original.args:
+        # PyMySQL 1.2 has both, and HY000 for most of them.
         case (int() as number, *_):
             return number, None
         case _:
-            return None, None
+            state: object = getattr(original, "sqlstate", None)
+            return None, state if isinstance(state, str) else None

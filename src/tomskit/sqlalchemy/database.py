@@ -22,6 +22,7 @@ from typing_extensions import deprecated, override
 from tomskit._internals.sqlalchemy import QueuePool
 from tomskit.errors import ConfigurationError, MissingDriverError, NotInitializedError
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
+from tomskit.sqlalchemy.sessions import watch
 from tomskit.sqlalchemy.tables import metadata
 from tomskit.sqlalchemy.tracked import end_session, new_session
 
@@ -90,6 +91,7 @@ class _Pool:
             options |= {"poolclass": _WaitingPool, "pool_timeout": _WARN_AFTER}
         try:
             self.engine = create_async_engine(config.SQLALCHEMY_DATABASE_URI, **options)
+            watch(self.engine.sync_engine)
             if config.mysql_port_is_missing:
                 event.listen(self.engine.sync_engine, "handle_error", _name_the_port)
         except ModuleNotFoundError as exc:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import bindparam, event, insert, select
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy import TextClause, bindparam, event, insert, select
+from sqlalchemy.engine import Connection, Engine, ExceptionContext, Transaction
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 from typing_extensions import TypedDict, override
 
-from tomskit.errors import CommitRefusedError, NotInitializedError
+from tomskit.errors import CommitRefusedError, ConfigurationError, NotInitializedError
+from tomskit.sqlalchemy.away import has_undone
 from tomskit.sqlalchemy.tables import now_ms, outbox
 
-__all__ = ("OutboxRow", "TaskSession", "missing_table")
+__all__ = ("OutboxRow", "TaskSession", "missing_table", "watch")
 
 
 class OutboxRow(TypedDict):
@@ -55,10 +58,12 @@ class TaskSession(Session):
 
     Attributes:
         refusal: Why the code that uses the session must not commit it; None where it may.
+        undone: The error with which the server has rolled back the running transaction by itself.
         ended: Why the session cannot be used any more; None while it can.
     """
 
     refusal: str | None = None
+    undone: BaseException | None = None
     ended: str | None = None
     _held: list[_Held] | None = None
 
@@ -90,17 +95,43 @@ class TaskSession(Session):
         # again, and nobody would close it then.
         if self.ended is not None:
             raise NotInitializedError(self.ended)
-        return super().get_bind(*args, **kwargs)
+        bind = super().get_bind(*args, **kwargs)
+        if self.refusal is not None:
+            text = _committing_text(kwargs.get("clause"), bind.dialect.name)
+            if text is not None:
+                raise CommitRefusedError(f"{text!r} commits. {self.refusal}")
+        return bind
 
-    def write_held(self) -> None:
-        """Write what is held; before the outermost commit."""
+    @override
+    def connection(
+        self,
+        bind_arguments: Any = None,
+        execution_options: Mapping[str, Any] | None = None,
+    ) -> Connection:
+        if self.refusal is not None and _is_autocommit(execution_options or {}):
+            raise CommitRefusedError(
+                f"The isolation level AUTOCOMMIT commits each statement. {self.refusal}"
+            )
+        return super().connection(bind_arguments, execution_options)
+
+    def prepare_held(self) -> None:
+        """Make sure that there is a transaction in the database into which messages are written."""
+        if self._held:
+            self.connection()
+
+    def write_held(self, connection: Connection) -> None:
+        """Write what is held; just before the commit of the database's transaction."""
         if not self._held:
             return
-        # What hooks send while objects are flushed belongs to this commit as well.
-        self.flush()
+        if self.undone is not None:
+            raise self.undone
+        if _is_autocommit(connection.get_execution_options()):
+            raise ConfigurationError(
+                "delay_on_commit needs a transaction, and this session has the isolation level "
+                "AUTOCOMMIT: leave that out, or send with delay."
+            )
         values = [{**row, "grace": one.grace_ms} for one in self._held for row in one.rows]
         try:
-            connection = self.connection()
             if len(values) == 1:
                 connection.execute(_INSERT_BY_SERVER_CLOCK, values[0])
             else:
@@ -137,6 +168,8 @@ class TaskSession(Session):
 
     def drop(self, transaction: SessionTransaction) -> None:
         """Drop what belongs to a transaction that has ended without a commit."""
+        if transaction.parent is None:
+            self.undone = None
         if self._held:
             self._held = [one for one in self._held if one.transaction is not transaction]
 
@@ -157,13 +190,85 @@ def _innermost(session: Session) -> SessionTransaction:
     return transaction
 
 
+_ENDS_TRANSACTION: Final = re.compile(r"\s*(COMMIT|BEGIN|START\s+TRANSACTION|END)\b", re.IGNORECASE)
+_ENDS_IN_MYSQL: Final = re.compile(
+    r"\s*((CREATE|DROP)\s+(?!TEMPORARY\b)|(ALTER|TRUNCATE|RENAME|GRANT|REVOKE|LOCK\s+TABLES)\b"
+    r"|SET\s+(@@)?(SESSION\s+|session\.)?autocommit\b)",
+    re.IGNORECASE,
+)
+
+
+def _committing_text(clause: object, dialect: str) -> str | None:
+    """How a statement begins that is given as text and commits what was done before it."""
+    if not isinstance(clause, TextClause):
+        return None
+    found = _ENDS_TRANSACTION.match(clause.text)
+    if found is None and dialect in {"mysql", "mariadb"}:
+        found = _ENDS_IN_MYSQL.match(clause.text)
+    return None if found is None else found[0].strip()
+
+
+def _is_autocommit(options: Mapping[str, Any]) -> bool:
+    return options.get("isolation_level") == "AUTOCOMMIT"
+
+
+_sessions: Final[WeakKeyDictionary[Transaction, TaskSession]] = WeakKeyDictionary()
+"""Whose the open transactions are."""
+
+
+def watch(engine: Engine) -> None:
+    """Let sessions of an engine write their messages when the database commits, however that is asked.
+
+    `Session.commit` is one way; others are the commit of its connection, and that of its transaction
+    while a savepoint is still open.
+    """
+    event.listen(engine, "commit", _on_commit)
+    event.listen(engine, "handle_error", _on_error)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "savepoint", _on_savepoint_of_sqlite)
+
+
+def _session_of(connection: Connection | None) -> TaskSession | None:
+    transaction = None if connection is None else connection.get_transaction()
+    return None if transaction is None else _sessions.get(transaction)
+
+
+def _on_commit(connection: Connection) -> None:
+    session = _session_of(connection)
+    if session is not None:
+        if session.refusal is not None:
+            raise CommitRefusedError(session.refusal)
+        session.write_held(connection)
+
+
+def _on_error(context: ExceptionContext) -> None:
+    if has_undone(context.original_exception):
+        session = _session_of(context.connection)
+        if session is not None:
+            session.undone = context.sqlalchemy_exception or context.original_exception
+
+
+def _on_savepoint_of_sqlite(connection: Connection, _name: str | None) -> None:
+    # The driver begins a transaction before the first statement that writes, and not before a savepoint:
+    # its release would then commit.
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        connection.exec_driver_sql("BEGIN")
+
+
+@event.listens_for(TaskSession, "after_begin")
+def _after_begin(session: TaskSession, _: SessionTransaction, connection: Connection) -> None:
+    transaction = connection.get_transaction()
+    if transaction is not None:
+        _sessions[transaction] = session
+
+
 @event.listens_for(TaskSession, "before_commit")
 def _before_commit(session: TaskSession) -> None:
-    if session.get_nested_transaction() is not None:
-        return
-    if session.refusal is not None:
+    # With a savepoint that is open, this may be its release, or a commit of all.
+    if session.refusal is not None and session.get_nested_transaction() is None:
         raise CommitRefusedError(session.refusal)
-    session.write_held()
+    session.prepare_held()
 
 
 @event.listens_for(TaskSession, "after_commit")

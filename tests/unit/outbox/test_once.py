@@ -168,6 +168,8 @@ def raised(error: Exception) -> DBAPIError:
         (raised(DriverError(2013, "Lost connection")), True, False),
         (raised(DriverError(1927, "Connection was killed")), True, False),
         (raised(DriverError(1213, "Deadlock found")), False, True),
+        (raised(DriverError(1205, "Lock wait timeout exceeded", sqlstate="HY000")), False, True),
+        (raised(DriverError(1020, "Record has changed since last read")), False, True),
         (raised(DriverError(1062, "Duplicate entry")), False, False),
         (raised(DriverError(1045, "Access denied")), False, False),
         (raised(DriverError("shut down", sqlstate="57P01")), True, False),

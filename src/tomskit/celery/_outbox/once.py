@@ -41,7 +41,13 @@ committing: Final[ContextVar[Database | None]] = ContextVar("tomskit_committing"
 _CONFLICTS: Final = 5
 """How many times a body is repeated because of other transactions."""
 _CONFLICT_PAUSE: Final = 0.05
-_COMMIT_SECONDS: Final = 30.0
+_LOSSES: Final = 10
+"""How many times in a row a body is repeated because its connection was lost, by a server that answers."""
+_ANSWER_SECONDS: Final = 60.0
+"""For how long a statement of ours waits. Longer than MySQL waits for a lock."""
+_ROLLBACK_SECONDS: Final = 5.0
+_CANCELLATIONS: Final = 3
+"""psycopg takes the first one for a wish to ask the server, and goes on waiting."""
 _LONGEST_ID: Final = 255
 
 
@@ -52,8 +58,6 @@ class OnceCall:
     Attributes:
         name: The task's name and id, for log lines.
         task_id: None for a call without a message, which leaves no mark.
-        may_be_known: Whether an earlier delivery may have left a mark: it is looked for first. Others
-            see it when they write their own.
         body: Makes the coroutine of the task's function.
         dump: Makes what is stored of what the function returns.
         serializer: Of results; None where nobody wants them.
@@ -61,7 +65,6 @@ class OnceCall:
 
     name: str
     task_id: str | None
-    may_be_known: bool
     body: Callable[[], Coroutine[object, Never, object]]
     dump: Callable[[object], object]
     serializer: str | None
@@ -105,37 +108,84 @@ def database_named(app: Celery, name: str | None) -> Database:
 async def run_once(database: Database, call: OnceCall) -> object:
     """Run a task's body and commit it with its mark; or answer what an earlier delivery returned.
 
-    Whatever the body raises rolls its transaction back. Where that was the fault of the database, which
-    was away or has ended a deadlock, the body is repeated.
+    The mark is looked for first, as any message may come twice: a publisher that has lost its connection
+    publishes again, and the broker does not know that it is the same. Whatever the body raises rolls its
+    transaction back. Where that was the fault of the database, which was away or has ended a deadlock,
+    the body is repeated.
     """
-    retrying = Retrying(
-        Outage(f"commit {call.name}", "the database", logger), is_away=lambda _: True
-    )
+    repeats = _Repeats(call.name)
     session = database.session
     committing.set(database)
-    may_be_known = call.may_be_known
-    conflicts = 0
     while True:
+        has_answered = False
         try:
-            if may_be_known and (stored := await _stored(session, call)) is not None:
+            if (stored := await _stored(session, call)) is not None:
                 return stored.value
+            has_answered = True
             result = await _attempt(database, session, call)
         except Exception as exc:
             await _roll_back(session)
-            if has_conflict(exc) and conflicts < _CONFLICTS:
-                conflicts += 1
-                logger.info(
-                    "%s is repeated, as its transaction was in conflict: %r", call.name, exc
-                )
-                await asyncio.sleep(_CONFLICT_PAUSE * 2**conflicts * random.random())  # noqa: S311
-            elif is_of_database(exc) and is_away(exc):
-                await asyncio.sleep(retrying.failed(exc))
-            else:
+            pause = repeats.pause_after(exc, has_answered=has_answered)
+            if pause is None:
+                # Another delivery may have run meanwhile, and this one was in its way.
+                if has_answered and (stored := await _stored_meanwhile(session, call)) is not None:
+                    return stored.value
                 raise
-            may_be_known = True
+            await asyncio.sleep(pause)
         else:
-            retrying.succeeded()
+            repeats.ended()
             return result
+
+
+class _Repeats:
+    """Decides whether a body is repeated after an error of the database."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._conflicts = 0
+        self._losses = 0
+        self._retrying = Retrying(
+            Outage(f"commit {name}", "the database", logger), is_away=lambda _: True
+        )
+
+    def pause_after(self, exc: Exception, *, has_answered: bool) -> float | None:
+        """Seconds to wait before the body is repeated; None if it is not.
+
+        Args:
+            exc: What was raised.
+            has_answered: Whether the database had answered before.
+        """
+        if has_conflict(exc):
+            self._conflicts += 1
+            if self._conflicts > _CONFLICTS:
+                return None
+            logger.info("%s is repeated, as its transaction was in conflict: %r", self._name, exc)
+            return _CONFLICT_PAUSE * (1 << self._conflicts) * random.random()  # noqa: S311
+        if not (isinstance(exc, _NoAnswerError) or (is_of_database(exc) and is_away(exc))):
+            return None
+        self._losses = self._losses + 1 if has_answered else 0
+        if self._losses > _LOSSES:
+            exc.add_note(
+                f"The connection to the database was lost {self._losses} times in a row while "
+                f"{self._name} ran, and the server answers in between. Perhaps a statement or the "
+                "result is larger than the server takes (max_allowed_packet), or a limit of the "
+                "server ends the transaction."
+            )
+            return None
+        return self._retrying.failed(exc)
+
+    def ended(self) -> None:
+        """Note that a try has succeeded."""
+        self._retrying.succeeded()
+
+
+async def _stored_meanwhile(session: AsyncSession, call: OnceCall) -> _Stored | None:
+    try:
+        return await _stored(session, call)
+    except Exception as exc:  # noqa: BLE001 (what the body has raised is the error of the task)
+        logger.debug("Cannot look for the mark of %s: %r", call.name, exc)
+        await _roll_back(session)
+        return None
 
 
 async def _attempt(database: Database, session: AsyncSession, call: OnceCall) -> object:
@@ -146,21 +196,19 @@ async def _attempt(database: Database, session: AsyncSession, call: OnceCall) ->
         value = call.dump(await call.body())
     finally:
         sync.refusal = None
+    if sync.undone is not None:
+        # The body has caught it, and what it had done before is not there any more.
+        raise sync.undone
     if call.task_id is None:
         await _to_the_end(session.commit())
         return value
     mark = _mark(call.task_id, value, call.serializer)
-    try:
-        if not await session.run_sync(_write_mark, mark):
-            await _roll_back(session)
-            logger.info("%s was delivered again and has run before", call.name)
-            stored = await _stored(session, call)
-            assert stored is not None  # noqa: S101 (marks are deleted after days)
-            return stored.value
-    except DBAPIError as exc:
-        if missing_table(exc):
-            raise _no_table() from exc
-        raise
+    if not await _in_time(session.run_sync(_write_mark, mark)):
+        await _roll_back(session)
+        logger.info("%s was delivered again and has run before", call.name)
+        stored = await _stored(session, call)
+        assert stored is not None  # noqa: S101 (marks are deleted after days)
+        return stored.value
     try:
         await _to_the_end(session.commit())
     except Exception as exc:
@@ -191,6 +239,10 @@ def _write_mark(session: Session, mark: dict[str, str | None]) -> bool:
         session.connection().execute(_WRITE_MARK, mark)
     except IntegrityError:
         return False
+    except DBAPIError as exc:
+        if missing_table(exc):
+            raise _no_table() from exc
+        raise
     return True
 
 
@@ -200,7 +252,8 @@ async def _stored(session: AsyncSession, call: OnceCall) -> _Stored | None:
         return None
     columns = select(once.c.content_type, once.c.content_encoding, once.c.result)
     try:
-        found = (await session.execute(columns.where(once.c.task_id == _key(call.task_id)))).first()
+        where = columns.where(once.c.task_id == _key(call.task_id))
+        found = (await _in_time(session.execute(where))).first()
     except DBAPIError as exc:
         if missing_table(exc):
             raise _no_table() from exc
@@ -224,7 +277,7 @@ async def _was_committed(database: Database, call: OnceCall, mark: dict[str, str
 
     async def write() -> bool:
         async with database.scope():
-            return not await database.session.run_sync(_write_mark, mark)
+            return not await _in_time(database.session.run_sync(_write_mark, mark))
 
     retrying = Retrying(
         Outage(f"see whether {call.name} was committed", "the database", logger),
@@ -233,26 +286,51 @@ async def _was_committed(database: Database, call: OnceCall, mark: dict[str, str
     return await retrying.run_async(write)
 
 
+class _NoAnswerError(TimeoutError):
+    """The database has not answered a statement of ours."""
+
+
+async def _in_time(coro: Coroutine[object, Never, T]) -> T:
+    """Await a statement of ours, which waits for no other transaction but for the end of one."""
+    timeout = asyncio.timeout(_ANSWER_SECONDS)
+    try:
+        async with timeout:
+            return await coro
+    except TimeoutError as exc:
+        if not timeout.expired():
+            raise
+        raise _NoAnswerError(f"The database has not answered for {_ANSWER_SECONDS:g} s") from exc
+
+
 async def _to_the_end(coro: Coroutine[object, Never, T]) -> T:
     """Await what must not be interrupted: a commit of which nobody knows whether it has happened.
 
     A time limit that passes meanwhile comes too late for the body, which has returned.
     """
     task = asyncio.ensure_future(coro)
-    deadline = asyncio.get_running_loop().time() + _COMMIT_SECONDS
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _ANSWER_SECONDS
     while not task.done():
         try:
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=max(deadline - loop.time(), 0))
         except BaseException:
-            if asyncio.get_running_loop().time() > deadline:
+            if loop.time() > deadline:
                 task.cancel()
                 raise
+        if not task.done() and loop.time() >= deadline:
+            for _ in range(_CANCELLATIONS):
+                task.cancel()
+                await asyncio.wait([task], timeout=_ROLLBACK_SECONDS)
+            raise _NoAnswerError(
+                f"The database has not answered a commit for {_ANSWER_SECONDS:g} s"
+            )
     return task.result()
 
 
 async def _roll_back(session: AsyncSession) -> None:
     try:
-        await session.rollback()
+        async with asyncio.timeout(_ROLLBACK_SECONDS):
+            await session.rollback()
     except Exception as exc:  # noqa: BLE001 (the connection is gone, and with it the transaction)
         logger.debug("The connection is dropped, as it cannot be rolled back: %r", exc)
         await session.invalidate()

@@ -21,7 +21,7 @@ from tomskit.errors import MissingDriverError
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 from tomskit.sqlalchemy.database import Database
 
-__all__ = ("Gauge", "OutboxStats", "Relay", "gauge")
+__all__ = ("Gauge", "OutboxStats", "Relay", "gauge", "waiting_in")
 
 logger: Final = get_logger(__name__)
 
@@ -237,6 +237,15 @@ class _Look:
     async def close(self) -> None:
         """Close its connections."""
         await self._database.close()
+
+
+async def waiting_in(app: AsyncApp, config: DatabaseConfig) -> Waiting | None:
+    """What waits in a database; None if our tables are not there."""
+    look = _Look(app, config)
+    try:
+        return await look.store.waiting() if await look.store.has_tables() else None
+    finally:
+        await look.close()
 
 
 def _databases_of(app: AsyncApp) -> list[DatabaseConfig]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Never, Protocol, TypeVar
 
@@ -180,11 +180,9 @@ def _once_call(
     is_nested: bool,
 ) -> OnceCall:
     has_message = not (is_nested or request.called_directly)
-    delivery: Mapping[str, object] | None = request.delivery_info
     return OnceCall(
         name=f"{task.name}[{request.id}]",
         task_id=request.id if has_message else None,
-        may_be_known=bool(request.retries or (delivery and delivery.get("redelivered"))),
         body=body,
         dump=dump,
         serializer=task.app.conf.result_serializer if _is_result_wanted(task, request) else None,

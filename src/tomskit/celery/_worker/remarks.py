@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 __all__ = ("remarks_on",)
 
 _DEFAULT_ALIVE_TIMEOUT: Final = 4.0
+_DAY: Final = 86_400
 _ONLY_ASYNCIO: Final = ("CELERY_WORKER_SYNC_CONCURRENCY", "CELERY_WORKER_SLOW_CALLBACK_DURATION")
 
 
 def remarks_on(worker: Worker) -> Iterator[str]:
     """What will not be done, and what to use instead."""
     yield from _generators(worker.app)
+    if isinstance(worker.app, AsyncApp):
+        yield from _marks(worker.app)
     if issubclass(worker.pool_cls, PreforkPool):
         if isinstance(worker.app, AsyncApp):
             yield from _not_of_asyncio(worker.app, "prefork")
@@ -87,6 +90,20 @@ def _generators(app: Celery) -> Iterator[str]:
         yield (
             f"Tasks that are generator functions do nothing, as Celery does not iterate over what they "
             f"return: {_listed(names)}. Return a list, or send a task for each item."
+        )
+
+
+def _marks(app: AsyncApp) -> Iterator[str]:
+    options = app.conf.broker_transport_options
+    seconds = options.get("visibility_timeout") if options else None
+    if not isinstance(seconds, (int, float)) or seconds < app.config.CELERY_ONCE_KEEP * _DAY:
+        return
+    names = [task.name for task in _own_tasks(app) if getattr(task, "_tomskit_once", False)]
+    if names:
+        yield (
+            f"CELERY_ONCE_KEEP={app.config.CELERY_ONCE_KEEP:g}: the marks of {_listed(names)} are deleted "
+            f"after that many days, and a message may come again after the visibility timeout, "
+            f"{seconds / _DAY:.3g} days, and would run a second time. Make CELERY_ONCE_KEEP longer."
         )
 
 

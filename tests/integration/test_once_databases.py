@@ -1,0 +1,468 @@
+"""once=True on each database: deliveries that come again, commits that are refused or not answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from tests.support.once import KINDS, Kind, database, ids, sending
+from tests.support.proxy import Proxy
+from tests.support.servers import MariaDBServer, RedisDb
+from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
+from tomskit.celery._outbox import once as once_module
+from tomskit.sqlalchemy import DatabaseConfig
+from tomskit.sqlalchemy.database import db
+from tomskit.sqlalchemy.tables import once, outbox
+
+pytestmark = pytest.mark.usefixtures("clean_process")
+
+_own = MetaData()
+orders = Table(
+    "orders",
+    _own,
+    Column("name", String(50), primary_key=True),
+    Column("count", Integer, nullable=False, default=0),
+)
+
+runs: list[str] = []
+"""What bodies have begun."""
+
+
+@async_shared_task(ignore_result=True)
+async def ship(name: str) -> None: ...
+
+
+@async_shared_task(once=True)
+async def place(name: str) -> str:
+    runs.append(name)
+    await db.session.execute(insert(orders).values(name=name))
+    ship.delay_on_commit(name)
+    return f"placed {name}"
+
+
+@async_shared_task(once=True)
+async def commits_the_connection(name: str) -> None:
+    connection = await db.session.connection()
+    await connection.execute(insert(orders).values(name=name))
+    await connection.commit()
+
+
+@async_shared_task(once=True)
+async def commits_beside_a_savepoint(name: str) -> None:
+    await db.session.begin_nested()
+    await db.session.execute(insert(orders).values(name=name))
+    await db.session.commit()
+
+
+@async_shared_task(once=True)
+async def commits_as_text(name: str) -> None:
+    await db.session.execute(insert(orders).values(name=name))
+    await db.session.execute(text("  commit"))
+
+
+@async_shared_task(once=True)
+async def commits_each_statement(name: str) -> None:
+    await db.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    await db.session.execute(insert(orders).values(name=name))
+
+
+@async_shared_task(once=True)
+async def truncates(name: str) -> None:
+    await db.session.execute(insert(orders).values(name=name))
+    await db.session.execute(text("TRUNCATE TABLE orders"))
+
+
+@async_shared_task(once=True)
+async def serializable(name: str) -> str:
+    await db.session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+    await db.session.execute(insert(orders).values(name=name))
+    return name
+
+
+@async_shared_task(once=True)
+async def leaves_a_savepoint_open(name: str) -> str:
+    await db.session.begin_nested()
+    await db.session.execute(insert(orders).values(name=name))
+    ship.delay_on_commit(name)
+    return name
+
+
+@async_shared_task(once=True)
+async def releases_a_savepoint_and_fails(name: str) -> None:
+    async with db.session.begin_nested():
+        await db.session.execute(insert(orders).values(name=name))
+    raise KeyError(name)
+
+
+@pytest.fixture(params=KINDS)
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseConfig:
+    return database(cast("Kind", request.param), request, tmp_path)
+
+
+async def make_tables() -> None:
+    await db.create_tables()
+    async with db.engine.begin() as connection:
+        await connection.run_sync(_own.create_all)
+
+
+@pytest.fixture
+def app(config: DatabaseConfig, redis_db: RedisDb, clean_process: None) -> Iterator[AsyncCelery]:
+    with sending(config, redis_db) as made:
+        AsyncRuntime.run(make_tables())
+        runs.clear()
+        yield made
+        AsyncRuntime.shutdown()
+
+
+def run(made: Any, *args: object, task_id: str = "one") -> Any:
+    """Run a task as a worker does that has got its message; returns its EagerResult."""
+    return made.apply(args, task_id=task_id)
+
+
+async def rows_of(table: Table) -> int:
+    async with db.scope():
+        return await db.session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def count(table: Table) -> int:
+    return AsyncRuntime.run(rows_of(table))
+
+
+# -- deliveries
+
+
+@pytest.mark.usefixtures("app")
+def test_a_later_delivery_answers_without_running_the_body(redis_db: RedisDb) -> None:
+    for _ in range(3):
+        # Nothing in the message says that there was another one.
+        assert run(place, "a").get() == "placed a"
+    assert runs == ["a"]
+    assert (count(orders), count(once)) == (1, 1)
+    AsyncRuntime.shutdown()
+    assert len(ids(redis_db)) == 1
+
+
+@pytest.mark.usefixtures("app")
+def test_a_delivery_in_whose_way_another_one_was_answers_what_that_returned() -> None:
+    begun = asyncio.Event()
+
+    async def place_twice() -> list[object]:
+        async def deliver(*, waits: bool) -> object:
+            async def body() -> str:
+                if waits:
+                    await begun.wait()
+                await db.session.execute(insert(orders).values(name="a"))
+                return "slow" if waits else "fast"
+
+            call = once_module.OnceCall("place[one]", "one", body, lambda value: value, "json")
+            async with db.scope():
+                return await once_module.run_once(db, call)
+
+        # It has looked for a mark when the other one begins, and then finds the row of that.
+        slow = asyncio.ensure_future(deliver(waits=True))
+        await asyncio.sleep(0.2)
+        fast = await deliver(waits=False)
+        begun.set()
+        return [fast, await slow]
+
+    assert AsyncRuntime.run(place_twice()) == ["fast", "fast"]
+    assert (count(orders), count(once)) == (1, 1)
+
+
+# -- commits
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        commits_the_connection,
+        commits_beside_a_savepoint,
+        commits_as_text,
+        commits_each_statement,
+    ],
+)
+@pytest.mark.usefixtures("app")
+def test_no_way_to_commit_has_effects_without_a_mark(made: Any) -> None:
+    with pytest.raises(Exception, match="once=True must not commit"):
+        run(made, "a").get()
+    assert (count(orders), count(once)) == (0, 0)
+
+
+@pytest.mark.usefixtures("app")
+def test_the_isolation_level_is_the_one_that_the_body_sets() -> None:
+    assert run(serializable, "a").get() == "a"
+    assert run(serializable, "a").get() == "a"
+    assert (count(orders), count(once)) == (1, 1)
+
+
+@pytest.mark.usefixtures("app")
+def test_a_savepoint_that_is_left_open_is_committed_with_its_messages(redis_db: RedisDb) -> None:
+    assert run(leaves_a_savepoint_open, "a").get() == "a"
+    assert (count(orders), count(once)) == (1, 1)
+    AsyncRuntime.shutdown()
+    assert len(ids(redis_db)) == 1
+
+
+@pytest.mark.usefixtures("app")
+def test_a_released_savepoint_is_rolled_back_with_the_body() -> None:
+    with pytest.raises(KeyError):
+        run(releases_a_savepoint_and_fails, "a").get()
+    assert (count(orders), count(once)) == (0, 0)
+
+
+@pytest.mark.usefixtures("app")
+def test_messages_are_written_whatever_way_the_transaction_is_committed(redis_db: RedisDb) -> None:
+    async def main() -> list[int]:
+        written: list[int] = []
+        async with db.scope():
+            async with db.session.begin():
+                ship.delay_on_commit("a")
+                await db.session.begin_nested()
+                ship.delay_on_commit("b")
+            written.append(len(await published()))
+            ship.delay_on_commit("c")
+            await (await db.session.connection()).commit()
+            with suppress(Exception):  # it was committed behind the session's back
+                await db.session.rollback()
+            written.append(len(await published()))
+        return written
+
+    async def published() -> set[str]:
+        """What is in the table, or with the broker already."""
+        async with db.scope():
+            texts = (await db.session.execute(select(outbox.c.options))).scalars().all()
+        return set(ids(redis_db)) | {one.partition('"id": "')[2][:36] for one in texts}
+
+    assert AsyncRuntime.run(main()) == [2, 3]
+
+
+@pytest.mark.usefixtures("app")
+def test_messages_on_commit_need_a_transaction(redis_db: RedisDb) -> None:
+    async def main() -> None:
+        async with db.scope():
+            await db.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            ship.delay_on_commit("a")
+            with pytest.raises(Exception, match="AUTOCOMMIT"):
+                await db.session.commit()
+
+    AsyncRuntime.run(main())
+    AsyncRuntime.shutdown()
+    assert ids(redis_db) == []
+
+
+# -- servers
+
+
+def behind(config: DatabaseConfig, proxy: Proxy) -> DatabaseConfig:
+    return config.model_copy(update={"DB_HOST": proxy.host, "DB_PORT": proxy.port})
+
+
+@pytest.fixture(params=[kind for kind in KINDS if kind != "sqlite"])
+def proxy(request: pytest.FixtureRequest, redis_db: RedisDb, tmp_path: Path) -> Iterator[Proxy]:
+    """A network between the tasks and their database."""
+    config = database(cast("Kind", request.param), request, tmp_path)
+    with (
+        Proxy(config.DB_HOST, config.DB_PORT) as made,
+        sending(behind(config, made), redis_db),
+    ):
+        AsyncRuntime.run(make_tables())
+        runs.clear()
+        yield made
+        AsyncRuntime.shutdown()
+
+
+@async_shared_task(once=True)
+async def place_over(name: str, fault: str) -> str:
+    """As `place`; then the network does something to the commit."""
+    runs.append(name)
+    await db.session.execute(insert(orders).values(name=name))
+    ship.delay_on_commit(name)
+    await db.session.flush()
+    if len(runs) == 1:
+        faults[fault]()
+    return f"placed {name}"
+
+
+faults: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_connection_that_is_lost_during_the_commit(
+    proxy: Proxy, redis_db: RedisDb, is_answered: bool
+) -> None:
+    faults["lose"] = lambda: proxy.lose(b"COMMIT", is_answered=is_answered)
+    assert run(place_over, "a", "lose").get() == "placed a"
+    assert proxy.has_lost
+    assert (count(orders), count(once)) == (1, 1)
+    # What was committed is not done again, and what was not is.
+    assert len(runs) == (1 if is_answered else 2)
+    assert run(place_over, "a", "lose").get() == "placed a"
+    assert count(orders) == 1
+
+
+def test_a_mark_that_is_not_answered_for_is_written_by_another_connection(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def freeze() -> None:
+        proxy.freeze()
+        # The server keeps the locks of the transaction until it notices.
+        threading.Timer(4.0, proxy.kill).start()
+
+    monkeypatch.setattr(once_module, "_ANSWER_SECONDS", 2.0)
+    faults["freeze"] = freeze
+    assert run(place_over, "a", "freeze").get() == "placed a"
+    assert (count(orders), count(once)) == (1, 1)
+    assert "has not answered" in caplog.text
+
+
+def test_a_commit_that_is_not_answered_is_looked_up(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(once_module, "_ANSWER_SECONDS", 2.0)
+    faults["freeze"] = lambda: proxy.freeze_at(b"COMMIT")
+    assert run(place_over, "a", "freeze").get() == "placed a"
+    assert runs == ["a"]
+    assert (count(orders), count(once)) == (1, 1)
+    assert "was committed, although" in caplog.text
+
+
+# -- MariaDB
+
+
+@pytest.fixture
+def mariadb(
+    request: pytest.FixtureRequest, redis_db: RedisDb, tmp_path: Path
+) -> Iterator[MariaDBServer]:
+    server: MariaDBServer = request.getfixturevalue("mariadb_server")
+    with sending(database("mariadb", request, tmp_path), redis_db):
+        AsyncRuntime.run(make_tables())
+        runs.clear()
+        yield server
+        AsyncRuntime.shutdown()
+
+
+async def touch(name: str) -> None:
+    await db.session.execute(
+        update(orders).where(orders.c.name == name).values(count=orders.c.count + 1)
+    )
+
+
+@async_shared_task(once=True)
+async def catches_a_deadlock() -> str:
+    """Lock two rows, the other way round than another transaction, and go on after the error."""
+    runs.append("deadlock")
+    await touch("first")
+    try:
+        if len(runs) == 1:
+            await in_a_deadlock()
+        await touch("second")
+    except DBAPIError:
+        await touch("third")
+    return "done"
+
+
+async def in_a_deadlock() -> None:
+    locked = asyncio.Event()
+
+    async def other() -> None:
+        async with db.scope():
+            # The server ends the transaction that has changed less.
+            for name in ("second", "fourth", "fifth"):
+                await touch(name)
+            locked.set()
+            await touch("first")
+            await db.session.rollback()
+
+    beside = asyncio.ensure_future(other())
+    await locked.wait()
+    try:
+        await asyncio.sleep(0.5)
+        await touch("second")
+    finally:
+        await beside
+
+
+@pytest.mark.usefixtures("mariadb")
+def test_a_deadlock_that_the_body_has_caught_repeats_it() -> None:
+    async def prepare() -> None:
+        async with db.scope():
+            names = ("first", "second", "third", "fourth", "fifth")
+            await db.session.execute(insert(orders), [{"name": name} for name in names])
+            await db.session.commit()
+
+    async def counts() -> dict[str, int]:
+        async with db.scope():
+            found = await db.session.execute(select(orders.c.name, orders.c.count))
+            return {str(row[0]): int(row[1]) for row in found}
+
+    AsyncRuntime.run(prepare())
+    assert run(catches_a_deadlock).get() == "done"
+    assert runs == ["deadlock", "deadlock"]
+    found = AsyncRuntime.run(counts())
+    assert (found["first"], found["second"], found["third"]) == (1, 1, 0)
+
+
+@async_shared_task(once=True)
+async def reads_and_writes(name: str) -> int:
+    runs.append(name)
+    await db.session.execute(select(orders))
+    if len(runs) == 1:
+        async with db.scope():
+            await touch(name)
+            await db.session.commit()
+    await touch(name)
+    return len(runs)
+
+
+def test_a_row_that_has_changed_since_it_was_read_repeats_the_body(mariadb: MariaDBServer) -> None:
+    async def prepare() -> None:
+        async with db.scope():
+            await db.session.execute(insert(orders).values(name="a"))
+            await db.session.commit()
+        # Connections have the level of the moment at which they begin.
+        await db.engine.dispose()
+
+    if not mariadb.query("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'"):
+        pytest.skip("this MariaDB has no innodb_snapshot_isolation")
+    mariadb.query("SET GLOBAL innodb_snapshot_isolation = ON")
+    try:
+        AsyncRuntime.run(prepare())
+        assert run(reads_and_writes, "a").get() == 2
+    finally:
+        mariadb.query("SET GLOBAL innodb_snapshot_isolation = OFF")
+
+
+@pytest.mark.usefixtures("mariadb")
+def test_statements_that_commit_in_mysql_are_refused() -> None:
+    with pytest.raises(Exception, match="once=True must not commit"):
+        run(truncates, "a").get()
+    assert (count(orders), count(once)) == (0, 0)
+
+
+@async_shared_task(once=True)
+async def answers(size: int) -> str:
+    runs.append("answers")
+    return "x" * size
+
+
+def test_a_result_that_the_server_does_not_take_is_an_error(
+    mariadb: MariaDBServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [(_, largest)] = mariadb.query("SHOW GLOBAL VARIABLES LIKE 'max_allowed_packet'")
+    monkeypatch.setattr(once_module, "_LOSSES", 2)
+    with pytest.raises(DBAPIError) as caught:
+        run(answers, int(str(largest)) + 1000).get()
+    assert len(runs) <= 3
+    notes = "".join(getattr(caught.value, "__notes__", ())) + str(caught.value)
+    assert "max_allowed_packet" in notes
+    assert len(str(caught.value)) < 5000
