@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Never, TypeVar
 
@@ -319,7 +320,7 @@ class Model(RuleBasedStateMachine):
         self.is_away = away
 
     @rule(several=st.lists(work, min_size=1, max_size=3))
-    def let_processes_work(self, several: list[Transaction | Delivery | Relay]) -> None:
+    def let_processes_work(self, several: Sequence[Transaction | Delivery | Relay]) -> None:
         seen["at the same time"] += len(several) > 1
 
         async def together() -> None:
@@ -465,24 +466,56 @@ class Model(RuleBasedStateMachine):
         assert self.acknowledged <= happened.keys()
 
 
-DEATHS: Final = [
-    *(f"{moment} {what}" for moment in ("before", "after") for what in ("commit", "rollback")),
-    *(f"{moment} {what}" for moment in ("before", "after") for what in ("insert", "select")),
-    *(f"{moment} {what}" for moment in ("before", "after") for what in ("savepoint", "release")),
-    *(f"{moment} {what}" for moment in ("before", "after") for what in ("delete", "publish")),
-    *("before update", "after update", "before acknowledge"),
-]
-
-
 def test_what_is_committed_happens_once() -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    examples = settings().max_examples
     limits = settings(
-        max_examples=examples // 3 or 1, stateful_step_count=20, suppress_health_check=checks
+        max_examples=settings().max_examples // 3 or 1,
+        stateful_step_count=20,
+        suppress_health_check=checks,
     )
     seen.clear()
     run_state_machine_as_test(Model, settings=limits)
     print(dict(sorted(seen.items())))
-    assert seen["again"]
-    if examples >= 100:
-        assert [death for death in DEATHS if not seen[f"died {death}"]] == []
+    assert seen["died"]
+    assert seen["again, after it was acknowledged"]
+
+
+STEPS: Final = {
+    *("select", "insert", "update", "delete", "commit", "rollback"),
+    *("savepoint", "release", "publish"),
+}
+SCRIPT: Final = (
+    "send",
+    Savepoint(("send", Savepoint(("send",), "roll back")), "release"),
+    Savepoint(("send",), "raise"),
+)
+
+
+def test_a_process_may_die_before_and_after_every_step() -> None:
+    kinds: list[Callable[[int, int], Transaction | Delivery | Relay]] = [
+        lambda _, dies: Transaction(SCRIPT, "commit", dies),
+        lambda task, dies: Delivery(task, SCRIPT, False, dies),
+        lambda _, dies: Relay(dies),
+    ]
+    seen.clear()
+    model = Model()
+    task = 0
+    for kind in kinds:
+        for dies in count():
+            task += 1
+            if kind is kinds[2]:
+                model.is_away = True
+                model.let_processes_work([Transaction(SCRIPT, "commit", None)])
+                model.is_away = False
+            died = seen["died"]
+            model.let_processes_work([kind(task, dies)])
+            model.what_was_committed_and_nothing_else_is_published_or_waits()
+            model.nothing_is_published_twice_but_what_a_dead_process_has_published()
+            model.effects_happen_once()
+            if seen["died"] == died:
+                break
+    model.teardown()
+    print(dict(sorted(seen.items())))
+    moments = {f"died {moment} {step}" for moment in ("before", "after") for step in STEPS}
+    assert (moments | {"died before acknowledge"}) - seen.keys() == set()
+    assert seen["published twice"]
