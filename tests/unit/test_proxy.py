@@ -118,10 +118,11 @@ def test_a_request_and_its_connection_are_lost_once(proxy: Proxy, is_answered: b
         assert echo(first, b"before") == b"before"
         proxy.lose(b"COMMIT", is_answered=is_answered)
         assert echo(second, b"other") == b"other"
-        assert not proxy.has_lost
+        has_lost = [proxy.has_lost]
         first.sendall(b"a COMMIT")
         assert first.recv(100) == b""
-        assert proxy.has_lost
+        has_lost.append(proxy.has_lost)
+        assert has_lost == [False, True]
         assert echo(second, b"COMMIT") == b"COMMIT"
 
 
