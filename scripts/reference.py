@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from celery.app.defaults import DEFAULTS
-from scripts import internals
+from scripts import drawings, internals
 from typing_extensions import override
 
 from tomskit import TomsKitBaseSettings, errors
@@ -39,13 +39,40 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.AnnAssi
 
 
 def pages() -> dict[str, str]:
-    """Every generated page, by its path below docs/."""
+    """Every generated page and drawing, by its path below docs/."""
     return {
         "reference/settings.md": settings_page(),
         "zh/settings.md": settings_page(in_chinese, "[English](../reference/settings.md)"),
         "reference/errors.md": errors_page(),
         "reference/api.md": api_page(),
         "reference/internals.md": internals_page(),
+        **{
+            f"images/{source.stem}.svg": drawings.drawing(source)
+            for source in sorted((ROOT / "docs" / "images").glob("*.txt"))
+        },
+        "images/badges.svg": drawings.badges(facts()),
+    }
+
+
+def facts() -> dict[str, str]:
+    """What the badges of the README say, from the files that decide it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pythons = [
+        found[1]
+        for classifier in project["classifiers"]
+        if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", classifier))
+    ]
+    celery = next(one for one in project["dependencies"] if re.match(r"celery\W", one))
+    coverage = re.search(
+        r"^COVERAGE := (\d+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
+    assert coverage is not None
+    return {
+        "Python": " | ".join(pythons),
+        "Celery": celery.removeprefix("celery").replace(">=", ">= "),
+        "types": "mypy and pyright strict",
+        "coverage": f">= {coverage[1]} %",
+        "license": project["license"],
     }
 
 
@@ -400,20 +427,14 @@ def literal(value: object) -> str:
 
 def field_table(rows: Iterable[Sequence[str]], say: Translate, *, with_celery: bool) -> str:
     """A table of fields."""
-    head = [say(word) for word in ("Setting", "Type", "Default", "Description")]
-    if with_celery:
-        head.insert(3, say("In Celery"))
+    head = [say(word) for word in ("Setting and type", "Default", "Description")]
     lines: list[list[str]] = []
     for name, kind, default, text in rows:
-        line = [f"`{name}`", f"`{kind}`", f"`{default}`", say(text)]
-        if with_celery:
-            names = celery_name(name)
-            line.insert(3, ", ".join(f"`{one}`" for one in names.split(", ")) if names else "")
-        lines.append(line)
-    if with_celery and not any(line[3] for line in lines):
-        head.pop(3)
-        for line in lines:
-            line.pop(3)
+        about = say(text)
+        if with_celery and (names := celery_name(name)):
+            sets = ", ".join(f"`{one}`" for one in names.split(", "))
+            about += f"<br>{say('In Celery:')} {sets}"
+        lines.append([f"`{name}`<br>`{kind}`", f"`{default}`", about])
     return table(head, lines)
 
 
