@@ -26,6 +26,8 @@ class Owner:
         self.guard = Guard(loop)
         self.steered = Steered(coro, self.guard)
         self.task = loop.create_task(_await(self.steered))
+        # From Python 3.12 on the traceback of what the coroutine raises holds this frame as well.
+        del self
         loop.settle()
 
     def cancel(self) -> None:
