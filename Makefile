@@ -25,6 +25,11 @@ VERSIONS := $(BIN)/python scripts/versions.py
 # Processes for the unit tests. Integration tests mostly wait, so they get twice as many. Each process
 # starts private servers and workers on free ports.
 PROCESSES := 2
+# By file, so that one process has all tests of the editor, and the language server that they share.
+BY_FILE = --numprocesses $(PROCESSES) --dist loadfile
+
+# The tests start hundreds of Python processes: none shall compile what another has compiled already.
+unexport PYTHONDONTWRITEBYTECODE
 
 say = @printf '\n==> %s\n' '$(1)'
 
@@ -92,8 +97,8 @@ contracts: $(VENV)/.dev ## check which module imports which, and the structure o
 
 unit: $(VENV)/.dev ## run the unit tests and the editor tests, without servers
 	$(call say,unit tests and editor tests)
-	@$(if $(PURE),$(BIN)/$(RUN) --concurrency=thread -m $(PYTEST) $(PURE) --numprocesses $(PROCESSES))
-	@$(BIN)/$(RUN) -m $(PYTEST) tests/unit tests/editor $(PURE:%=--ignore=%) --numprocesses $(PROCESSES)
+	@$(if $(PURE),$(BIN)/$(RUN) --concurrency=thread -m $(PYTEST) $(PURE) $(BY_FILE))
+	@$(BIN)/$(RUN) -m $(PYTEST) tests/unit tests/editor $(PURE:%=--ignore=%) $(BY_FILE)
 
 integration: $(VENV)/.dev servers ## run the integration tests on real servers and workers
 	$(call say,integration tests)

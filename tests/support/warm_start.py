@@ -1,10 +1,10 @@
-"""Python processes that begin with the imports of Celery, SQLAlchemy and redis-py behind them.
+"""Python processes that begin with Celery, SQLAlchemy, redis-py and tomskit imported.
 
 A worker needs more than a second of processor time to import them, and the tests start hundreds of
 workers. So one process imports them once, and every worker is a fork of it that runs the same
-module, with the same arguments, that `python -m` would have run. Nothing of ours is imported before
-the fork, and coverage begins after it: all that tomskit does when a worker starts is done and
-measured in that worker.
+module, with the same arguments, that `python -m` would have run. No app is made before the fork, and
+coverage begins after it: all that tomskit does when a worker starts is done and measured in that
+worker. The tests' own process imports the same modules, so their own lines are measured there.
 """
 
 import atexit
@@ -58,6 +58,10 @@ IMPORTED: Final = (
     "sqlalchemy.dialects.mysql.aiomysql",
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "sqlalchemy.ext.asyncio",
+    "tomskit._commands.doctor",
+    "tomskit._commands.workers",
+    "tomskit.celery",
+    "tomskit.celery.asyncio_pool.pool",
 )
 _LONGEST_MESSAGE: Final = 1 << 20
 _ONE_AT_A_TIME: Final = threading.Lock()

@@ -22,6 +22,9 @@ Pool = Literal["prefork", "solo", "threads", "asyncio", "custom", "gevent", "eve
 READ_AT_IMPORT: Final = frozenset({"CELERY_CUSTOM_WORKER_POOL", "USE_FAST_LOCALS"})
 """Environment variables that Celery looks at when it is imported."""
 
+PLAIN: Final = frozenset({"tests.integration.stock_service"})
+"""Apps that know nothing of tomskit: it must not be imported before theirs is."""
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -68,7 +71,9 @@ class Worker:
         self._cwd = PROJECT if cwd is None else cwd
         # These pools patch the standard library before anything else is imported.
         patching = pool in {"gevent", "eventlet"}
-        self._cold = cold or patching or not READ_AT_IMPORT.isdisjoint(self._env)
+        self._cold = (
+            cold or patching or app in PLAIN or not READ_AT_IMPORT.isdisjoint(self._env)
+        )
         self._process: subprocess.Popen[str] | WarmProcess | None = None
         self._reader: threading.Thread | None = None
         self._news = threading.Condition()
