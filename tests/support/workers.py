@@ -71,9 +71,7 @@ class Worker:
         self._cwd = PROJECT if cwd is None else cwd
         # These pools patch the standard library before anything else is imported.
         patching = pool in {"gevent", "eventlet"}
-        self._cold = (
-            cold or patching or app in PLAIN or not READ_AT_IMPORT.isdisjoint(self._env)
-        )
+        self._cold = cold or patching or app in PLAIN or not READ_AT_IMPORT.isdisjoint(self._env)
         self._process: subprocess.Popen[str] | WarmProcess | None = None
         self._reader: threading.Thread | None = None
         self._news = threading.Condition()
