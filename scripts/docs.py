@@ -484,6 +484,8 @@ COMMANDS: Final[Mapping[str, Callable[[Sequence[str], Place], Iterator[str]]]] =
     "flask": web_server_problems,
     "gunicorn": web_server_problems,
     "uvicorn": web_server_problems,
+    "alembic": no_problems,
+    "watchfiles": no_problems,
     "cd": folder_problems,
     "kill": no_problems,
     "test": no_problems,

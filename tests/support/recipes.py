@@ -17,7 +17,7 @@ from tests.support.servers import RedisDb, die_with_parent
 from tests.support.workers import PROJECT
 
 EXAMPLES = PROJECT / "examples"
-FENCE = re.compile(r"^```\w+\n# (?P<name>[\w.-]+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```\w+\n# (?P<name>[\w./-]+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 """A block of a page that shows a file."""
 
 
