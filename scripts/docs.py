@@ -532,6 +532,8 @@ INSTRUCTIONS: Final = frozenset({"FROM", "WORKDIR", "COPY", "RUN", "USER", "ENV"
 def parse_dockerfile(text: str) -> None:
     """Check the instructions of a Dockerfile; its command must be a list, which needs no shell."""
     for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith("#"):
+            continue
         instruction, _, rest = line.partition(" ")
         if instruction not in INSTRUCTIONS:
             raise ValueError(f"{instruction} is no instruction of a Dockerfile")

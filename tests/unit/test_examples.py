@@ -11,9 +11,10 @@ PAGES = {
     **{
         EXAMPLES / name / "README.md": name for name in ("alembic", "databases", "flask", "redbeat")
     },
+    PROJECT / "docs" / "how-to" / "deployment.md": "deployment",
     PROJECT / "docs" / "how-to" / "monitoring.md": "monitoring",
 }
-"""Pages that show all files of a folder."""
+"""Pages that show the files of a folder."""
 
 
 @pytest.mark.parametrize(("page", "folder"), PAGES.items(), ids=PAGES.values())
@@ -21,10 +22,14 @@ def test_a_page_shows_the_files_of_its_example(page: Path, folder: str) -> None:
     files = {
         str(file.relative_to(EXAMPLES / folder)): file.read_text("utf-8")
         for file in (EXAMPLES / folder).rglob("*")
-        if file.suffix in {".ini", ".py"}
+        if file.suffix in {".ini", ".py", ".service", ".yaml"} or file.name == "Dockerfile"
     }
+    compared = {name: code for name, code in shown(page) if name in files}
 
-    assert {name: code for name, code in shown(page) if name in files} == files
+    assert compared == {name: files[name] for name in compared}
+    # The page of a folder shows all of it.
+    assert page.parent.name != folder or compared.keys() == files.keys()
+    assert compared
 
 
 def test_the_cookbook_lists_every_example() -> None:

@@ -12,8 +12,10 @@
     When it is missing: a worker with the asyncio pool refuses to start.
 
 `WorkController.wait_for_soft_shutdown`
-    For: letting tasks run in the time that a soft shutdown gives them; Celery's sleeps.
-    When it is missing: a worker with the asyncio pool raises AttributeError when it starts.
+    For: letting tasks run in the time that a soft shutdown gives them, where Celery sleeps, and
+    touching the health file in it.
+    When it is missing: a worker with the asyncio pool or a health file raises AttributeError when it
+    starts.
 
 `state.should_stop` and `state.should_terminate`
     For: ending a worker whose processes cannot start, and a second SIGTERM that ends it at once.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,8 +34,9 @@ class HealthStep(bootsteps.StartStopStep):
     """Touches the file that CELERY_WORKER_HEALTH_FILE names.
 
     Two things have to be true since the last touch: a timer of the worker's own loop has gone off, and
-    the broker has answered on a new connection. The file appears with the first touch, and is removed
-    when the worker stops.
+    the broker has answered on a new connection. In a soft shutdown only the second has to be, as timers do
+    not go off in it. The file appears with the first touch, and is
+    removed when the worker stops.
     """
 
     # Celery only reads it; its stubs declare a variable.
@@ -55,6 +58,7 @@ class HealthStep(bootsteps.StartStopStep):
             )
         self._app: Celery = app
         self._turned = threading.Event()
+        self._in_soft_shutdown = False
         self._stopping = threading.Event()
         self._is_ill = False
         self._thread: threading.Thread | None = None
@@ -64,6 +68,7 @@ class HealthStep(bootsteps.StartStopStep):
         self._path.unlink(missing_ok=True)  # an earlier worker may have been killed
         parent.timer.call_repeatedly(INTERVAL, self._turned.set)
         self._turned.set()
+        parent.wait_for_soft_shutdown = partial(self._wait, parent.wait_for_soft_shutdown)
         self._thread = threading.Thread(target=self._touch, name="tomskit-health", daemon=True)
         self._thread.start()
 
@@ -74,6 +79,10 @@ class HealthStep(bootsteps.StartStopStep):
             # A connection in the making has its own time-outs; nothing depends on its outcome.
             self._thread.join(1.0)
         self._path.unlink(missing_ok=True)
+
+    def _wait(self, wait: Callable[[], object]) -> None:
+        self._in_soft_shutdown = True
+        wait()
 
     @override
     def terminate(self, parent: Worker) -> None:
@@ -106,4 +115,6 @@ class HealthStep(bootsteps.StartStopStep):
         except Exception as exc:  # noqa: BLE001 (whatever it is, the broker is not to be had)
             return f"the broker does not answer ({exc})"
         # Last, as it may have come while the broker was asked.
-        return None if self._turned.is_set() else "the worker's loop stands still"
+        if self._turned.is_set() or self._in_soft_shutdown:
+            return None
+        return "the worker's loop stands still"
