@@ -71,6 +71,11 @@ def test_a_healthy_deployment(deployment: Deployment) -> None:
         *("redis_client", "annotations", "serializers"),
     ]
     assert {check["status"] for checks in report.checks.values() for check in checks} == {"ok"}
+    redis = f"redis://{deployment.redis_db.host}:{deployment.redis_db.port}"
+    for name in ("broker", "results", "redis_client"):
+        assert f"{redis}/" in report.shown(name)
+    assert "mysql+aiomysql://" in report.shown("database")
+    assert deployment.environment["CELERY_DB_PASSWORD"] not in report.text
 
 
 def test_messages_that_nobody_publishes(deployment: Deployment) -> None:

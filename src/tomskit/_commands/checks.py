@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from tomskit._commands.examination import Check, Finding, Status, advice_for, described
 from tomskit.celery._outbox.relay import waiting_in
 from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._worker import overview
 from tomskit.celery._worker.connections import admitted, largest_pool
 from tomskit.errors import ConfigurationError, MissingDriverError
 from tomskit.redis import RedisConfig, RedisProvider
@@ -72,7 +73,8 @@ def broker(app: AsyncCelery) -> Iterator[Finding]:
             finally:
                 queue.queue.delete()
         milliseconds = (time.perf_counter() - started) * 1000
-        where = connection.as_uri()
+        # kombu hides a password even where there is none.
+        where = overview.masked(connection.as_uri(include_password=True))
         yield Finding("broker", "ok", f"{where}: a message came back in {milliseconds:.0f} ms")
         if isinstance(channel, kombu_redis.Channel):
             yield from _redis_broker(channel)
@@ -122,7 +124,8 @@ def results(app: AsyncCelery) -> Iterator[Finding]:
 
 def database(app: AsyncCelery) -> Iterator[Finding]:
     """Does the database answer, and admit as many connections as the pool may open?"""
-    if not any(isinstance(p, DatabaseProvider) for p in app.resources.providers):
+    provider = next((p for p in app.resources.providers if isinstance(p, DatabaseProvider)), None)
+    if provider is None:
         yield Finding("database", "skipped", "a provider of yours takes its place")
         return
     config = app.db_config
@@ -131,8 +134,7 @@ def database(app: AsyncCelery) -> Iterator[Finding]:
     except Exception as exc:  # noqa: BLE001 (the finding shows it)
         yield _unless_configured("database", config, exc, "SQLALCHEMY_* and DB_*, or CELERY_DB_*")
         return
-    scheme = config.SQLALCHEMY_DATABASE_URI_SCHEME
-    yield Finding("database", "ok", f"{scheme}: it answers")
+    yield Finding("database", "ok", f"{overview.described(provider)}: it answers")
     yield from _outbox(app)
     largest = largest_pool(config)
     if limit is None or largest is None:
@@ -181,7 +183,8 @@ def _outbox(app: AsyncCelery) -> Iterator[Finding]:
 
 def redis(app: AsyncCelery) -> Iterator[Finding]:
     """Does the Redis of ``redis_client`` answer?"""
-    if not any(isinstance(p, RedisProvider) for p in app.resources.providers):
+    provider = next((p for p in app.resources.providers if isinstance(p, RedisProvider)), None)
+    if provider is None:
         yield Finding("redis_client", "skipped", "a provider of yours takes its place")
         return
     config = app.redis_config
@@ -190,7 +193,7 @@ def redis(app: AsyncCelery) -> Iterator[Finding]:
     except Exception as exc:  # noqa: BLE001 (the finding shows it)
         yield _unless_configured("redis_client", config, exc, "REDIS_*, or CELERY_WORKER_REDIS_*")
         return
-    yield Finding("redis_client", "ok", "it answers")
+    yield Finding("redis_client", "ok", f"{overview.described(provider)}: it answers")
     if limit is not None and limit < config.REDIS_MAX_CONNECTIONS:
         yield Finding(
             "redis_client",

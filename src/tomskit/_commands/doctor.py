@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -59,7 +60,10 @@ def _print_table(ctx: click.Context, findings: Sequence[Finding]) -> None:
         ctx.obj.echo(f"{finding.name:{width}}  {status}  {finding.detail}")
         if finding.advice:
             ctx.obj.echo(f"{'':{width}}  {'':8}  -> {finding.advice}")
-    counts = [
-        f"{sum(finding.status == status for finding in findings)} {status}" for status in _COLOURS
-    ]
-    ctx.obj.echo("\n" + ", ".join(counts))
+    counts = Counter(finding.status for finding in findings)
+    shown = [f"{counts[status]} {_plural(status, counts[status])}" for status in counts]
+    ctx.obj.echo("\n" + ", ".join(shown))
+
+
+def _plural(status: str, count: int) -> str:
+    return "warnings" if status == "warning" and count > 1 else status

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tomskit.celery._internals.celery_worker import Worker
     from tomskit.protocols import ResourceProvider
 
-__all__ = ("banner", "report")
+__all__ = ("banner", "described", "masked", "report")
 
 _PACKAGES: Final = ("tomskit", "redis", "sqlalchemy", "pydantic", "orjson")
 _CELERYS_MASK: Final = "*" * 8
@@ -29,7 +29,7 @@ def report(app: AsyncApp, text: str) -> str:
         url: object = app.conf.get(name)
         if isinstance(url, str) and url:
             # Celery hides a password where there is none, or all of the URL.
-            line = f"{name}: {_masked(str.__str__(url), _CELERYS_MASK)!r}"
+            line = f"{name}: {masked(str.__str__(url), _CELERYS_MASK)!r}"
             text = re.sub(rf"^{name}: .*$", line.replace("\\", r"\\"), text, flags=re.MULTILINE)
     facts = (("pool", pool_name(app.conf.worker_pool)), *_facts(app))
     lines = (f"{name:<9} -> {value}" for name, value in facts)
@@ -71,7 +71,7 @@ def _facts(app: AsyncApp) -> Iterable[tuple[str, str]]:
     yield "versions", " ".join(_versions())
     yield "fast path", _FAST_PATH[app.config.CELERY_REDIS_FAST_PATH]
     for provider in app.resources.providers:
-        yield provider.name, _described(provider)
+        yield provider.name, described(provider)
 
 
 _FAST_PATH: Final = {
@@ -81,17 +81,17 @@ _FAST_PATH: Final = {
 }
 
 
-def _described(provider: ResourceProvider) -> str:
+def described(provider: ResourceProvider) -> str:
     """Where a provider's resource is."""
     if isinstance(provider, DatabaseProvider):
         url = make_url(provider.config.SQLALCHEMY_DATABASE_URI)
         return url.render_as_string(hide_password=True)
     if isinstance(provider, RedisProvider):
-        return _masked(provider.config.REDIS_URL, "***")
+        return masked(provider.config.REDIS_URL)
     return f"{type(provider).__module__}.{type(provider).__qualname__}"
 
 
-def _masked(url: str, mask: str) -> str:
+def masked(url: str, mask: str = "***") -> str:
     """A URL, or several, without its password."""
     return ";".join(_PASSWORD.sub(rf"\1:{mask}@", one) for one in url.split(";"))
 
