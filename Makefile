@@ -57,7 +57,7 @@ test: PURE := tests/unit/values $(sort $(wildcard tests/unit/test_internals*.py 
 test: plan servers lint types stubs typing contracts measure unit integration docs coverage ## run every check
 	$(call say,all checks passed)
 
-check: $(VENV)/.dev ## run every check that needs no server, in about a minute
+check: $(VENV)/.dev $(VENV)/.site ## run every check that needs no server, in about a minute
 	@$(MAKE) --no-print-directory -j2 --output-sync=target CHECKING=yes \
 		PYTEST='pytest --hypothesis-profile=quick' lint types stubs typing contracts unit docs
 	$(call say,all checks that need no server passed)
@@ -113,7 +113,7 @@ test-newest: $(VENV)/.created servers ## the same, newest versions, pre-releases
 test-pythons: $(VENV)/.created servers ## the same, each Python that is installed, 3.11 and newer
 	@$(VERSIONS) pythons $(TESTS)
 
-docs: $(VENV)/.dev ## check generated pages, links and every code block of README and docs
+docs: $(VENV)/.dev docs-site ## check generated pages, links and every code block, and build the site
 	$(call say,documentation)
 	@$(BIN)/python -m scripts.docs --check
 
