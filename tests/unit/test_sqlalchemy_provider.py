@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+import sqlalchemy.ext.asyncio
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tomskit.errors import NotInitializedError
 from tomskit.protocols import ResourceProvider
@@ -54,3 +56,25 @@ def test_each_task_has_a_session_within_its_scope_only(sqlite: DatabaseConfig) -
 
 def test_shutting_down_what_was_not_started_does_nothing(sqlite: DatabaseConfig) -> None:
     asyncio.run(DatabaseProvider(sqlite).shutdown())
+
+
+def test_the_engine_is_made_by_the_function_that_a_tracing_library_has_replaced(
+    sqlite: DatabaseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[AsyncEngine] = []
+
+    def create_async_engine(url: str, **options: object) -> AsyncEngine:
+        made.append(original(url, **options))
+        return made[-1]
+
+    original = sqlalchemy.ext.asyncio.create_async_engine
+    # As OpenTelemetry's instrumentation of SQLAlchemy does it, after tomskit has been imported.
+    monkeypatch.setattr("sqlalchemy.ext.asyncio.create_async_engine", create_async_engine)
+
+    async def main() -> None:
+        provider = DatabaseProvider(sqlite)
+        await provider.startup()
+        assert made == [db.engine]
+        await provider.shutdown()
+
+    asyncio.run(main())

@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 from weakref import WeakKeyDictionary
 
+import sqlalchemy.ext.asyncio
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.pool import ConnectionPoolEntry
 from typing_extensions import deprecated, override
 
@@ -90,7 +91,9 @@ class _Pool:
         if "pool_size" in options:
             options |= {"poolclass": _WaitingPool, "pool_timeout": _WARN_AFTER}
         try:
-            self.engine = create_async_engine(config.SQLALCHEMY_DATABASE_URI, **options)
+            # Looked up now, since tracing libraries replace it.
+            create = sqlalchemy.ext.asyncio.create_async_engine
+            self.engine = create(config.SQLALCHEMY_DATABASE_URI, **options)
             watch(self.engine.sync_engine)
             if config.mysql_port_is_missing:
                 event.listen(self.engine.sync_engine, "handle_error", _name_the_port)
