@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -128,6 +129,29 @@ def test_no_more_is_taken_than_may_be(
     reader.drain_until(lambda: len(reader.messages) == 3)
 
     assert reader.bodies == ["1", "2", "3"]
+
+
+def test_a_fetch_takes_fewer_where_messages_take_long_to_deliver(
+    server: RedisServer, connect: Callable[..., Connection]
+) -> None:
+    send(server, *map(str, range(100)))
+    reader = Reader(connect(), WORK)
+    # As on a busy machine. What ends meanwhile is acknowledged after all of a fetch.
+
+    def take(message: Message) -> None:
+        reader.messages.append(message)
+        time.sleep(0.02)
+
+    reader.consumer.on_message = take
+    portions: list[int] = []
+
+    while len(reader.messages) < 100:
+        before = len(reader.messages)
+        reader.connection.drain_events(timeout=20)
+        portions.append(len(reader.messages) - before)
+
+    assert max(portions) <= 4
+    assert [int(str(body)) for body in reader.bodies] == list(range(100))
 
 
 def test_acknowledgements_are_told_together(

@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import pytest
 from kombu import Connection, Queue
@@ -82,9 +82,8 @@ def test_a_message_that_is_rejected_comes_again(server: RedisServer) -> None:
         assert waiting(client) == []
 
 
-@pytest.mark.parametrize("name", ["elsewhere", "in threads"])
 def test_a_fetch_takes_no_more_bytes_than_it_may_beyond_its_first_message(
-    server: RedisServer, name: Literal["elsewhere", "in threads"]
+    server: RedisServer,
 ) -> None:
     got: list[Message] = []
 
@@ -93,7 +92,7 @@ def test_a_fetch_takes_no_more_bytes_than_it_may_beyond_its_first_message(
         message.ack()
 
     with (
-        connect(server, fast_parts(tasks_run=name, fetch_bytes=3000)) as connection,
+        connect(server, fast_parts(tasks_run="elsewhere", fetch_bytes=3000)) as connection,
         server.client() as client,
     ):
         send(connection, *("x" * 1000 for _ in range(9)))
@@ -160,7 +159,7 @@ def test_scripts_that_the_server_has_forgotten_are_sent_again(server: RedisServe
         message.ack()
 
     with (
-        connect(server, fast_parts(tasks_run="in threads")) as connection,
+        connect(server, fast_parts(tasks_run="elsewhere")) as connection,
         server.client() as client,
     ):
         consume(connection, on_message)

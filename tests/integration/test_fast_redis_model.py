@@ -28,7 +28,6 @@ SECONDS = 10.0
 
 KINDS: dict[str, Parts] = {
     "elsewhere": fast_parts(tasks_run="elsewhere"),
-    "threads": fast_parts(tasks_run="in threads"),
     "turn": fast_parts(tasks_run="in the turn"),
     "asyncio": waiting_parts(fast=True),
     "kombu": Parts(),

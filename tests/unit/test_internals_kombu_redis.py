@@ -346,20 +346,20 @@ def test_the_parts_of_a_transport_are_classes_that_can_be_replaced() -> None:
     """``Transport.Channel``, ``Channel.QoS``, ``connection_class`` and ``connection_class_ssl``."""
     assert_has(Transport, "Channel")
     assert_has(Channel, "QoS", "connection_class", "connection_class_ssl")
-    kind = connection_class(fast_parts(tasks_run="in threads"))
+    kind = connection_class(fast_parts(tasks_run="elsewhere"))
     made: Any = kind("redis://").get_transport_cls()
     assert issubclass(made, Transport)
     assert issubclass(made.Channel, FastChannel)
     assert issubclass(made.Channel, Channel)
     assert issubclass(made.Channel.QoS, QoS)
-    assert connection_class(fast_parts(tasks_run="in threads")) is kind
+    assert connection_class(fast_parts(tasks_run="elsewhere")) is kind
     assert kind("memory://").get_transport_cls() is Connection("memory://").get_transport_cls()
 
 
 def test_a_transport_has_the_poller_of_its_channels() -> None:
     """``Transport.cycle``, a ``MultiChannelPoller``."""
     assert type(untyped(Transport)(Connection("redis://")).cycle) is MultiChannelPoller
-    fast: Any = connection_class(fast_parts(tasks_run="in threads"))("redis://")
+    fast: Any = connection_class(fast_parts(tasks_run="elsewhere"))("redis://")
     assert type(fast.get_transport_cls()(fast).cycle) is FastPoller
     assert untyped(internals.MultiChannelPoller) is MultiChannelPoller
 

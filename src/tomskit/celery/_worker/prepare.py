@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from celery.concurrency import get_implementation
-from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.solo import TaskPool as SoloPool
 from kombu.asynchronous import set_event_loop
 
@@ -61,11 +60,8 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
 
 
 def _fast_parts(pool: type[object], fetch_bytes: int) -> Parts:
-    if issubclass(pool, PreforkPool):
-        return fast_parts(tasks_run="elsewhere", fetch_bytes=fetch_bytes)
-    if issubclass(pool, SoloPool):
-        return fast_parts(tasks_run="in the turn", fetch_bytes=fetch_bytes)
-    return fast_parts(tasks_run="in threads", fetch_bytes=fetch_bytes)
+    tasks_run: Final = "in the turn" if issubclass(pool, SoloPool) else "elsewhere"
+    return fast_parts(tasks_run=tasks_run, fetch_bytes=fetch_bytes)
 
 
 def _wait(worker: Worker, sleep: Callable[[], object]) -> None:

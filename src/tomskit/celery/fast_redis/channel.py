@@ -144,12 +144,12 @@ class FastQoS(PermittedQoS):
 
     Attributes:
         by_turn: Whether it may wait for the end of the turn, as where no task runs in the worker's
-            thread.
+            turns. In a pool of threads that is where Celery acknowledges, too.
         at_once: How many messages are fetched together, at most.
         unconfirmed: The tags of messages that were acknowledged, which Redis may not have read.
     """
 
-    by_turn: ClassVar[bool] = False
+    by_turn: ClassVar[bool] = True
     at_once: ClassVar[int] = 100
     """More make a turn longer and save little: the cost of one call is shared by then."""
 

@@ -35,6 +35,13 @@ __all__ = ("Conversation", "ConversingChannel", "raise_error")
 
 logger: Final = get_logger(__name__)
 
+_DELIVERY_SECONDS: Final = 0.005
+"""How long the delivery of the messages of one fetch may take. Tasks that end meanwhile are acknowledged after
+it, and run again if the worker is killed before; a message takes 0.1 ms, or several on a busy machine.
+"""
+_FEWEST_AT_ONCE: Final = 4
+"""Fewer are not worth a fetch."""
+
 _FETCH_SHA: Final = hashlib.sha1(FETCH.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -106,6 +113,7 @@ class Conversation:
         self._order: list[str] = []
         self._asked = 0
         self._asked_at = 0.0
+        self._at_once = _FEWEST_AT_ONCE
         self._fetching = False
         self._waiting_since = 0.0
         self._may_have_messages = True
@@ -198,7 +206,8 @@ class Conversation:
             # Where prefetching is disabled, Celery replaces the method by a rule of its own.
             return int(qos.can_consume())
         credit = qos.can_consume_max_estimate()
-        return qos.at_once if credit is None else min(credit, qos.at_once)
+        most = min(self._at_once, qos.at_once)
+        return most if credit is None else min(credit, most)
 
     def _send(self, commands: Sequence[Command], answers: list[Callable[[Any], None]]) -> None:
         connection = self._connection
@@ -292,7 +301,18 @@ class Conversation:
         if found:
             places: list[int] = found[::2]
             queues = [self._order[place % len(self._order)] for place in places]
+            began = time.monotonic()
             self._channel.deliver_recorded(list(zip(queues, found[1::2], strict=True)))
+            self._adapt(len(queues), time.monotonic() - began)
+
+    def _adapt(self, delivered: int, seconds: float) -> None:
+        """Choose how many messages the next fetch takes, from how long it took to deliver some."""
+        in_time = int(delivered * _DELIVERY_SECONDS / max(seconds, 1e-6))
+        if in_time < self._at_once:
+            # Not at once: the process may just have been interrupted.
+            self._at_once = max(in_time, self._at_once // 2, _FEWEST_AT_ONCE)
+        elif delivered >= self._at_once:
+            self._at_once = min(in_time, 2 * self._at_once, self._channel.qos.at_once)
 
     def _on_looked(self, answer: object) -> None:
         self._fetching = False

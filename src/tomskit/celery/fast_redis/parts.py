@@ -71,7 +71,7 @@ def connection_class(parts: Parts) -> type[Connection]:
 
 def fast_parts(
     *,
-    tasks_run: Literal["elsewhere", "in threads", "in the turn"],
+    tasks_run: Literal["elsewhere", "in the turn"],
     fetch_bytes: int | None = None,
 ) -> Parts:
     """The fast path.
@@ -97,17 +97,14 @@ def kombu_parts() -> Parts:
     return Parts(channel=(GuardedChannel,), qos=(PermittedQoS,), connection=(AwayConnection,))
 
 
-class _ByTurn(FastQoS):
-    by_turn = True
-
-
 class _OneByOne(FastQoS):
     # Celery acknowledges a task in the turn after that in which its message came. Were there many in
     # a turn that runs them as well, a worker that is killed would have acknowledged none of them.
+    by_turn = False
     at_once = 1
 
 
-_QOS: Final = {"elsewhere": _ByTurn, "in threads": FastQoS, "in the turn": _OneByOne}
+_QOS: Final = {"elsewhere": FastQoS, "in the turn": _OneByOne}
 
 
 class _FastTransport(Transport):

@@ -1,0 +1,93 @@
+"""What must hold of every text that a worker may find in its queue: one message, read in this process."""
+
+import base64
+import json
+import math
+from typing import Any, Final
+
+from celery import Celery
+from celery.exceptions import InvalidTaskError
+from celery.worker.request import Request
+from kombu import Connection
+from kombu.utils.json import loads
+
+from tests.support import hostile
+from tomskit.celery._worker.unreadable import problem_of
+from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, GuardedChannel, decoded_json, readable
+
+__all__ = ("SEPARATOR", "check", "wrapped")
+
+SEPARATOR: Final = b"\0\0"
+"""Between the envelope and the body of a message, where the two come apart."""
+
+_app = Celery("reader", broker="memory://", set_as_current=False)
+_channel: Any = Connection("memory://").channel()
+_message_class: Any = GuardedChannel.Message
+
+
+@_app.task(name="add")
+def _add(left: int, right: int) -> int:
+    return left + right
+
+
+def wrapped(data: bytes) -> bytes:
+    """A message of arbitrary bytes: as they are, or with a body that is encoded as it has to be.
+
+    A change of the text of a body hardly ever leaves base64 that holds JSON.
+    """
+    envelope, separator, body = data.partition(SEPARATOR)
+    if not separator:
+        return data
+    try:
+        message = json.loads(envelope) if envelope else hostile.call(1, 2)
+        return json.dumps({**message, "body": base64.b64encode(body).decode()}).encode()
+    except (TypeError, ValueError, RecursionError):
+        return data
+
+
+def check(data: bytes) -> bool:
+    """Read a message as a worker does. Whether a worker would run it.
+
+    Raises:
+        AssertionError: It is read differently by our reader and by kombu's.
+        Exception: The worker would end.
+    """
+    raw = wrapped(data)
+    ours = decoded_json(raw)
+    if ours is not None:
+        assert _same(ours, loads(raw.decode())), f"read as {ours!r}"
+    try:
+        payload = readable(loads(raw.decode()) if ours is None else ours, "celery")
+    except ERRORS_OF_DATA:
+        return False
+    message = _message_class(payload, channel=_channel)
+    if message.errors:
+        return False  # left to the consumer, which rejects it
+    try:
+        if problem_of(message) is not None:
+            return False
+    except ERRORS_OF_DATA:
+        return False
+    body = message.payload
+    if message.content_type == "application/json":
+        assert _same(body, loads(message.body)), f"the body is read as {body!r}"
+    try:
+        request = Request(message, app=_app, hostname="here", task=_add)
+    except InvalidTaskError:
+        return False
+    request.info()
+    request.revoked()
+    return True
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    """Whether two values are equal and of the same types, NaN included."""
+    if type(ours) is not type(theirs):
+        return False
+    if isinstance(ours, dict):
+        return list(ours) == list(theirs) and all(_same(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, list):
+        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
+    if isinstance(ours, float):
+        return ours == theirs or (math.isnan(ours) and math.isnan(theirs))
+    return bool(ours == theirs)
