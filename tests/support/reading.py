@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 from typing import Any, Final
 
 from celery import Celery
@@ -80,14 +79,7 @@ def check(data: bytes) -> bool:
     return True
 
 
-def _same(ours: Any, theirs: Any) -> bool:
+def _same(ours: object, theirs: object) -> bool:
     """Whether two values are equal and of the same types, NaN included."""
-    if type(ours) is not type(theirs):
-        return False
-    if isinstance(ours, dict):
-        return list(ours) == list(theirs) and all(_same(ours[key], theirs[key]) for key in ours)
-    if isinstance(ours, list):
-        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
-    if isinstance(ours, float):
-        return ours == theirs or (math.isnan(ours) and math.isnan(theirs))
-    return bool(ours == theirs)
+    # In the text NaN is equal to NaN, and 1 differs from 1.0 and from True.
+    return repr(ours) == repr(theirs)
