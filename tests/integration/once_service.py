@@ -7,7 +7,9 @@ import os
 import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
+from celery.exceptions import Ignore, Reject
 from sqlalchemy import Column, Integer, MetaData, String, Table, delete, insert, update
 
 from tomskit.celery import AsyncCelery, BoundTask, CeleryConfig, async_shared_task
@@ -178,6 +180,40 @@ async def savepoints(name: str) -> str:
 async def sleeps(name: str) -> None:
     await db.session.execute(insert(transfers).values(name=name))
     await asyncio.sleep(60)
+
+
+@async_shared_task(once=True, time_limit=1)
+async def sleeps_too_long(name: str) -> None:
+    await db.session.execute(insert(transfers).values(name=name))
+    receipt.delay_on_commit(name)
+    await asyncio.sleep(60)
+
+
+@async_shared_task(once=True, bind=True)
+async def replaced(self: BoundTask, name: str) -> int:
+    """Leave the result to another task, which has this one's id."""
+    await db.session.execute(insert(transfers).values(name="never"))
+    receipt.delay_on_commit("never")
+    of_celery: Any = self
+    of_celery.replace(doubled.s(Moved(name, 4, datetime.now(UTC))))
+    raise AssertionError("replace raises")
+
+
+@async_shared_task(once=True)
+async def ignored(name: str) -> None:
+    await db.session.execute(insert(transfers).values(name=name))
+    receipt.delay_on_commit(name)
+    raise Ignore
+
+
+@async_shared_task(once=True)
+async def rejected(name: str, key: str) -> str:
+    """Reject the first delivery, so that the message comes again."""
+    await db.session.execute(insert(transfers).values(name=name))
+    receipt.delay_on_commit(name)
+    if await redis_client.incr(key) == 1:
+        raise Reject(name, requeue=True)
+    return name
 
 
 @async_shared_task(once=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.result import AsyncResult
 
 from tests.integration import once_service as service
@@ -175,6 +175,57 @@ def test_a_revoked_task_that_is_terminated_rolls_back(served: Bank) -> None:
     eventually(lambda: str(AsyncResult(result.id, app=served.app).state) == "REVOKED")
     assert served.names("transfers") == []
     assert served.query("SELECT * FROM tomskit_once") == []
+
+
+@pytest.mark.parametrize("pool", ["prefork", "asyncio"])
+def test_a_hard_limit_rolls_back(bank: Bank, pool: Pool) -> None:
+    bank.deployment.worker(pool, 2, module=MODULE)
+    with pytest.raises(TimeLimitExceeded):
+        task(bank, service.sleeps_too_long).delay("a").get(timeout=TIMEOUT)
+    bank.wait_until_idle()
+    assert bank.names("transfers") == []
+    assert bank.query("SELECT * FROM tomskit_once") == []
+    assert bank.query("SELECT * FROM tomskit_outbox") == []
+
+
+def test_a_task_that_replaces_itself_leaves_effects_to_the_other(served: Bank) -> None:
+    call = task(served, service.replaced).options(task_id="one")
+    for _ in range(2):
+        assert call.delay("a").get(timeout=TIMEOUT) == 8
+    served.wait_until_idle()
+    assert served.names("transfers") == ["doubled a"]
+    assert served.names("receipts") == []
+    assert served.query("SELECT task_id FROM tomskit_once") == [("one",)]
+
+
+def test_a_task_that_ignores_itself_has_no_effects(served: Bank) -> None:
+    task(served, service.ignored).delay("a")
+    task(served, service.note).delay("b")
+    eventually(lambda: served.names("transfers") == ["b"])
+    served.wait_until_idle()
+    assert served.names("transfers") == ["b"]
+    assert served.names("receipts") == []
+
+
+def test_a_rejected_message_has_its_effects_when_it_comes_again(served: Bank) -> None:
+    assert task(served, service.rejected).delay("a", fresh_key()).get(timeout=TIMEOUT) == "a"
+    served.wait_until_idle()
+    assert served.names("transfers") == ["a"]
+    eventually(lambda: served.names("receipts") == ["a"])
+
+
+def test_two_workers_that_run_the_same_message_have_its_effects_once(served: Bank) -> None:
+    served.deployment.worker("prefork", 2, module=MODULE)
+    redis: Any = served.deployment.redis.client(served.deployment.redis_db.result_db)
+    key = fresh_key()
+    call = task(served, service.waits).options(task_id="one")
+    results = [call.delay("a", key) for _ in range(3)]
+    eventually(lambda: served.deployment.key(f"{key}-in") == "1")
+    redis.set(f"{key}-go", "1")
+    assert [result.get(timeout=TIMEOUT) for result in results] == ["a"] * 3
+    served.wait_until_idle()
+    assert served.names("transfers") == ["a"]
+    eventually(lambda: served.names("receipts") == ["a"])
 
 
 @pytest.mark.parametrize("made", [service.commits, service.begins])

@@ -9,13 +9,13 @@ What has happened is read from both, with no code of ours.
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Never, TypeVar
 
@@ -151,6 +151,8 @@ class Process:
         dialect: Any = engine.dialect
         for name in ("commit", "rollback"):
             setattr(dialect, f"do_{name}", self._around(name, getattr(dialect, f"do_{name}")))
+        for name in ("close", "terminate"):
+            setattr(dialect, f"do_{name}", self._unless_dead(getattr(dialect, f"do_{name}")))
 
     def _connect(
         self, dialect: Any, _: object, arguments: Sequence[object], named: dict[str, object]
@@ -167,6 +169,10 @@ class Process:
 
         return call
 
+    def _unless_dead(self, real: Callable[[object], None]) -> Callable[[object], None]:
+        """Leave it to `end` to close connections, which rolls them back first."""
+        return lambda connection: None if self.is_dead else real(connection)
+
     def step(self, what: str) -> None:
         """Do a step, or die; a dead process does nothing more."""
         if not self.is_dead and self._steps_left is not None:
@@ -179,17 +185,15 @@ class Process:
 
     async def end(self) -> None:
         """Close its connections as the system does, without a word to the server."""
+        with suppress(Exception, DiedError):
+            await self.database.close()
         self.is_dead = True
         for connection in self._connections:
             driver = connection.driver_connection
             with suppress(ValueError):  # it is closed
                 await driver.rollback()
                 await driver.close()
-        with suppress(Exception, DiedError):
-            await self.database.close()
         self._connections.clear()
-        # SQLite keeps the locks of a closed connection for as long as there are cursors.
-        gc.collect()
 
     async def send(self, name: str) -> None:
         """As delay_on_commit does it; when it is published is the model's matter."""
@@ -490,3 +494,49 @@ def test_what_is_committed_happens_once() -> None:
     print(dict(sorted(seen.items())))
     assert seen["died"]
     assert seen["again, after it was acknowledged"]
+
+
+STEPS: Final = {
+    *("select", "insert", "update", "delete", "commit", "rollback"),
+    *("savepoint", "release", "publish"),
+}
+SCRIPT: Final = (
+    "send",
+    Savepoint(("send", Savepoint(("send",), "roll back")), "release"),
+    Savepoint(("send",), "raise"),
+)
+
+
+def test_a_process_may_die_before_and_after_every_step() -> None:
+    kinds: list[Callable[[int, int], Transaction | Delivery | Relay]] = [
+        lambda _, dies: Transaction(SCRIPT, "commit", dies),
+        lambda task, dies: Delivery(task, SCRIPT, False, dies),
+        lambda _, dies: Relay(dies),
+    ]
+    seen.clear()
+    model = Model()
+    task = 0
+    for kind in kinds:
+        for dies in count():
+            task += 1
+            import time
+
+            print(f"{time.monotonic():.2f}", task, dies, seen["locked"], flush=True)
+            if kind is kinds[2]:
+                model.is_away = True
+                model.let_processes_work([Transaction(SCRIPT, "commit", None)])
+                model.is_away = False
+            died = seen["died"]
+            model.let_processes_work([kind(task, dies)])
+            model.what_was_committed_and_nothing_else_is_published_or_waits()
+            model.nothing_is_published_twice_but_what_a_dead_process_has_published()
+            model.effects_happen_once()
+            if seen["died"] == died:
+                break
+            if kind is kinds[2]:
+                model.run(model.end())
+    model.teardown()
+    print(dict(sorted(seen.items())))
+    moments = {f"died {moment} {step}" for moment in ("before", "after") for step in STEPS}
+    assert (moments | {"died before acknowledge"}) - seen.keys() == set()
+    assert seen["published twice"]
