@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,7 +56,7 @@ async def make_tables(deployment: Deployment) -> None:
 
 
 @contextmanager
-def serving(deployment: Deployment, folder: Path) -> Iterator[str]:
+def serving(deployment: Deployment, folder: Path) -> Generator[str]:
     port = free_port()
     serve = [sys.executable, "-m", "uvicorn", f"{WEB}:api", "--host", HOST, "--port", str(port)]
     with (folder / "log").open("wb") as log:
