@@ -18,6 +18,7 @@ from tests.support.once import KINDS, Kind, database, ids, sending
 from tests.support.proxy import Proxy
 from tests.support.servers import MariaDBServer, RedisDb
 from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
+from tomskit.celery._outbox import marks
 from tomskit.celery._outbox import once as once_module
 from tomskit.sqlalchemy import DatabaseConfig
 from tomskit.sqlalchemy.database import db
@@ -317,7 +318,7 @@ def test_a_mark_that_is_not_answered_for_is_written_by_another_connection(
         # The server keeps the locks of the transaction until it notices.
         threading.Timer(4.0, proxy.kill).start()
 
-    monkeypatch.setattr(once_module, "_ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(marks, "ANSWER_SECONDS", 2.0)
     faults["freeze"] = freeze
     assert run(place_over, "a", "freeze").get() == "placed a"
     assert (count(orders), count(once)) == (1, 1)
@@ -328,7 +329,7 @@ def test_a_commit_that_is_not_answered_is_looked_up(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(once_module, "_ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(marks, "ANSWER_SECONDS", 2.0)
     faults["freeze"] = lambda: proxy.freeze_at(b"COMMIT")
     assert run(place_over, "a", "freeze").get() == "placed a"
     assert runs == ["a"]

@@ -6,6 +6,7 @@ and published by workers.
 
     commits    delay_on_commit: records messages and lets the session write them
     once       once=True: a body in one transaction, with a mark of the task's id
+    marks      the table of marks: what earlier deliveries have returned
     publisher  publishes what the transactions of an event loop have committed
     store      the table of messages: publishes them in batches, and deletes what the broker has
     relay      a worker's thread that publishes what others have left, and deletes old marks

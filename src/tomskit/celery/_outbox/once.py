@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 from collections.abc import Callable, Coroutine
@@ -12,22 +11,16 @@ from dataclasses import dataclass
 from typing import Final, Never, TypeVar
 
 from celery import Celery
-from kombu.serialization import dumps, loads
-from kombu.utils.encoding import str_to_bytes
-from sqlalchemy import bindparam, insert, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
 
 from tomskit.celery._app import AsyncApp
-from tomskit.celery._client.recording import as_bytes, as_text
 from tomskit.celery._client.retrying import Outage, Retrying
-from tomskit.errors import ConfigurationError, NotInitializedError
+from tomskit.celery._outbox import marks
+from tomskit.errors import ConfigurationError
 from tomskit.sqlalchemy import DatabaseProvider
 from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
 from tomskit.sqlalchemy.database import Database, db
-from tomskit.sqlalchemy.sessions import TaskSession, missing_table
-from tomskit.sqlalchemy.tables import now_ms, once
+from tomskit.sqlalchemy.sessions import TaskSession
 
 __all__ = ("OnceCall", "committing", "database_named", "run_once")
 
@@ -43,12 +36,9 @@ _CONFLICTS: Final = 5
 _CONFLICT_PAUSE: Final = 0.05
 _LOSSES: Final = 10
 """How many times in a row a body is repeated because its connection was lost, by a server that answers."""
-_ANSWER_SECONDS: Final = 60.0
-"""For how long a statement of ours waits. Longer than MySQL waits for a lock."""
 _ROLLBACK_SECONDS: Final = 5.0
 _CANCELLATIONS: Final = 3
 """psycopg takes the first one for a wish to ask the server, and goes on waiting."""
-_LONGEST_ID: Final = 255
 
 
 @dataclass(frozen=True)
@@ -68,13 +58,6 @@ class OnceCall:
     body: Callable[[], Coroutine[object, Never, object]]
     dump: Callable[[object], object]
     serializer: str | None
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """The result of an earlier delivery."""
-
-    value: object
 
 
 _REFUSAL: Final = (
@@ -119,7 +102,7 @@ async def run_once(database: Database, call: OnceCall) -> object:
     while True:
         has_answered = False
         try:
-            if (stored := await _stored(session, call)) is not None:
+            if (stored := await _stored(database, call)) is not None:
                 return stored.value
             has_answered = True
             result = await _attempt(database, session, call)
@@ -128,7 +111,7 @@ async def run_once(database: Database, call: OnceCall) -> object:
             pause = repeats.pause_after(exc, has_answered=has_answered)
             if pause is None:
                 # Another delivery may have run meanwhile, and this one was in its way.
-                if has_answered and (stored := await _stored_meanwhile(session, call)) is not None:
+                if has_answered and (stored := await _stored_meanwhile(database, call)) is not None:
                     return stored.value
                 raise
             await asyncio.sleep(pause)
@@ -161,7 +144,7 @@ class _Repeats:
                 return None
             logger.info("%s is repeated, as its transaction was in conflict: %r", self._name, exc)
             return _CONFLICT_PAUSE * (1 << self._conflicts) * random.random()  # noqa: S311
-        if not (isinstance(exc, _NoAnswerError) or (is_of_database(exc) and is_away(exc))):
+        if not (isinstance(exc, marks.NoAnswerError) or (is_of_database(exc) and is_away(exc))):
             return None
         self._losses = self._losses + 1 if has_answered else 0
         if self._losses > _LOSSES:
@@ -179,12 +162,15 @@ class _Repeats:
         self._retrying.succeeded()
 
 
-async def _stored_meanwhile(session: AsyncSession, call: OnceCall) -> _Stored | None:
+async def _stored(database: Database, call: OnceCall) -> marks.Stored | None:
+    return None if call.task_id is None else await marks.find_mark(database, call.task_id)
+
+
+async def _stored_meanwhile(database: Database, call: OnceCall) -> marks.Stored | None:
     try:
-        return await _stored(session, call)
+        return await _stored(database, call)
     except Exception as exc:  # noqa: BLE001 (what the body has raised is the error of the task)
         logger.debug("Cannot look for the mark of %s: %r", call.name, exc)
-        await _roll_back(session)
         return None
 
 
@@ -202,11 +188,15 @@ async def _attempt(database: Database, session: AsyncSession, call: OnceCall) ->
     if call.task_id is None:
         await _to_the_end(session.commit())
         return value
-    mark = _mark(call.task_id, value, call.serializer)
-    if not await _in_time(session.run_sync(_write_mark, mark)):
+    mark = marks.mark_of(call.task_id, value, call.serializer)
+    # What is wrong with the task's own rows is raised here, not taken for a mark that exists; and they
+    # may take as long as they take.
+    if sync.new or sync.dirty or sync.deleted:
+        await session.flush()
+    if not await marks.write_mark(session, mark):
         await _roll_back(session)
         logger.info("%s was delivered again and has run before", call.name)
-        stored = await _stored(session, call)
+        stored = await _stored(database, call)
         assert stored is not None  # noqa: S101 (marks are deleted after days)
         return stored.value
     try:
@@ -221,54 +211,7 @@ async def _attempt(database: Database, session: AsyncSession, call: OnceCall) ->
     return value
 
 
-_WRITE_MARK: Final = insert(once).values(
-    task_id=bindparam("task_id"),
-    content_type=bindparam("content_type"),
-    content_encoding=bindparam("content_encoding"),
-    result=bindparam("result"),
-    finished=now_ms(),
-)
-
-
-def _write_mark(session: Session, mark: dict[str, str | None]) -> bool:
-    """Write a mark; returns False if there is one already, of another delivery."""
-    # What is wrong with the task's own rows is raised here, not taken for a mark that exists.
-    session.flush()
-    try:
-        # Not by the session, which would need twice as long to find out that this is no object.
-        session.connection().execute(_WRITE_MARK, mark)
-    except IntegrityError:
-        return False
-    except DBAPIError as exc:
-        if missing_table(exc):
-            raise _no_table() from exc
-        raise
-    return True
-
-
-async def _stored(session: AsyncSession, call: OnceCall) -> _Stored | None:
-    """What an earlier delivery has returned; None if there was none."""
-    if call.task_id is None:
-        return None
-    columns = select(once.c.content_type, once.c.content_encoding, once.c.result)
-    try:
-        where = columns.where(once.c.task_id == _key(call.task_id))
-        found = (await _in_time(session.execute(where))).first()
-    except DBAPIError as exc:
-        if missing_table(exc):
-            raise _no_table() from exc
-        raise
-    # The body is to begin with a transaction of its own.
-    await session.rollback()
-    if found is None:
-        return None
-    content_type, encoding, text = found
-    if content_type is None:
-        return _Stored(None)
-    return _Stored(loads(as_bytes(text), content_type, encoding, accept=[content_type]))
-
-
-async def _was_committed(database: Database, call: OnceCall, mark: dict[str, str | None]) -> bool:
+async def _was_committed(database: Database, call: OnceCall, mark: marks.Mark) -> bool:
     """Whether a transaction whose commit was not answered has been committed.
 
     The same mark is written again, in a transaction that is rolled back: it waits for the other one,
@@ -277,29 +220,13 @@ async def _was_committed(database: Database, call: OnceCall, mark: dict[str, str
 
     async def write() -> bool:
         async with database.scope():
-            return not await _in_time(database.session.run_sync(_write_mark, mark))
+            return not await marks.write_mark(database.session, mark)
 
     retrying = Retrying(
         Outage(f"see whether {call.name} was committed", "the database", logger),
         is_away=lambda exc: is_away(exc) or has_conflict(exc),
     )
     return await retrying.run_async(write)
-
-
-class _NoAnswerError(TimeoutError):
-    """The database has not answered a statement of ours."""
-
-
-async def _in_time(coro: Coroutine[object, Never, T]) -> T:
-    """Await a statement of ours, which waits for no other transaction but for the end of one."""
-    timeout = asyncio.timeout(_ANSWER_SECONDS)
-    try:
-        async with timeout:
-            return await coro
-    except TimeoutError as exc:
-        if not timeout.expired():
-            raise
-        raise _NoAnswerError(f"The database has not answered for {_ANSWER_SECONDS:g} s") from exc
 
 
 async def _to_the_end(coro: Coroutine[object, Never, T]) -> T:
@@ -309,7 +236,7 @@ async def _to_the_end(coro: Coroutine[object, Never, T]) -> T:
     """
     task = asyncio.ensure_future(coro)
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + _ANSWER_SECONDS
+    deadline = loop.time() + marks.ANSWER_SECONDS
     while not task.done():
         try:
             await asyncio.wait([task], timeout=max(deadline - loop.time(), 0))
@@ -321,8 +248,8 @@ async def _to_the_end(coro: Coroutine[object, Never, T]) -> T:
             for _ in range(_CANCELLATIONS):
                 task.cancel()
                 await asyncio.wait([task], timeout=_ROLLBACK_SECONDS)
-            raise _NoAnswerError(
-                f"The database has not answered a commit for {_ANSWER_SECONDS:g} s"
+            raise marks.NoAnswerError(
+                f"The database has not answered a commit for {marks.ANSWER_SECONDS:g} s"
             )
     return task.result()
 
@@ -335,31 +262,3 @@ async def _roll_back(session: AsyncSession) -> None:
         logger.debug("The connection is dropped, as it cannot be rolled back: %r", exc)
         await session.invalidate()
     session.expunge_all()
-
-
-def _mark(task_id: str, value: object, serializer: str | None) -> dict[str, str | None]:
-    key = _key(task_id)
-    if serializer is None:
-        return {"task_id": key, "content_type": None, "content_encoding": None, "result": None}
-    content_type, encoding, data = dumps(value, serializer=serializer)
-    return {
-        "task_id": key,
-        "content_type": content_type,
-        "content_encoding": encoding,
-        "result": as_text(str_to_bytes(data)),
-    }
-
-
-def _key(task_id: str) -> str:
-    """The id, or what stands for one that would not come back as it is."""
-    if len(task_id) <= _LONGEST_ID and task_id.isascii() and task_id == task_id.strip():
-        return task_id
-    return hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _no_table() -> NotInitializedError:
-    return NotInitializedError(
-        "The table tomskit_once, into which tasks with once=True write their marks, is not in this "
-        "database. Make it once: await db.create_tables(), or with Alembic and "
-        "tomskit.sqlalchemy.tables.metadata."
-    )

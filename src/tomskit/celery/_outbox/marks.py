@@ -1,0 +1,207 @@
+"""Marks: which tasks with once=True have run, and what they returned."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Coroutine, Generator
+from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Final, Never, TypeVar
+from weakref import WeakKeyDictionary
+
+from kombu.serialization import dumps, loads
+from kombu.utils.encoding import str_to_bytes
+from sqlalchemy import bindparam, insert, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from tomskit.celery._client.recording import as_bytes, as_text
+from tomskit.errors import NotInitializedError
+from tomskit.resources import background
+from tomskit.sqlalchemy.database import Database
+from tomskit.sqlalchemy.sessions import missing_table
+from tomskit.sqlalchemy.tables import now_ms, once
+
+__all__ = (
+    "ANSWER_SECONDS",
+    "Mark",
+    "NoAnswerError",
+    "Stored",
+    "find_mark",
+    "mark_of",
+    "write_mark",
+)
+
+T = TypeVar("T")
+
+ANSWER_SECONDS: Final = 60.0
+"""For how long a statement of ours waits. Longer than MySQL waits for a lock."""
+
+_LONGEST_ID: Final = 255
+_AT_ONCE: Final = 500
+"""How many marks one statement looks for."""
+
+Mark = dict[str, str | None]
+"""A row of the table, without its time."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The result of an earlier delivery."""
+
+    value: object
+
+
+class NoAnswerError(TimeoutError):
+    """The database has not answered a statement of ours."""
+
+
+def mark_of(task_id: str, value: object, serializer: str | None) -> Mark:
+    """The mark of a task that has returned `value`; without it if `serializer` is None."""
+    key = _key(task_id)
+    if serializer is None:
+        return {"task_id": key, "content_type": None, "content_encoding": None, "result": None}
+    content_type, encoding, data = dumps(value, serializer=serializer)
+    return {
+        "task_id": key,
+        "content_type": content_type,
+        "content_encoding": encoding,
+        "result": as_text(str_to_bytes(data)),
+    }
+
+
+async def write_mark(session: AsyncSession, mark: Mark) -> bool:
+    """Write a mark in the running transaction; returns False if there is one, of another delivery."""
+    return await _in_time(session.run_sync(_write, mark))
+
+
+async def find_mark(database: Database, task_id: str) -> Stored | None:
+    """What an earlier delivery of a task has returned; None if there was none.
+
+    Tasks that begin while others are looked for share the next statement.
+    """
+    mine = _searches.setdefault(asyncio.get_running_loop(), WeakKeyDictionary())
+    search = mine.get(database)
+    if search is None:
+        search = mine[database] = _Search()
+    found = await search.find(database, _key(task_id))
+    if found is None:
+        return None
+    content_type, encoding, text = found
+    if content_type is None or encoding is None or text is None:
+        return Stored(None)
+    return Stored(loads(as_bytes(text), content_type, encoding, accept=[content_type]))
+
+
+_Row = tuple[str | None, str | None, str | None]
+_Found = asyncio.Future[_Row | None]
+
+
+class _Search:
+    """Looks for marks in one database, in one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[str, _Found]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def find(self, database: Database, key: str) -> _Row | None:
+        found: _Found = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, found))
+        if self._task is None:
+            # In a context of its own: it is no part of the task that has begun it.
+            search = self._search(database)
+            self._task = asyncio.get_running_loop().create_task(search, context=Context())
+            background.add(self._task)
+        return await found
+
+    async def _search(self, database: Database) -> None:
+        some: list[tuple[str, _Found]] = []
+        try:
+            while self._waiting:
+                some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+                try:
+                    rows = await _in_time(_select(database, {key for key, _ in some}))
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as exc:  # noqa: BLE001 (those who wait for it raise it)
+                    for _, found in some:
+                        if not found.done():
+                            found.set_exception(exc)
+                else:
+                    for key, found in some:
+                        if not found.done():
+                            found.set_result(rows.get(key))
+        finally:
+            self._task = None
+            for _, found in some + self._waiting:
+                found.cancel()
+            self._waiting = []
+
+
+_searches: Final[
+    WeakKeyDictionary[asyncio.AbstractEventLoop, WeakKeyDictionary[Database, _Search]]
+] = WeakKeyDictionary()
+
+_COLUMNS: Final = select(
+    once.c.task_id, once.c.content_type, once.c.content_encoding, once.c.result
+)
+_WRITE: Final = insert(once).values(
+    task_id=bindparam("task_id"),
+    content_type=bindparam("content_type"),
+    content_encoding=bindparam("content_encoding"),
+    result=bindparam("result"),
+    finished=now_ms(),
+)
+
+
+async def _select(database: Database, keys: Collection[str]) -> dict[str, _Row]:
+    with _missing_table_named():
+        async with database.engine.connect() as connection:
+            rows = (await connection.execute(_COLUMNS.where(once.c.task_id.in_(keys)))).all()
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+
+def _write(session: Session, mark: Mark) -> bool:
+    with _missing_table_named():
+        try:
+            # Not by the session, which would need twice as long to find out that this is no object.
+            session.connection().execute(_WRITE, mark)
+        except IntegrityError:
+            return False
+    return True
+
+
+@contextmanager
+def _missing_table_named() -> Generator[None]:
+    try:
+        yield
+    except DBAPIError as exc:
+        if not missing_table(exc):
+            raise
+        raise NotInitializedError(
+            "The table tomskit_once, into which tasks with once=True write their marks, is not in this "
+            "database. Make it once: await db.create_tables(), or with Alembic and "
+            "tomskit.sqlalchemy.tables.metadata."
+        ) from exc
+
+
+async def _in_time(coro: Coroutine[object, Never, T]) -> T:
+    """Await a statement of ours, which waits for no other transaction but for the end of one."""
+    timeout = asyncio.timeout(ANSWER_SECONDS)
+    try:
+        async with timeout:
+            return await coro
+    except TimeoutError as exc:
+        if not timeout.expired():
+            raise
+        raise NoAnswerError(f"The database has not answered for {ANSWER_SECONDS:g} s") from exc
+
+
+def _key(task_id: str) -> str:
+    """The id, or what stands for one that would not come back as it is."""
+    if len(task_id) <= _LONGEST_ID and task_id.isascii() and task_id == task_id.strip():
+        return task_id
+    return hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()
