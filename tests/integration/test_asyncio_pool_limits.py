@@ -40,7 +40,7 @@ def test_revoked_task_with_a_countdown_is_not_run(wide: Deployment) -> None:
 
     with pytest.raises(TaskRevokedError):
         sent.get(timeout=TIMEOUT)
-    wide.wait_for_line(rf"Discarding revoked task: .*{sent.id}")
+    wide.wait_for_line(rf"{sent.id}\] Discarding revoked task: ")
     assert list_of(wide, key) == []
 
 
@@ -154,7 +154,7 @@ def test_soft_limit_that_is_not_caught_fails_the_task(narrow: Deployment) -> Non
         sent.get(timeout=TIMEOUT)
     assert state(sent) == states.FAILURE
     assert narrow.key(key) == "cleaned up"
-    narrow.wait_for_line(rf"Soft time limit \(0\.3s\) exceeded for .*{sent.id}")
+    narrow.wait_for_line(rf"{sent.id}\] Soft time limit \(0\.3s\) exceeded for ")
     assert call(narrow, "add", 1, 2) == 3
 
 
@@ -167,7 +167,7 @@ def test_hard_limit_fails_the_task_and_frees_its_slot(narrow: Deployment) -> Non
         sent.get(timeout=TIMEOUT)
     assert state(sent) == states.FAILURE
     assert narrow.key(key) == "cleaned up"
-    narrow.wait_for_line(rf"Hard time limit \(0\.3s\) exceeded for .*{sent.id}")
+    narrow.wait_for_line(rf"{sent.id}\] Hard time limit \(0\.3s\) exceeded for ")
     assert call(narrow, "add", 1, 2) == 3
     assert signals_of(narrow, sent).count("task_failure(TimeLimitExceeded)") == 1
 

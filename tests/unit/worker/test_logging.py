@@ -124,6 +124,42 @@ def test_what_a_message_holds_forges_no_lines_of_a_worker(
     assert texts == [f"Task a[{SHOWN}] received", f"two\nlines of {SHOWN} and 2"]
 
 
+LINES: dict[str, tuple[str, tuple[object, ...], str]] = {
+    "revoked": ("Discarding revoked task: %s[%s]", ("a.b", "7"), "Discarding revoked task: a.b"),
+    "limit": ("Soft (%ss) exceeded for %s[%s]", (0.5, "a", "7"), "Soft (0.5s) exceeded for a"),
+    "more": ("100%% of %s[%s] retry: %r", ("a", "7", "x"), "100% of a retry: 'x'"),
+    "forged": ("Failed: %s[%s]", ("a\nb", "7"), "Failed: a\\nb"),
+}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_line_about_a_task_has_its_id(
+    app: AsyncCelery,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    line: tuple[str, tuple[object, ...], str],
+) -> None:
+    text, args, shown = line
+    monkeypatch.setattr("tomskit.celery._worker.logging._shows_task_id", True)
+
+    logging.getLogger("celery.worker.request").warning(text, *args)
+
+    [record] = caplog.records
+    assert FORMATS[0].format(record) == f"7|{shown}"
+
+
+@pytest.mark.parametrize(
+    ("text", "args"), [("%s[%s]", ("a", None)), ("no %s", ("a",)), ("%s", ("%s[%s]",))]
+)
+def test_line_about_no_task_has_none(
+    app: AsyncCelery, caplog: pytest.LogCaptureFixture, text: str, args: tuple[object, ...]
+) -> None:
+    logging.getLogger("celery.worker.request").warning(text, *args)
+
+    [record] = caplog.records
+    assert FORMATS[0].format(record) == f"-|{text % args}"
+
+
 def test_a_task_id_forges_no_line(app: AsyncCelery, caplog: pytest.LogCaptureFixture) -> None:
     token = task_id_context.set(FORGED)
     try:

@@ -221,14 +221,24 @@ class Execution(Generic[R]):
             return "a coroutine"
         return f"{self._identity.task.name}[{self._identity.request.id}]"
 
+    def _log_limit(self, level: int, kind: str, seconds: float) -> None:
+        if self._identity is None:
+            logger.log(level, "%s time limit (%ss) exceeded for %s", kind, seconds, self.name)
+            return
+        # As Celery writes it; a worker's lines show the id in a place of its own.
+        task, request = self._identity.task, self._identity.request
+        logger.log(
+            level, "%s time limit (%ss) exceeded for %s[%s]", kind, seconds, task.name, request.id
+        )
+
     def on_soft_limit(self, seconds: float) -> None:
         """Interrupt the coroutine, which may catch that."""
-        logger.warning("Soft time limit (%ss) exceeded for %s", seconds, self.name)
+        self._log_limit(logging.WARNING, "Soft", seconds)
         self._interrupt(SoftTimeLimitExceeded(seconds))
 
     def on_hard_limit(self, seconds: float) -> None:
         """End the coroutine."""
-        logger.error("Hard time limit (%ss) exceeded for %s", seconds, self.name)
+        self._log_limit(logging.ERROR, "Hard", seconds)
         self._over_limit = TimeLimitExceeded(seconds)
         self._guard.end(self)
 

@@ -24,6 +24,9 @@ TASK_LOG_FORMAT: Final = (
 _ABOUT_MESSAGES: Final = ("celery.app.trace", "celery.worker", "tomskit.celery")
 """How the names of the loggers begin that write what messages hold: ids, names, arguments, errors."""
 
+_NAMED: Final = "%s[%s]"
+"""How a task is named in their lines, by its name and its id."""
+
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -49,8 +52,11 @@ class TaskLogRecord(logging.LogRecord):
         text, args = str(self.msg), self.args
         if not args or not self.name.startswith(_ABOUT_MESSAGES):
             return super().getMessage()
-        if _shows_task_id and _id_in(args) is not None:
-            text = text.replace("[%(id)s]", "")
+        if _shows_task_id and _id_in(text, args) is not None:
+            if isinstance(args, tuple):
+                place = _place_in(text)
+                args = args[:place] + args[place + 1 :]
+            text = text.replace("[%(id)s]", "").replace(_NAMED, "%s", 1)
         message = text % args
         # To search it whole takes a fifth of the time that it takes to escape each argument.
         return text % _escaped_all(args) if _CONTROL.search(message) else message
@@ -71,15 +77,24 @@ def _id_of(record: logging.LogRecord) -> str | None:
     """The id of the task that a line of Celery's is about, such as that a message was received."""
     args = record.args
     if args and record.name.startswith(_ABOUT_MESSAGES):
-        return _id_in(args)
+        return _id_in(str(record.msg), args)
     return None
 
 
-def _id_in(args: tuple[object, ...] | Mapping[str, object]) -> str | None:
-    if isinstance(args, tuple) or "name" not in args:
-        return None
-    found = args.get("id")
+def _id_in(text: str, args: tuple[object, ...] | Mapping[str, object]) -> str | None:
+    found: object = None
+    if isinstance(args, tuple):
+        if _NAMED in text and (place := _place_in(text)) < len(args):
+            found = args[place]
+    elif "name" in args:
+        found = args.get("id")
     return found if isinstance(found, str) else None
+
+
+def _place_in(text: str) -> int:
+    """Which of the arguments the id is, in a text with the name and the id of a task."""
+    before, _, _ = text.partition(_NAMED)
+    return before.replace("%%", "").count("%") + 1
 
 
 _shows_task_id: bool = False
