@@ -193,6 +193,20 @@ def test_async_runtime_is_started_for_the_app_that_runs(events: list[str]) -> No
     assert events == ["resources started", "entered", "left", "resources stopped"]
 
 
+def test_runtime_of_another_app_goes_on_with_what_it_runs(events: list[str]) -> None:
+    first = AsyncCelery("first", providers=[Recorder(events)])
+    second = AsyncCelery("second", providers=[])
+
+    async def nested() -> int:
+        # In the loop's own thread, and in another one.
+        here = second.runtime_host.run(double(1))
+        return here + await asyncio.to_thread(second.runtime_host.run, double(2))
+
+    assert first.runtime_host.run(nested()) == 6
+    assert AsyncRuntime.app() is first
+    assert events == ["resources started", "entered", "left"]
+
+
 def test_in_a_greenlet_the_coroutine_runs_right_there(events: list[str]) -> None:
     host = RuntimeHost(
         AsyncCelery("test", providers=[]), AsyncRuntime, Resources([Recorder(events)])

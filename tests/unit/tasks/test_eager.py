@@ -56,6 +56,28 @@ async def who(self: BoundTask, nested: int) -> list[str]:
     return [mine, *("right" if one else "wrong" for one in seen)]
 
 
+def test_calls_between_two_apps() -> None:
+    def make(name: str) -> AsyncCelery:
+        return AsyncCelery(name, broker="memory://", task_always_eager=True, providers=[])
+
+    one, other = make("one"), make("other")
+
+    @other.task
+    async def answer(number: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * number
+
+    @one.task
+    async def ask(number: int) -> list[int]:
+        called = [await (await answer.adelay(number)), answer.delay(number).get()]
+        return [*called, await asyncio.to_thread(answer, number)]
+
+    with ThreadPoolExecutor(4) as threads:
+        asked = [*threads.map(lambda number: ask.delay(number).get(), range(20))]
+
+    assert asked == [[2 * number] * 3 for number in range(20)]
+
+
 @shared_task
 def plain_double(number: int) -> int:
     return 2 * number

@@ -23,7 +23,7 @@ from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources, background
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 
-__all__ = ("EventLoop", "discard", "resources_of")
+__all__ = ("EventLoop", "discard", "resources_of", "run_aside")
 
 R = TypeVar("R")
 
@@ -40,10 +40,16 @@ class EventLoop(ABC):
         self.resources: Final = resources_of(app)
         self.inbox: Final = Inbox(loop)
         self._running: set[Cancellable] = set()
+        self._callers: set[object] = set()
 
     @abstractmethod
     def owns_this_thread(self) -> bool:
         """Whether the loop runs, or is to run, in the calling thread."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for a coroutine here, and another app's loop may take its place."""
+        return not self._callers
 
     @abstractmethod
     def stop(self) -> None:
@@ -60,8 +66,8 @@ class EventLoop(ABC):
             return self.run_in_own_thread(coro)
         identity = TaskIdentity.current()
         if identity is not None and identity.request.is_eager and _loop_runs_here():
-            return self._run_aside(identity, coro)
-        return Execution(
+            return run_aside(self.app, self.resources, identity, coro)
+        execution = Execution(
             coro,
             loop=self.loop,
             inbox=self.inbox,
@@ -69,13 +75,18 @@ class EventLoop(ABC):
             running=self._running,
             identity=identity,
             limits=None if identity is None else self._limits_of(identity),
-        ).run()
+        )
+        self._callers.add(execution)
+        try:
+            return execution.run()
+        finally:
+            self._callers.discard(execution)
 
     def run_in_own_thread(self, coro: Coroutine[object, Never, R]) -> R:
         """Run a coroutine for code that runs in the loop's own thread."""
         identity = TaskIdentity.current()
         if identity is not None and identity.request.is_eager and _loop_runs_here():
-            return self._run_aside(identity, coro)
+            return run_aside(self.app, self.resources, identity, coro)
         discard(coro)
         raise EventLoopError(
             "AsyncRuntime.run was called from the event loop that it would have to wait for. "
@@ -100,20 +111,6 @@ class EventLoop(ABC):
         await self.resources.stop()
         await self.loop.shutdown_asyncgens()
 
-    def _run_aside(self, identity: TaskIdentity, coro: Coroutine[object, Never, R]) -> R:
-        """Run an eager task that a coroutine has called, while that coroutine waits.
-
-        Eager calls block, and the loop of the calling coroutine cannot run the called one
-        meanwhile, so that gets a loop in a thread of its own.
-        """
-
-        def work() -> R:
-            self.app.set_current()
-            return asyncio.run(as_task(identity, self.resources, coro))
-
-        with concurrent.futures.ThreadPoolExecutor(1, "tomskit-eager") as thread:
-            return thread.submit(copy_context().run, work).result()
-
     def _limits_of(self, identity: TaskIdentity) -> Limits | None:
         request, task, default = identity.request, identity.task, self.limits
         if default is None or request.is_eager or request.called_directly:
@@ -123,6 +120,26 @@ class EventLoop(ABC):
             soft=soft or task.soft_time_limit or default.soft,
             hard=hard or task.time_limit or default.hard,
         )
+
+
+def run_aside(
+    app: Celery,
+    resources: Resources,
+    identity: TaskIdentity | None,
+    coro: Coroutine[object, Never, R],
+) -> R:
+    """Run a coroutine on a loop in a thread of its own, while another one must not be used.
+
+    That of a coroutine which has called an eager task waits for it, as eager calls block; that of
+    another app has other resources.
+    """
+
+    def work() -> R:
+        app.set_current()
+        return asyncio.run(as_task(identity, resources, coro))
+
+    with concurrent.futures.ThreadPoolExecutor(1, "tomskit-eager") as thread:
+        return thread.submit(copy_context().run, work).result()
 
 
 def _loop_runs_here() -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 from tomskit.celery._running.context import TaskIdentity
+from tomskit.celery._running.event_loop import run_aside
 from tomskit.celery._running.execution import as_task
 from tomskit.celery._running.places import here
 from tomskit.celery._running.runtime import AsyncRuntime
@@ -79,8 +80,8 @@ class RuntimeHost:
             if place is not None:
                 # A task of the asyncio pool: its coroutine runs where its tracer does.
                 return place.run(coro, self._resources)
-            if AsyncRuntime.app() is not self._app:
-                AsyncRuntime.init(self._app)
+            if AsyncRuntime.app() is not self._app and not AsyncRuntime.take_over(self._app):
+                return run_aside(self._app, self._resources, TaskIdentity.current(), coro)
             return self._runtime.run(coro)
         self.start()
         return self._runtime.run(as_task(TaskIdentity.current(), self._resources, coro))

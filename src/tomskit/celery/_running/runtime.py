@@ -112,6 +112,23 @@ class AsyncRuntime:
         return None if current is None else current.app
 
     @classmethod
+    def take_over(cls, celery_app: Celery) -> bool:
+        """Let the runtime be that of this app, unless another app's coroutines run on it.
+
+        Returns:
+            Whether it is that of this app now.
+
+        Raises:
+            ProviderError: A resource provider did not start.
+        """
+        with _process.lock:
+            current = _process.event_loop
+            if current is not None and current.app is not celery_app and not current.is_idle:
+                return False
+            cls.init(celery_app)
+            return True
+
+    @classmethod
     def _start_for_current_app(cls, coro: Coroutine[object, Never, object]) -> EventLoop:
         app = find_app()
         if app is None:

@@ -33,6 +33,12 @@ class MainLoop(EventLoop):
         self.inbox.open()
         self._hub.wait(self.resources.start())
 
+    @property
+    @override
+    def is_idle(self) -> bool:
+        # The worker itself waits in it.
+        return False
+
     @override
     def stop(self) -> None:
         self._hub.wait(self.release())
