@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from celery import Task
 from celery.worker.request import Request
@@ -154,6 +154,56 @@ async def single_by_key(key: str, n: int) -> str:
 @async_shared_task(base=QueueOnce, once={"graceful": True, "keys": ["key"]})
 async def once(key: str, word: Note) -> str:
     return await released(key)
+
+
+def acknowledge(requests: list[Request]) -> None:
+    for request in requests:
+        request.acknowledge()
+
+
+def call_collected(task: Any, calls: list[tuple[str, int]]) -> None:
+    task(calls)
+
+
+class Collected(Task[..., Any]):
+    """Runs once for three calls, by the means that celery-batches uses."""
+
+    def Strategy(self, task: Any, app: Any, consumer: Any) -> object:
+        waiting: list[Request] = []
+
+        def receive(message: Any, body: object, ack: Any, reject: Any, *_: object) -> None:
+            made: Any = Request
+            waiting.append(made(message, app=app, task=task, on_ack=ack, on_reject=reject))
+            if len(waiting) == 3:
+                requests = waiting.copy()
+                waiting.clear()
+                calls = [(request.id, request.args[0]) for request in cast("Any", requests)]
+                consumer.pool.apply_async(
+                    call_collected,
+                    (self, calls),
+                    accept_callback=lambda *_: acknowledge(requests),
+                    callback=lambda _: None,
+                )
+
+        return receive
+
+
+def answer(calls: list[tuple[str, int]]) -> None:
+    for task_id, number in calls:
+        app.backend.mark_as_done(task_id, number * len(calls))
+
+
+@async_shared_task(base=Collected)
+async def collected(calls: list[tuple[str, int]]) -> None:
+    await note(collected, f"collected {sorted(number for _, number in calls)}")
+    if calls[0][1] < 0:
+        raise LookupError("in collected calls")
+    answer(calls)
+
+
+@app.task(base=Collected)
+def plain_collected(calls: list[tuple[str, int]]) -> None:
+    answer(calls)
 
 
 @async_shared_task

@@ -136,3 +136,26 @@ def test_only_one_is_sent_until_it_has_ended(classes: Deployment, task: str) -> 
 
     eventually(sent_again)
     release(classes, key)
+
+
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize("task", ["collected", "plain_collected"])
+def test_class_may_collect_calls(classes: Deployment, task: str) -> None:
+    sent = [classes.send(f"{SERVICE}.{task}", number) for number in (1, 2, 3)]
+
+    assert [one.get(timeout=TIMEOUT) for one in sent] == [3, 6, 9]
+    if task == "collected":
+        noted(classes, "collected [1, 2, 3] 0")
+
+
+@pytest.mark.usefixtures("notes")
+def test_worker_goes_on_after_an_error_in_collected_calls(
+    classes: Deployment, request: pytest.FixtureRequest
+) -> None:
+    for number in (-1, -2, -3):
+        classes.send(f"{SERVICE}.collected", number)
+
+    noted(classes, "collected [-3, -2, -1] 0")
+    assert call(classes, "of_app", 3) == 3
+    if request.node.callspec.params["classes"] == "asyncio":
+        classes.wait_for_line("function in the pool failed: LookupError")

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from contextvars import Context, ContextVar
 from typing import Final, Never, Protocol, TypeVar
 
+from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded, Terminated
 from celery.utils.log import get_logger
 from typing_extensions import override
@@ -23,13 +24,24 @@ from tomskit.celery._running.steering import Limits, SoftTimeLimit, Steered, as_
 from tomskit.celery.asyncio_pool.report import Report
 from tomskit.resources import Resources
 
-__all__ = ("CoroutineJob", "Ended", "Job", "PlainJob", "job_of")
+__all__ = ("CoroutineJob", "Ended", "Job", "PlainJob", "job_of", "name_in", "request_in")
 
 R = TypeVar("R")
 
 logger: Final = get_logger(__name__)
 
 _TRACER_ARGS: Final = 6
+
+
+def name_in(args: Sequence[object]) -> str:
+    """The name of the task that a function of the pool runs, by its arguments."""
+    first = args[0] if args else None
+    return first.name if isinstance(first, Task) else str(first)
+
+
+def request_in(args: Sequence[object]) -> object:
+    """What the message says of the call; empty where the function is not Celery's tracer."""
+    return args[2] if len(args) == _TRACER_ARGS else {}
 
 
 class Job(ABC):
@@ -61,7 +73,8 @@ class Job(ABC):
     @property
     def name(self) -> str:
         """Its name and id, for log lines."""
-        return f"{self._args[0]}[{self._args[1]}]"
+        is_traced = len(self._args) == _TRACER_ARGS
+        return f"{self._args[0]}[{self._args[1]}]" if is_traced else name_in(self._args)
 
     def start(self, context: Context) -> None:
         """Begin, in the worker's turn, with these context variables."""

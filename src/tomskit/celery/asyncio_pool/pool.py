@@ -33,12 +33,14 @@ from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.asyncio_pool.backend import BackendCalls
 from tomskit.celery.asyncio_pool.collector import Collector
 from tomskit.celery.asyncio_pool.hub import LoopHub
-from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob
+from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob, name_in, request_in
 from tomskit.celery.asyncio_pool.lean_job import LeanJob
-from tomskit.celery.asyncio_pool.report import Report
+from tomskit.celery.asyncio_pool.report import Report, ignore, log_failure
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from billiard.einfo import ExceptionInfo
+
     from tomskit.celery._app import AsyncApp
     from tomskit.celery.asyncio_pool.lean_request import LeanRequest
 
@@ -208,16 +210,20 @@ class AsyncioPool(TaskPool):
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] | None = None,
         *,
-        accept_callback: Callable[[int, float], object],
-        callback: Callable[[object], object],
-        error_callback: Callable[[object], object],
-        timeout_callback: Callable[[bool, float], object],
+        accept_callback: Callable[[int, float], object] = ignore,
+        callback: Callable[[object], object] = ignore,
+        error_callback: Callable[[ExceptionInfo], object] = log_failure,
+        timeout_callback: Callable[[bool, float], object] = ignore,
         soft_timeout: float | None = None,
         timeout: float | None = None,
         **_: object,
     ) -> Job:
-        """Run a task as soon as there is a slot for it."""
-        name = str(args[0])
+        """Run a task as soon as there is a slot for it.
+
+        Celery gives its tracer and all of the callbacks. Other packages give functions of their own, such
+        as celery-batches, whose first argument is the task.
+        """
+        name = name_in(args)
         in_loop = self._runs_in_loop(name)
         slots = self._async if in_loop else self._plain
         report = Report(
@@ -237,7 +243,7 @@ class AsyncioPool(TaskPool):
                 args,
                 report,
                 loop=self._hub.asyncio_loop,
-                limits=self._limits_of(name, args[2], soft_timeout, timeout),
+                limits=self._limits_of(name, request_in(args), soft_timeout, timeout),
             )
         else:
             job = PlainJob(tracer, args, report, executor=self._threads)
@@ -287,7 +293,8 @@ class AsyncioPool(TaskPool):
 
     def _runs_in_loop(self, name: str) -> bool:
         return (
-            isinstance(self.app.tasks[name], AsyncTask) and self.app.runtime_host.uses_async_runtime
+            isinstance(self.app.tasks.get(name), AsyncTask)
+            and self.app.runtime_host.uses_async_runtime
         )
 
     def _free(self, slots: _Slots, pid: int) -> None:

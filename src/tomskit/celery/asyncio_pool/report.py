@@ -7,11 +7,14 @@ from functools import partial
 from typing import Final
 
 from billiard.einfo import ExceptionInfo
+from celery.utils.log import get_logger
 
 from tomskit.celery._internals.celery_worker import Revocable
 from tomskit.celery._running.steering import exit_error
 
-__all__ = ("Report",)
+__all__ = ("Report", "ignore", "log_failure")
+
+logger: Final = get_logger(__name__)
 
 
 class Report:
@@ -97,6 +100,17 @@ class Report:
             self.is_over = True
             self._call_in_turn(callback)
             self._call_in_turn(partial(self._ended, self.pid))
+
+
+def ignore(*_: object) -> None:
+    """The callback for what nobody wants to know."""
+
+
+def log_failure(info: ExceptionInfo) -> None:
+    """The callback for an error that nobody handles."""
+    # Billiard keeps it in an exception that shows its traceback.
+    error: BaseException | None = getattr(info.exception, "exc", info.exception)
+    logger.error("A function in the pool failed: %r", error, exc_info=error)
 
 
 def _info_of(error: BaseException) -> ExceptionInfo:
