@@ -2,7 +2,8 @@
 
 # Classes as projects have them that use Celery, whose types know no hook that is awaited.
 # mypy: disable-error-code="override, explicit-override, import-untyped, misc"
-# pyright: reportIncompatibleMethodOverride=false, reportMissingTypeStubs=false
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -156,11 +157,6 @@ async def once(key: str, word: Note) -> str:
     return await released(key)
 
 
-def acknowledge(requests: list[Request]) -> None:
-    for request in requests:
-        request.acknowledge()
-
-
 def call_collected(task: Any, calls: list[tuple[str, int]]) -> None:
     task(calls)
 
@@ -178,11 +174,13 @@ class Collected(Task[..., Any]):
                 requests = waiting.copy()
                 waiting.clear()
                 calls = [(request.id, request.args[0]) for request in cast("Any", requests)]
+
+                def accepted(pid: int, when: float) -> None:
+                    for request in requests:
+                        request.acknowledge()
+
                 consumer.pool.apply_async(
-                    call_collected,
-                    (self, calls),
-                    accept_callback=lambda *_: acknowledge(requests),
-                    callback=lambda _: None,
+                    call_collected, (self, calls), accept_callback=accepted, callback=print
                 )
 
         return receive

@@ -72,8 +72,11 @@ def test_calls_between_two_apps() -> None:
         called = [await (await answer.adelay(number)), answer.delay(number).get()]
         return [*called, await asyncio.to_thread(answer, number)]
 
+    def call(number: int) -> list[int]:
+        return ask.delay(number).get()
+
     with ThreadPoolExecutor(4) as threads:
-        asked = [*threads.map(lambda number: ask.delay(number).get(), range(20))]
+        asked = [*threads.map(call, range(20))]
 
     assert asked == [[2 * number] * 3 for number in range(20)]
 

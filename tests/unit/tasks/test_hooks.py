@@ -6,6 +6,7 @@
 import asyncio
 import functools
 import logging
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -202,6 +203,35 @@ def test_error_of_a_hook_is_logged_as_by_celery(
     assert outcome.retval == 3
     assert outcome.info is None
     assert f"{hook} handler raised: LookupError('in the hook')" in caplog.text
+
+
+def test_hook_that_yields_is_an_error(app: AsyncCelery, caplog: pytest.LogCaptureFixture) -> None:
+    async def before(*args: object) -> AsyncGenerator[int]:
+        yield 1
+
+    task = untyped(async_shared_task)(name="hooks.yields", before_start=before)(work)
+
+    result = task.delay(3)
+
+    assert result.state == "FAILURE"
+    assert "The hook" in str(result.result)
+    assert "of the task hooks.yields yields" in str(result.result)
+
+
+def test_hook_may_return_what_it_has_sent(app: AsyncCelery) -> None:
+    """That can be awaited as well, and nobody waits for it."""
+    sent: list[object] = []
+
+    def send(*args: object) -> object:
+        result = app.AsyncResult("never sent")
+        sent.append(result)
+        return result
+
+    hooks: Any = {"on_success": send}
+    task = untyped(async_shared_task)(name="hooks.sends", **hooks)(work)
+
+    assert task.delay(3).get() == 3
+    assert len(sent) == 1
 
 
 def test_before_start_may_refuse_the_task(app: AsyncCelery) -> None:

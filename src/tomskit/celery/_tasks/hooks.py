@@ -46,6 +46,11 @@ def _call(
     task: Task[..., Any], hook: Callable[..., object], *args: object, **kwargs: object
 ) -> object:
     outcome = hook(*args, **kwargs)
+    if inspect.isasyncgen(outcome):
+        # Nobody would iterate over it, so nothing of the hook would run.
+        name = getattr(hook, "__qualname__", hook)
+        raise TypeError(f"The hook {name} of the task {task.name} yields: define it without yield.")
+    # Nothing else that can be awaited: the result of a task that the hook has sent, for example.
     if not inspect.iscoroutine(outcome):
         return outcome
     # The outcome of the task is stored already when most of them are called.
