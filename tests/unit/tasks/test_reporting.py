@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import Coroutine
 from socket import socket
 from typing import Any, Never, TypeVar
@@ -87,6 +88,37 @@ def test_reports_of_an_eager_task_are_stored_where_its_result_is(app: AsyncCeler
     assert not reporters
 
 
+def test_last_report_is_stored_after_one_that_takes_long(
+    app: AsyncCelery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.conf.update(task_store_eager_result=True, result_backend="cache+memory://")
+    begun, reported = threading.Event(), threading.Event()
+    stored: list[object] = []
+    store_result = app.backend.store_result
+
+    def store(_: object, task_id: str, result: Any, state: str, **options: Any) -> object:
+        if state == "PROGRESS":
+            begun.set()
+            assert reported.wait(30)
+            stored.append(result)
+        return store_result(task_id, result, state, **options)
+
+    @async_shared_task(name="reporting.twice")
+    async def twice() -> None:
+        await report(Progress(done=1))
+        await asyncio.to_thread(begun.wait, 30)
+        await report(Progress(done=2))
+        # The task ends before the first one is stored.
+        threading.Timer(0.3, reported.set).start()
+
+    # Threads that store have backends of their own.
+    monkeypatch.setattr(type(app.backend), "store_result", store)
+
+    twice.apply().get()
+
+    assert stored == [{"done": 1}, {"done": 2}]
+
+
 def test_reports_end_with_the_task_that_fails(app: AsyncCelery) -> None:
     app.conf.update(task_store_eager_result=True, result_backend="cache+memory://")
 
@@ -150,3 +182,11 @@ def test_hooks_cannot_report(app: AsyncCelery) -> None:
 def test_type_that_cannot_be_sent_is_an_error_where_progress_is_read(app: AsyncCelery) -> None:
     with pytest.raises(ConfigurationError, match="does not understand its progress"):
         count.AsyncResult("an id").progress(socket)
+
+
+@pytest.mark.parametrize("kind", ["Progress", Progress(done=1), {"done": 1}])
+def test_what_is_no_type_is_an_error_where_progress_is_read(app: AsyncCelery, kind: object) -> None:
+    result: Any = count.AsyncResult("an id")
+
+    with pytest.raises(ConfigurationError, match=re.escape("progress() takes the type of what")):
+        result.progress(kind)

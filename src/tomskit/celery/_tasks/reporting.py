@@ -212,8 +212,12 @@ class _Reporter:
     async def _store_again_and_again(self) -> None:
         pause = _PAUSE
         while True:
-            pause = _PAUSE if await self._store() else min(2 * pause, _LONGEST_PAUSE)
+            is_stored = await self._store()
+            pause = _PAUSE if is_stored else min(2 * pause, _LONGEST_PAUSE)
             if self._finishing.is_set():
+                if is_stored and self._newest is not None and not self.is_over:
+                    # It was reported while an older one was being stored.
+                    continue
                 return
             try:
                 async with asyncio.timeout(pause):

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from tomskit.celery._values.results import Result
 from tomskit.celery._values.slots import shown
 from tomskit.celery._values.wire import NO_WIRE_FORM, to_wire
-from tomskit.errors import TaskResultError
+from tomskit.errors import ConfigurationError, TaskResultError
 
 __all__ = ("dump_progress", "progress_loader")
 
@@ -33,6 +33,12 @@ def progress_loader(name: str, kind: type[T]) -> Callable[[object], T]:
         ConfigurationError: It is a type that cannot be sent.
     """
     annotation: object = kind
+    is_value = is_dataclass(annotation) and not isinstance(annotation, type)
+    if is_value or isinstance(annotation, (str, BaseModel, Mapping)):
+        raise ConfigurationError(
+            f"progress() takes the type of what {name} reports, not {shown(annotation)}: "
+            "result.progress(Progress)."
+        )
     return cast("Callable[[object], T]", _type(name, annotation).load)
 
 
