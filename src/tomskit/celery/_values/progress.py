@@ -33,7 +33,7 @@ def progress_loader(name: str, kind: type[T]) -> Callable[[object], T]:
         ConfigurationError: It is a type that cannot be sent.
     """
     annotation: object = kind
-    is_value = is_dataclass(annotation) and not isinstance(annotation, type)
+    is_value = not isinstance(annotation, type) and is_dataclass(annotation)
     if is_value or isinstance(annotation, (str, BaseModel, Mapping)):
         raise ConfigurationError(
             f"progress() takes the type of what {name} reports, not {shown(annotation)}: "
