@@ -33,13 +33,19 @@ def progress_loader(name: str, kind: type[T]) -> Callable[[object], T]:
         ConfigurationError: It is a type that cannot be sent.
     """
     annotation: object = kind
-    is_value = not isinstance(annotation, type) and is_dataclass(annotation)
-    if is_value or isinstance(annotation, (str, BaseModel, Mapping)):
+    if _is_value(annotation):
         raise ConfigurationError(
             f"progress() takes the type of what {name} reports, not {shown(annotation)}: "
             "result.progress(Progress)."
         )
     return cast("Callable[[object], T]", _type(name, annotation).load)
+
+
+def _is_value(found: object) -> bool:
+    """Whether somebody has given what is reported, or its name, in the place of its type."""
+    if isinstance(found, type):
+        return False
+    return isinstance(found, (str, BaseModel, Mapping)) or is_dataclass(found)
 
 
 @lru_cache(_KINDS)
