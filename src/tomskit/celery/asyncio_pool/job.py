@@ -73,8 +73,9 @@ class Job(ABC):
     @property
     def name(self) -> str:
         """Its name and id, for log lines."""
-        is_traced = len(self._args) == _TRACER_ARGS
-        return f"{self._args[0]}[{self._args[1]}]" if is_traced else name_in(self._args)
+        name, *rest = self._args or ("",)
+        # Functions of other packages get the task itself, and what they like.
+        return f"{name}[{rest[0]}]" if rest and isinstance(name, str) else name_in(self._args)
 
     def start(self, context: Context) -> None:
         """Begin, in the worker's turn, with these context variables."""
