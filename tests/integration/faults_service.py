@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 
 from celery import shared_task
@@ -32,6 +34,21 @@ async def late(key: str, seconds: float) -> int:
     return int(await redis_client.incr(key))
 
 
+async def _freed() -> None:
+    while True:
+        if await redis_client.get("free"):
+            return
+        await asyncio.sleep(0.1)
+
+
+@async_shared_task
+async def count_when_free(key: str) -> int:
+    """Counts as begun, waits until all are free, and counts."""
+    await redis_client.incr("begun")
+    await _freed()
+    return int(await redis_client.incr(key))
+
+
 @async_shared_task(acks_late=True, track_started=False)
 async def late_nothing() -> None:
     """Ends in the turn in which it began."""
@@ -46,6 +63,23 @@ async def length(text: str) -> int:
 @shared_task
 def plain(n: int) -> int:
     return n + 1
+
+
+@async_shared_task
+async def die(seconds: float) -> None:
+    """Ends its process."""
+    await asyncio.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@async_shared_task(ignore_result=True)
+async def ignored(key: str) -> None:
+    await redis_client.incr(key)
+
+
+@async_shared_task
+async def total(numbers: list[int]) -> int:
+    return sum(numbers)
 
 
 @async_shared_task

@@ -1,13 +1,13 @@
 """A Redis that answers that it cannot do now what it is asked: no task is lost, none fails for that."""
 
 from collections.abc import Iterator
-from typing import Any, cast
 
 import pytest
 
 from tests.support.deployment import Deployment
 from tests.support.faults import Faults, faults
 from tests.support.patience import slowed, wait_until
+from tests.support.refusing import REFUSALS, Refusal, refusing
 from tests.support.workers import Pool
 
 MANY = 50
@@ -21,50 +21,18 @@ def place(deployment: Deployment) -> Iterator[Faults]:
         yield made
 
 
-class Refusing:
-    """Makes a Redis refuse what it is asked, and ends that."""
-
-    def __init__(self, place: Faults) -> None:
-        self._client = cast("Any", place.server.client(0))
-
-    def begin(self, kind: str) -> None:
-        match kind:
-            case "READONLY":
-                self._client.execute_command("REPLICAOF", "127.0.0.1", "1")
-            case "NOREPLICAS":
-                self._client.config_set("min-replicas-to-write", 1)
-            case "OOM":
-                self._client.config_set("maxmemory", 1)
-            case _:
-                raise ValueError(kind)
-
-    def end(self) -> None:
-        self._client.execute_command("REPLICAOF", "NO", "ONE")
-        self._client.config_set("min-replicas-to-write", 0)
-        self._client.config_set("maxmemory", 0)
-        self._client.close()
-
-
-@pytest.fixture
-def refusing(place: Faults) -> Iterator[Refusing]:
-    made = Refusing(place)
-    yield made
-    made.end()
-
-
-@pytest.mark.parametrize("kind", ["READONLY", "NOREPLICAS", "OOM"])
+@pytest.mark.parametrize("kind", REFUSALS)
 @pytest.mark.parametrize("task", ["count", "late"])
 def test_tasks_that_end_meanwhile_are_stored_afterwards(
-    place: Faults, refusing: Refusing, kind: str, task: str
+    place: Faults, kind: Refusal, task: str
 ) -> None:
     place.send("watch")
     sent = [place.send(task, "ended", slowed(SECONDS) * (i % 10) / 8) for i in range(MANY)]
     waiting = [place.send(task, "waiting", 0.0) for _ in range(2 * MANY)]
     wait_until(lambda: place.count("waiting") == 2 * MANY, 60, "the tasks run")
 
-    refusing.begin(kind)
-    place.wait_for_count("ended", MANY * 3 // 4)
-    refusing.end()
+    with refusing(kind, place.server, place.store):
+        place.wait_for_count("ended", MANY * 3 // 4)
 
     assert set(place.outcomes(sent)) == set(range(1, MANY + 1))
     assert set(place.outcomes(waiting)) == set(range(1, 2 * MANY + 1))
@@ -79,14 +47,13 @@ def _times(place: Faults, text: str) -> int:
     return sum(text in line for line in place.worker.lines)
 
 
-def test_the_log_tells_it_once(place: Faults, refusing: Refusing) -> None:
+def test_the_log_tells_it_once(place: Faults) -> None:
     sent = [place.send("count", "ended", 1.0) for _ in range(MANY)]
     wait_until(lambda: place.held() == 0, 30, "the tasks run")
 
-    refusing.begin("READONLY")
-    place.wait_for_count("ended", MANY)
-    place.worker.wait_for_line("Cannot store a result")
-    refusing.end()
+    with refusing("READONLY", place.server, place.store):
+        place.wait_for_count("ended", MANY)
+        place.worker.wait_for_line("Cannot store a result")
     place.outcomes(sent)
 
     place.worker.wait_for_line("The result backend is back")
@@ -98,12 +65,10 @@ def test_the_log_tells_it_once(place: Faults, refusing: Refusing) -> None:
 @pytest.mark.parametrize("fast", ["true", "false"])
 def test_workers_of_other_pools_wait_as_well(deployment: Deployment, pool: Pool, fast: str) -> None:
     with faults(deployment, pool, 4, CELERY_REDIS_FAST_PATH=fast) as place:
-        refusing = Refusing(place)
         assert place.send("add", 1, 2).get(timeout=30) == 3
 
-        refusing.begin("READONLY")
-        place.worker.wait_for_line("Cannot consume messages; retrying while the broker is away")
-        refusing.end()
+        with refusing("READONLY", place.server):
+            place.worker.wait_for_line("Cannot consume messages; retrying while the broker is away")
 
         sent = [place.send("add", n, 1) for n in range(10)]
         assert place.outcomes(sent) == [n + 1 for n in range(10)]

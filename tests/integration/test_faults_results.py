@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Iterator
-from typing import Any, cast
 
 import pytest
 from celery.result import AsyncResult
@@ -10,6 +9,7 @@ from celery.result import AsyncResult
 from tests.support.deployment import Deployment
 from tests.support.faults import Faults, faults
 from tests.support.patience import wait_until
+from tests.support.servers.redis import call
 
 MANY = 50
 
@@ -63,8 +63,9 @@ def test_connections_that_are_closed_again_and_again_lose_nothing(place: Faults)
 def test_a_redis_that_has_forgotten_its_scripts_is_told_them_again(place: Faults) -> None:
     assert place.send("add", 1, 2).get(timeout=30) == 3
 
-    with place.server.client(0) as client:
-        cast("Any", client).script_flush()
+    for server in (place.server, place.store):
+        with server.client() as client:
+            call(client, "SCRIPT", "FLUSH")
     sent = [place.send("count", "ended", 0.0) for _ in range(MANY)]
 
     assert set(place.outcomes(sent)) == set(range(1, MANY + 1))

@@ -38,13 +38,15 @@ class Faults:
     """A worker and what it talks to.
 
     Attributes:
-        server: The Redis of the broker and of the results.
+        server: The Redis of the broker.
+        store: The Redis of the results.
         broker: Between the worker and its broker.
         results: Between the worker and its results.
         client: A plain Celery client beside them, which does not use the proxies.
     """
 
     server: RedisServer
+    store: RedisServer
     broker: Proxy
     results: Proxy
     client: Celery
@@ -71,6 +73,16 @@ class Faults:
             waiting: int = client.llen("celery") + client.hlen("unacked")
             return waiting
 
+    def waiting(self) -> int:
+        """How many messages wait in the queue."""
+        with self.server.client(0) as client:
+            return int(str(client.llen("celery")))
+
+    def free(self) -> None:
+        """Let tasks end that wait for it."""
+        with self.deployment.redis.client(self.deployment.redis_db.result_db) as client:
+            client.set("free", "yes")
+
     def outcomes(self, sent: Sequence[AsyncResult[object]]) -> list[object]:
         """The results of tasks, looked at one by one."""
         for result in sent:
@@ -90,17 +102,15 @@ class Faults:
 def faults(
     deployment: Deployment, pool: Pool = "asyncio", slots: int = 100, **environment: str
 ) -> Generator[Faults]:
-    """Start a Redis, the two proxies and a worker."""
+    """Start two servers, a proxy for each, and a worker."""
     with ExitStack() as stack:
         # What it has acknowledged is on the disk.
         config = [("appendonly", "yes"), ("appendfsync", "always")]
         server = stack.enter_context(RedisServer(config=config))
+        store = stack.enter_context(RedisServer(config=config))
         broker = stack.enter_context(Proxy(server.host, server.port))
-        results = stack.enter_context(Proxy(server.host, server.port))
-        direct = RedisDb(server.host, server.port, 0, 1)
-        client = Celery(
-            "client", broker=direct.broker_url, backend=direct.result_url, set_as_current=False
-        )
+        results = stack.enter_context(Proxy(store.host, store.port))
+        client = Celery("client", broker=server.url(0), backend=store.url(1), set_as_current=False)
         stack.callback(close_client, client)
         worker = deployment.worker(
             pool,
@@ -117,4 +127,4 @@ def faults(
         )
         # Before the servers: it would wait for them.
         stack.callback(worker.close)
-        yield Faults(server, broker, results, client, deployment, worker)
+        yield Faults(server, store, broker, results, client, deployment, worker)

@@ -124,6 +124,12 @@ def effects(app: AsyncCelery) -> dict[str, object]:
         "engine options": app.db_config.SQLALCHEMY_ENGINE_OPTIONS,
         "client": app.redis_config.REDIS_URL,
         "client's pool": app.redis_config.REDIS_MAX_CONNECTIONS,
+        "client's sockets": (
+            app.redis_config.REDIS_SOCKET_TIMEOUT,
+            app.redis_config.REDIS_SOCKET_CONNECT_TIMEOUT,
+            app.redis_config.REDIS_SOCKET_KEEPALIVE,
+            app.redis_config.REDIS_HEALTH_CHECK_INTERVAL,
+        ),
         "client's TLS": app.redis_config.REDIS_TLS_OPTIONS,
         "asyncio pool": (
             app.config.CELERY_WORKER_SYNC_CONCURRENCY,

@@ -15,6 +15,7 @@ from tests.support.contracts import assert_accepts, assert_has, untyped
 from tomskit.celery._internals import celery_backend
 from tomskit.celery._internals.celery_backend import (
     BLOCKING,
+    STORED_WITH_PATIENCE,
     STORING,
     STORING_CHORDS,
     SUBSCRIBING,
@@ -117,12 +118,18 @@ def test_what_marks_a_task_stores_its_state(name: str) -> None:
     assert "store_result" in getattr(Backend, name).__code__.co_names
 
 
-@pytest.mark.parametrize("name", [*SUBSCRIBING, *STORING_CHORDS])
-def test_what_publishing_calls_can_be_replaced(backend: Any, name: str) -> None:
-    """``SUBSCRIBING`` and ``STORING_CHORDS``: methods of a backend, looked up on the object."""
+@pytest.mark.parametrize("name", [*SUBSCRIBING, *STORING_CHORDS, *STORED_WITH_PATIENCE])
+def test_what_is_replaced_is_looked_up_on_the_object(backend: Any, name: str) -> None:
+    """``SUBSCRIBING``, ``STORING_CHORDS`` and ``STORED_WITH_PATIENCE``: methods of a backend, looked up on the object."""
     assert callable(getattr(backend, name))
     setattr(backend, name, print)
     assert getattr(backend, name) is print
+
+
+@pytest.mark.parametrize("name", ["mark_as_done", "mark_as_failure"])
+def test_what_ends_a_task_calls_what_is_stored_with_patience(name: str) -> None:
+    """``STORED_WITH_PATIENCE``: nothing else that ends a task talks to the server."""
+    assert set(STORED_WITH_PATIENCE) <= set(getattr(Backend, name).__code__.co_names)
 
 
 def test_a_backend_without_cleanup_is_known(backend: Any) -> None:

@@ -95,6 +95,30 @@ def test_answers_are_text_and_are_waited_for_without_limit() -> None:
     assert found["socket_timeout"] is None
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"REDIS_USE_SENTINEL": True, "REDIS_SENTINEL_MASTER_NAME": "m"},
+        {"REDIS_USE_CLUSTER": True},
+    ],
+)
+def test_its_sockets_are_as_configured(kind: dict[str, object]) -> None:
+    client = opened(
+        REDIS_SOCKET_TIMEOUT=2,
+        REDIS_SOCKET_CONNECT_TIMEOUT=3,
+        REDIS_SOCKET_KEEPALIVE=False,
+        REDIS_HEALTH_CHECK_INTERVAL=4,
+        **kind,
+    )
+
+    cluster = isinstance(client, RedisCluster)
+    found = client.connection_kwargs if cluster else parameters(client)
+    assert (found["socket_timeout"], found["socket_connect_timeout"]) == (2, 3)
+    assert (found["socket_keepalive"], found["socket_keepalive_options"]) == (False, {})
+    assert found["health_check_interval"] == 4
+
+
 @pytest.mark.parametrize("tls", [True, False])
 def test_tls_is_used_when_it_is_configured(tls: bool) -> None:
     client = opened(REDIS_USE_SSL=tls)

@@ -70,7 +70,7 @@ class AsyncApp(App):
 
     Attributes:
         runtime: What runs coroutines.
-        pool_backend: Set by the asyncio pool: makes the result backend that its tasks and its worker
+        pool_backend: Set in a worker: makes the result backend that its tasks and the worker
             use in place of Celery's.
         recorder: Set by `tomskit.testing.sent`: takes messages in place of a broker.
     """

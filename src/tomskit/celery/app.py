@@ -165,7 +165,7 @@ class AsyncCelery(TaskApp):
     @property
     @override
     def backend(self) -> Backend:
-        """The result backend; under the asyncio pool one that blocks only its caller."""
+        """The result backend; in a worker one that retries while its server is away."""
         backend = super().backend
         return backend if self.pool_backend is None else self.pool_backend(backend)
 

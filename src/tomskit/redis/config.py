@@ -22,6 +22,7 @@ from tomskit.settings import (
     Concealed,
     Port,
     Seconds,
+    SecondsOrZero,
     Secret,
     SettingsWarning,
     TomsKitBaseSettings,
@@ -170,6 +171,22 @@ class RedisConfig(TomsKitBaseSettings):
     REDIS_MAX_CONNECTIONS: PositiveInt = Field(
         default=32,
         description="Connections that a process opens at the most; a command waits for a free one.",
+    )
+    REDIS_SOCKET_TIMEOUT: Seconds | None = Field(
+        default=None,
+        description="Seconds to wait for an answer; without a limit by default, as blocking commands "
+        "such as BLPOP may take long.",
+    )
+    REDIS_SOCKET_CONNECT_TIMEOUT: Seconds = Field(
+        default=5.0, description="Seconds to wait for a connection, and for its login."
+    )
+    REDIS_SOCKET_KEEPALIVE: bool = Field(
+        default=True,
+        description="Let the system probe connections: one that is dead is closed after 45 seconds.",
+    )
+    REDIS_HEALTH_CHECK_INTERVAL: SecondsOrZero = Field(
+        default=25.0,
+        description="Seconds after which an idle connection is tried before it is used; 0 is never.",
     )
 
     REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")

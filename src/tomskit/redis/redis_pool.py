@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
@@ -14,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import deprecated, override
 
 from tomskit._internals.redis import BlockingPool, new_sentinel, says_pool_is_full
@@ -28,6 +30,21 @@ logger: Final = logging.getLogger(__name__)
 _DEFAULT_SENTINEL_PORT: Final = 26379
 _WARN_AFTER: Final = 20.0
 """Seconds for which a command waits for a free connection before a warning is logged, and again."""
+
+_DEAD_AFTER: Final = 45
+"""Seconds without any sign of life of the other side; 30 of them without a question."""
+
+_PROBES: Final = {
+    getattr(socket, name): value
+    for name, value in {
+        "TCP_KEEPIDLE": 30,
+        "TCP_KEEPINTVL": 5,
+        "TCP_KEEPCNT": 3,
+        # No probes are sent while the answer to a command is due.
+        "TCP_USER_TIMEOUT": 1000 * _DEAD_AFTER,
+    }.items()
+    if hasattr(socket, name)  # some systems lack some
+}
 
 _Close = Callable[[], Awaitable[None]]
 
@@ -84,6 +101,7 @@ def _create(config: RedisConfig) -> tuple[Redis | RedisCluster, list[_Close]]:
         db=config.REDIS_DB,
         timeout=_WARN_AFTER,
         retry=_retry(),
+        redis_connect_func=_login_within(config.REDIS_SOCKET_CONNECT_TIMEOUT),
         **_connection_options(config),
         **_tls_options(config),
     )
@@ -113,11 +131,13 @@ def _create_sentinel(config: RedisConfig) -> tuple[Redis, list[_Close]]:
             "username": config.REDIS_SENTINEL_USERNAME,
             "password": config.REDIS_SENTINEL_PASSWORD,
             "socket_timeout": config.REDIS_SENTINEL_SOCKET_TIMEOUT,
+            "socket_connect_timeout": config.REDIS_SENTINEL_SOCKET_TIMEOUT,
             **tls,
         },
         db=config.REDIS_DB,
         timeout=_WARN_AFTER,
         retry=_retry(),
+        redis_connect_func=_login_within(config.REDIS_SOCKET_CONNECT_TIMEOUT),
         **_connection_options(config),
         **tls,
     )
@@ -206,8 +226,27 @@ def _connection_options(config: RedisConfig) -> dict[str, Any]:
         "decode_responses": True,
         # The default of redis-py 8, 5 seconds, ends a longer BLPOP. Besides, it makes redis-py use
         # wait_for, which loses cancellations on Python 3.11: a task would exceed its time limit.
-        "socket_timeout": None,
+        "socket_timeout": config.REDIS_SOCKET_TIMEOUT,
+        "socket_connect_timeout": config.REDIS_SOCKET_CONNECT_TIMEOUT,
+        "socket_keepalive": config.REDIS_SOCKET_KEEPALIVE,
+        "socket_keepalive_options": _PROBES if config.REDIS_SOCKET_KEEPALIVE else {},
+        "health_check_interval": config.REDIS_HEALTH_CHECK_INTERVAL,
     }
+
+
+def _login_within(seconds: float) -> Callable[[Connection], Awaitable[None]]:
+    """What a connection does when it is there; redis-py's deadline is that of commands."""
+
+    async def login(connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await connection.on_connect()
+        except TimeoutError:
+            raise RedisTimeoutError(
+                "Redis has accepted the connection and does not answer"
+            ) from None
+
+    return login
 
 
 def _tls_options(config: RedisConfig) -> dict[str, Any]:

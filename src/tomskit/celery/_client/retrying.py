@@ -14,11 +14,15 @@ from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
 from kombu.exceptions import OperationalError
 
 from tomskit.redis.away import is_away as redis_is_away
+from tomskit.redis.away import is_refused
 
 if TYPE_CHECKING:
     from celery.app.utils import Settings
+    from celery.backends.base import Backend
 
-__all__ = ("Outage", "Retrying", "is_away", "pauses_of", "publish_pauses")
+    from tomskit.celery._app import AsyncApp
+
+__all__ = ("Outage", "Retrying", "is_away", "pauses_of", "publish_pauses", "retry_stores")
 
 R = TypeVar("R")
 
@@ -58,7 +62,8 @@ class Outage:
         self._what = what
         self._server = server
         self._logger = logger
-        self._lock = threading.Lock()
+        # A signal handler may meet another failure, in the middle of one.
+        self._lock = threading.RLock()
         self._since: float | None = None
         self._reminded_at = 0.0
 
@@ -172,6 +177,26 @@ class Retrying:
             time.sleep(seconds)
         else:
             self._given_up.wait(seconds)
+
+
+def retry_stores(
+    app: AsyncApp, backend: Backend, outage: Outage, *, stopped: Callable[[], bool] | None = None
+) -> Retrying:
+    """Retries an operation that stores a task's state until the result backend returns.
+
+    Args:
+        app: The worker's.
+        backend: Knows which of its errors may go away.
+        outage: Tells the log.
+        stopped: Whether to give up when the operation has failed.
+    """
+
+    def may_return(exc: Exception) -> bool:
+        if stopped is not None and stopped():
+            return False
+        return is_away(exc) or (not is_refused(exc) and backend.exception_safe_to_retry(exc))
+
+    return Retrying(outage, is_away=may_return, given_up=app.async_client.given_up)
 
 
 def _patient_pauses() -> Iterator[float]:

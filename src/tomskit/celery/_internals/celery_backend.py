@@ -13,6 +13,10 @@ The methods that store a task's state: `STORING`
     When it is missing: a state that another method stores is stored in a thread, with Celery's own
     retries.
 
+`Backend.store_result` and `on_chord_part_return`: `STORED_WITH_PATIENCE`
+    For: retrying them until the server returns, in pools whose tasks block.
+    When it is missing: such a worker raises AttributeError when it first stores a state.
+
 The methods that publishing calls: `SUBSCRIBING` and `STORING_CHORDS`
     For: sending a task in an event loop without waiting for the result backend.
     When it is missing: making an AsyncCelery's backend raises AttributeError. One that is not in the
@@ -96,6 +100,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "BLOCKING",
+    "STORED_WITH_PATIENCE",
     "STORING",
     "STORING_CHORDS",
     "SUBSCRIBING",
@@ -113,6 +118,9 @@ STORING: Final = frozenset(
     {"mark_as_done", "mark_as_failure", "mark_as_retry", "mark_as_revoked", "store_result"}
 )
 """Store the state of a task. The worker calls these too, and ignores what they return."""
+
+STORED_WITH_PATIENCE: Final = ("store_result", "on_chord_part_return")
+"""What the other methods that store a task's state call, and what counts it as a part of a chord."""
 
 BLOCKING: Final = STORING | {
     "add_to_chord",

@@ -12,6 +12,8 @@ from tomskit.redis.config import CertificateCheckSetting, Host, RedisConfig, Red
 from tomskit.settings import (
     Password,
     Port,
+    Seconds,
+    SecondsOrZero,
     Secret,
     TomsKitBaseSettings,
     instead_of_parts,
@@ -96,6 +98,22 @@ class ResourceSettings(TomsKitBaseSettings):
     CELERY_WORKER_REDIS_DB: NonNegativeInt = Field(default=0, description="Database number.")
     CELERY_WORKER_REDIS_MAX_CONNECTIONS: PositiveInt = Field(
         default=32, description="Connections that a process opens at the most."
+    )
+    CELERY_WORKER_REDIS_SOCKET_TIMEOUT: Seconds | None = Field(
+        default=None,
+        description="Seconds to wait for an answer; without a limit by default, as blocking commands "
+        "such as BLPOP may take long.",
+    )
+    CELERY_WORKER_REDIS_SOCKET_CONNECT_TIMEOUT: Seconds = Field(
+        default=5.0, description="Seconds to wait for a connection, and for its login."
+    )
+    CELERY_WORKER_REDIS_SOCKET_KEEPALIVE: bool = Field(
+        default=True,
+        description="Let the system probe connections: one that is dead is closed after 45 seconds.",
+    )
+    CELERY_WORKER_REDIS_HEALTH_CHECK_INTERVAL: SecondsOrZero = Field(
+        default=25.0,
+        description="Seconds after which an idle connection is tried before it is used; 0 is never.",
     )
     CELERY_WORKER_REDIS_USE_SSL: bool = Field(default=False, description="Connect with TLS.")
     CELERY_WORKER_REDIS_SSL_CERT_REQS: CertificateCheckSetting = Field(

@@ -3,6 +3,7 @@
     signals  Celery's signals, and what happens on each
     steps    the boot step that starts and stops the runtime
     servers  refusing servers that refuse
+    patient_backend  what is stored again until the result backend returns
     prepare  the parts that the worker's pool needs
     unreadable  messages that no worker can read
     connections  a warning of more database connections than a server admits

@@ -90,7 +90,10 @@ def _start_in_child(**_: object) -> None:
         time.sleep(1)
         raise SystemExit(EX_FAILURE) from exc
     from tomskit.celery._outbox.relay import Relay
+    from tomskit.celery._worker.patient_backend import PatientBackends
 
+    # A process that was not forked has an app of its own.
+    app.pool_backend = PatientBackends(app).wrap
     relay = Relay(app)
     relay.start()
     _relays.append(relay)

@@ -22,6 +22,7 @@ from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksErr
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._worker.patient_backend import PatientBackends
 from tomskit.celery._worker.remarks import remarks_on
 from tomskit.celery._worker.servers import check_servers
 from tomskit.celery._worker.signals import CHILD_FAILED, host_of
@@ -55,6 +56,7 @@ class RuntimeStep(bootsteps.StartStopStep):
                 "or solo pool."
             )
         self._in_process = not issubclass(pool, PreforkPool)
+        self._backends: PatientBackends | None = None
         self._signals: SignalHandlers | None = None
         self._replaced: signal.Handlers | Callable[..., object] | int | None = None
         if issubclass(pool, AsyncioPool):
@@ -75,6 +77,9 @@ class RuntimeStep(bootsteps.StartStopStep):
             logger.warning("%s", remark)
         if isinstance(parent.app, AsyncApp):
             parent.app.name_defaults()
+            if not issubclass(parent.pool_cls, AsyncioPool):
+                self._backends = PatientBackends(parent.app)
+                parent.app.pool_backend = self._backends.wrap
         if not self._in_process:
             if threading.current_thread() is threading.main_thread():
                 self._replaced = signal.signal(CHILD_FAILED, _stop_failed_worker)
@@ -109,7 +114,11 @@ class RuntimeStep(bootsteps.StartStopStep):
                 self._signals.remove()
             host.stop()
             AsyncRuntime.enforce_limits(None)
+        if self._backends is not None:
+            self._backends.finish()
         # What follows is for processes that outlive their worker, such as those of tests.
+        if isinstance(parent.app, AsyncApp):
+            parent.app.pool_backend = None
         if self._replaced is not None and threading.current_thread() is threading.main_thread():
             signal.signal(CHILD_FAILED, self._replaced)
         connect_as_celery(parent.app)

@@ -14,7 +14,7 @@ from celery.utils.log import get_logger
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.error_backend import keep_original
-from tomskit.celery._client.retrying import Outage, Retrying, is_away
+from tomskit.celery._client.retrying import Outage, Retrying, retry_stores
 from tomskit.celery._internals.celery_backend import (
     BLOCKING,
     STORING,
@@ -25,7 +25,6 @@ from tomskit.celery._running.greenlets import GreenletCoroutine
 from tomskit.celery._running.places import GreenletPlace, Place, here
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.redis_results import RedisResults
-from tomskit.redis.away import is_refused
 
 if TYPE_CHECKING:
     from celery.backends.base import Backend
@@ -111,13 +110,7 @@ class BackendCalls:
 
     def retrying(self, backend: Backend) -> Retrying:
         """Retries an operation that stores a state until `backend` returns."""
-        return Retrying(
-            self._outage,
-            is_away=lambda exc: (
-                is_away(exc) or (not is_refused(exc) and backend.exception_safe_to_retry(exc))
-            ),
-            given_up=self._app.async_client.given_up,
-        )
+        return retry_stores(self._app, backend, self._outage)
 
 
 def _logging_errors(call: Callable[[], object]) -> None:

@@ -8,8 +8,9 @@ the worker waits through the loop.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from celery.utils.log import get_logger
 from kombu.asynchronous import get_event_loop
 from typing_extensions import override
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import redis
 
 __all__ = ("Outstanding", "abandon_channels", "waiting_parts")
+
+logger: Final = get_logger(__name__)
 
 
 class _WaitingConnection(AwayConnection):
@@ -181,8 +184,26 @@ class Outstanding:
         kombu_channel: Channel = channel
         for tag in self._acknowledged:
             kombu_channel.qos.ack(tag)  # at once: this is not the worker's own thread
-        for tag in self._tags - set(running):
-            kombu_channel.qos.restore_by_tag(tag)
+        back, gone = 0, 0
+        with kombu_channel.conn_or_acquire() as client:
+            for tag in self._tags - set(running):
+                if client.hexists(kombu_channel.unacked_key, tag):
+                    kombu_channel.qos.restore_by_tag(tag)
+                    back += 1
+                else:
+                    gone += 1
+        if back:
+            logger.info(
+                "%d messages that waited for a slot were given back with the lost connection; they are "
+                "delivered again",
+                back,
+            )
+        if gone:
+            logger.warning(
+                "%d messages that waited for a slot are gone: the broker has no record of them any more. "
+                "It was emptied, or has delivered them to another worker (visibility timeout).",
+                gone,
+            )
         for time in self._taken_at:
             # Redis has sent them, and they have not arrived.
             with kombu_channel.conn_or_acquire() as client:

@@ -1,0 +1,138 @@
+"""Results of prefork, threads and solo while their store does not do what it is asked."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import cast
+
+import pytest
+from billiard.exceptions import WorkerLostError
+from celery import chord, signature
+from celery.result import AsyncResult
+
+from tests.support.deployment import Deployment
+from tests.support.faults import SERVICE, Faults, faults
+from tests.support.patience import slowed, wait_until
+from tests.support.refusing import REFUSALS, Refusal, refusing
+from tests.support.workers import Pool
+
+SLOTS = 4
+POOLS: tuple[Pool, ...] = ("prefork", "threads", "solo")
+WAITS = "Cannot store a result; retrying while the result backend is away"
+
+Start = Callable[[Pool], Faults]
+
+
+@pytest.fixture
+def start(deployment: Deployment) -> Iterator[Start]:
+    """Starts a worker."""
+    with ExitStack() as stack:
+        yield lambda pool: stack.enter_context(faults(deployment, pool, slots_of(pool)))
+
+
+def slots_of(pool: Pool) -> int:
+    return 1 if pool == "solo" else SLOTS
+
+
+def run_in_all_slots(place: Faults, pool: Pool, task: str) -> list[AsyncResult[object]]:
+    """Run tasks that end in some seconds; all have begun."""
+    sent = [place.send(task, "ended", slowed(2.0)) for _ in range(slots_of(pool))]
+    wait_until(lambda: all(one.state == "STARTED" for one in sent), 30, "the tasks run")
+    return sent
+
+
+def wait_for_results_that_wait(place: Faults, count: int) -> None:
+    place.wait_for_count("ended", count)
+    place.worker.wait_for_line(WAITS)
+
+
+def assert_all_have_succeeded(place: Faults, sent: Sequence[AsyncResult[object]]) -> None:
+    outcomes = cast("list[int]", place.outcomes(sent))
+    assert sorted(outcomes) == list(range(1, len(sent) + 1))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_a_task_that_ends_while_its_result_is_refused_succeeds(
+    start: Start, pool: Pool, kind: Refusal
+) -> None:
+    place = start(pool)
+    sent = run_in_all_slots(place, pool, "count")
+
+    with refusing(kind, place.store):
+        wait_for_results_that_wait(place, len(sent))
+
+    assert_all_have_succeeded(place, sent)
+    assert place.send("add", 1, 2).get(timeout=30) == 3
+    assert "Traceback" not in place.worker.text
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_task_that_ends_while_the_store_cannot_be_reached_succeeds(
+    start: Start, pool: Pool
+) -> None:
+    place = start(pool)
+    sent = run_in_all_slots(place, pool, "late")
+
+    place.results.refuse()
+    wait_for_results_that_wait(place, len(sent))
+    place.results.heal()
+
+    assert_all_have_succeeded(place, sent)
+    wait_until(lambda: place.held() == 0, 30, "all messages are acknowledged")
+
+
+@pytest.mark.parametrize("pool", ["asyncio", *POOLS])
+def test_the_parts_of_a_chord_are_counted_afterwards(start: Start, pool: Pool) -> None:
+    place = start(pool)
+    name, app = f"{SERVICE}.count", place.client
+    parts = [signature(name, ("ended", slowed(1.0)), app=app) for _ in range(2)]
+    end = chord(parts, app=app)(signature(f"{SERVICE}.total", app=app))
+    wait_until(lambda: place.held() == (pool == "solo"), 30, "the first task runs")
+
+    with refusing("READONLY", place.store):
+        place.worker.wait_for_line(WAITS)
+
+    assert place.outcomes([cast("AsyncResult[object]", end)]) == [3]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_warm_shutdown_waits_for_the_store(start: Start, pool: Pool) -> None:
+    place = start(pool)
+    sent = run_in_all_slots(place, pool, "count")
+
+    with refusing("READONLY", place.store):
+        wait_for_results_that_wait(place, len(sent))
+        place.worker.send_signal(signal.SIGTERM)
+        place.worker.wait_for_line("worker: Warm shutdown")
+
+    assert place.worker.wait(30) == 0
+    assert_all_have_succeeded(place, sent)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_sigquit_does_not_wait_for_the_store(start: Start, pool: Pool) -> None:
+    place = start(pool)
+    sent = run_in_all_slots(place, pool, "count")
+
+    with refusing("READONLY", place.store):
+        wait_for_results_that_wait(place, len(sent))
+        place.worker.send_signal(signal.SIGQUIT)
+
+        place.worker.wait(30)
+
+
+def test_the_state_of_a_task_whose_process_has_died_is_stored_afterwards(start: Start) -> None:
+    """By the worker itself, which takes other tasks meanwhile."""
+    place = start("prefork")
+    dying = place.send("die", slowed(2.0))
+    wait_until(lambda: dying.state == "STARTED", 30, "the task runs")
+
+    with refusing("READONLY", place.store):
+        place.worker.wait_for_line(WAITS)
+        place.send("ignored", "other")
+        place.wait_for_count("other", 1)
+        assert dying.state == "STARTED"
+
+    assert isinstance(place.outcomes([dying])[0], WorkerLostError)
+    assert place.send("add", 1, 2).get(timeout=30) == 3
