@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 
 from celery import shared_task
 
+from tests.support.gaps import longest_gap
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
 
@@ -94,29 +94,8 @@ async def watch() -> None:
 
     It ends when somebody sets the key ``watched``, and writes the seconds to ``gap``.
     """
-    asked, worst = time.monotonic(), 0.0
-    thread = asyncio.create_task(asyncio.to_thread(_watch_from_thread))
-    last = time.monotonic()
-    while True:
-        await asyncio.sleep(0.01)
-        now = time.monotonic()
-        last, worst = now, max(worst, now - last - 0.01)
-        if now - asked > 0.2:
-            asked = now
-            if await redis_client.get("watched"):
-                break
-    _over.append(1)
-    await redis_client.set("gap", max(worst - await thread, 0.0))
 
+    async def is_over() -> bool:
+        return bool(await redis_client.get("watched"))
 
-_over: list[int] = []
-
-
-def _watch_from_thread() -> float:
-    last, worst = time.monotonic(), 0.0
-    while not _over:
-        time.sleep(0.01)
-        now = time.monotonic()
-        last, worst = now, max(worst, now - last - 0.01)
-    _over.clear()
-    return worst
+    await redis_client.set("gap", await longest_gap(is_over))

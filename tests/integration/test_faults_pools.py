@@ -13,6 +13,7 @@ from celery.result import AsyncResult
 from tests.support.deployment import Deployment
 from tests.support.faults import SERVICE, Faults, faults
 from tests.support.patience import slowed, wait_until
+from tests.support.proxy import Side
 from tests.support.refusing import REFUSALS, Refusal, refusing
 from tests.support.workers import Pool
 
@@ -86,9 +87,10 @@ def test_a_task_that_ends_while_the_store_cannot_be_reached_succeeds(
 def test_the_parts_of_a_chord_are_counted_afterwards(start: Start, pool: Pool) -> None:
     place = start(pool)
     name, app = f"{SERVICE}.count", place.client
-    parts = [signature(name, ("ended", slowed(1.0)), app=app) for _ in range(2)]
+    parts = [signature(name, ("ended", slowed(2.0)), app=app, task_id=f"part-{n}") for n in (1, 2)]
     end = chord(parts, app=app)(signature(f"{SERVICE}.total", app=app))
-    wait_until(lambda: place.held() == (pool == "solo"), 30, "the first task runs")
+    first = cast("AsyncResult[object]", app.AsyncResult("part-1"))
+    wait_until(lambda: first.state == "STARTED", 30, "the first task runs")
 
     with refusing("READONLY", place.store):
         place.worker.wait_for_line(WAITS)
@@ -136,3 +138,21 @@ def test_the_state_of_a_task_whose_process_has_died_is_stored_afterwards(start: 
 
     assert isinstance(place.outcomes([dying])[0], WorkerLostError)
     assert place.send("add", 1, 2).get(timeout=30) == 3
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+@pytest.mark.parametrize("sides", [(), ("requests",), ("answers",)], ids=["both", "to", "from"])
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads"])
+def test_a_broker_that_goes_silent_is_noticed(
+    deployment: Deployment, pool: Pool, fast: str, sides: tuple[Side, ...]
+) -> None:
+    with faults(deployment, pool, SLOTS, CELERY_REDIS_FAST_PATH=fast) as place:
+        assert place.send("add", 1, 2).get(timeout=30) == 3
+
+        place.broker.freeze(*sides)
+        # kombu has asked for a message, which the broker has given away if it could.
+        place.send("ignored", "first")
+        place.worker.wait_for_line("Connection to broker lost", 60)
+
+        sent = [place.send("add", n, 1) for n in range(10)]
+        assert place.outcomes(sent) == [n + 1 for n in range(10)]

@@ -167,6 +167,8 @@ def close_client(client: Celery) -> None:
     if isinstance(client.backend, RedisBackend):
         backend = cast("Any", client).backend
         backend.result_consumer.stop()
+        # Results that are collected later would connect again to unsubscribe.
+        backend.result_consumer.subscribed_to.clear()
         backend.client.connection_pool.disconnect()
     client.close()
 

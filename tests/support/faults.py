@@ -98,11 +98,30 @@ class Faults:
         assert gap < NO_GAP, f"the loop has stood still for {gap:.2f} s"
 
 
+@dataclass
+class Servers:
+    """The servers of a broker and of results, each behind a proxy, and a client that uses no proxy."""
+
+    server: RedisServer
+    store: RedisServer
+    broker: Proxy
+    results: Proxy
+    client: Celery
+
+    def environment(self) -> dict[str, str]:
+        """The settings of a worker that uses them through the proxies."""
+        broker, results = self.broker, self.results
+        return {
+            **redis_environment("CELERY_BROKER", RedisDb(broker.host, broker.port, 0, 1), 0),
+            **redis_environment(
+                "CELERY_RESULT_BACKEND", RedisDb(results.host, results.port, 0, 1), 1
+            ),
+        }
+
+
 @contextmanager
-def faults(
-    deployment: Deployment, pool: Pool = "asyncio", slots: int = 100, **environment: str
-) -> Generator[Faults]:
-    """Start two servers, a proxy for each, and a worker."""
+def behind_proxies() -> Generator[Servers]:
+    """Start two servers and a proxy for each."""
     with ExitStack() as stack:
         # What it has acknowledged is on the disk.
         config = [("appendonly", "yes"), ("appendfsync", "always")]
@@ -112,19 +131,31 @@ def faults(
         results = stack.enter_context(Proxy(store.host, store.port))
         client = Celery("client", broker=server.url(0), backend=store.url(1), set_as_current=False)
         stack.callback(close_client, client)
+        yield Servers(server, store, broker, results, client)
+
+
+@contextmanager
+def faults(
+    deployment: Deployment, pool: Pool = "asyncio", slots: int = 100, **environment: str
+) -> Generator[Faults]:
+    """Start two servers, a proxy for each, and a worker."""
+    with behind_proxies() as servers:
         worker = deployment.worker(
             pool,
             slots,
             module=SERVICE,
-            environment={
-                **redis_environment("CELERY_BROKER", RedisDb(broker.host, broker.port, 0, 1), 0),
-                **redis_environment(
-                    "CELERY_RESULT_BACKEND", RedisDb(results.host, results.port, 0, 1), 1
-                ),
-                **TIMEOUTS,
-                **environment,
-            },
+            environment={**servers.environment(), **TIMEOUTS, **environment},
         )
-        # Before the servers: it would wait for them.
-        stack.callback(worker.close)
-        yield Faults(server, store, broker, results, client, deployment, worker)
+        try:
+            yield Faults(
+                servers.server,
+                servers.store,
+                servers.broker,
+                servers.results,
+                servers.client,
+                deployment,
+                worker,
+            )
+        finally:
+            # Before the servers: it would wait for them.
+            worker.close()

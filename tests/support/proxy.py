@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar, get_args
 
 from tests.support.patience import patience
 from tests.support.servers.base import HOST
 
 T = TypeVar("T")
 
+Side = Literal["requests", "answers"]
+"""What a client sends, and what the server sends."""
+
+_SIDES: Final[tuple[Side, ...]] = get_args(Side)
 _CHUNK: Final = 1 << 16
 _SLICE_SECONDS: Final = 0.02
 """A slow connection forwards a little so often."""
@@ -21,7 +25,7 @@ class _Link:
     """One connection of a client, and that to the server."""
 
     def __init__(self) -> None:
-        self.frozen = False
+        self.frozen: set[Side] = set()
         self.answer_is_lost = False
         self.writers: list[asyncio.StreamWriter] = []
 
@@ -59,9 +63,18 @@ class Proxy:
 
     # -- faults
 
-    def freeze(self) -> None:
-        """Stop forwarding on all connections that there are, without closing them; new ones pass."""
-        self._call(self._freeze)
+    def freeze(self, *sides: Side) -> None:
+        """Stop forwarding on all connections that there are, without closing them; new ones pass.
+
+        Args:
+            sides: What is not forwarded any more; both by default.
+        """
+        self._call(lambda: self._freeze(sides or _SIDES))
+
+    def redirect(self, host: str, port: int) -> None:
+        """Close the connections that there are, and forward new ones to another server."""
+        self._target = (host, port)
+        self.kill()
 
     def accept_silently(self) -> None:
         """Accept new connections from now on, and neither forward nor answer anything on them."""
@@ -153,9 +166,9 @@ class Proxy:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _freeze(self) -> None:
+    def _freeze(self, sides: Iterable[Side]) -> None:
         for link in self._links:
-            link.frozen = True
+            link.frozen.update(sides)
 
     def _close_links(self) -> None:
         for link in self._links:
@@ -178,17 +191,18 @@ class Proxy:
         self._tasks.add(task)
         self.accepted += 1
         link = _Link()
-        link.frozen = self._silent
+        if self._silent:
+            link.frozen.update(_SIDES)
         link.writers.append(writer)
         self._links.add(link)
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._target)
             link.writers.append(server_writer)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._forward(link, reader, server_writer, answers=False))
-                group.create_task(self._forward(link, server_reader, writer, answers=True))
-        except (OSError, ExceptionGroup):
-            pass  # one of the two has gone, and both are closed
+                group.create_task(self._forward(link, reader, server_writer, "requests"))
+                group.create_task(self._forward(link, server_reader, writer, "answers"))
+        except (OSError, ExceptionGroup, asyncio.CancelledError):
+            pass  # one of the two has gone, and both are closed; or the proxy ends
         finally:
             self._links.discard(link)
             self._tasks.discard(task)
@@ -199,19 +213,20 @@ class Proxy:
         link: _Link,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        *,
-        answers: bool,
+        side: Side,
     ) -> None:
+        answers = side == "answers"
         while data := await reader.read(_CHUNK):
             if self._loses(link, data, answers=answers):
                 raise ConnectionResetError
-            if not link.frozen:
+            if side not in link.frozen:
                 await self._write(
                     writer, self._cut(link, data) if answers else data, slowly=answers
                 )
             if not answers and self._frozen_at is not None and self._frozen_at in data:
-                self._frozen_at, link.frozen = None, True
-            if link.frozen:
+                self._frozen_at = None
+                link.frozen.update(_SIDES)
+            if side in link.frozen:
                 # Nothing is read either: the buffers of both systems fill up, as on a real network.
                 await asyncio.get_running_loop().create_future()
         raise ConnectionResetError
@@ -229,7 +244,8 @@ class Proxy:
         if self._left is None or self._left <= 0:
             return data
         begun, self._left = data[: self._left], self._left - len(data)
-        link.frozen = self._left <= 0
+        if self._left <= 0:
+            link.frozen.update(_SIDES)
         return begun
 
     async def _write(self, writer: asyncio.StreamWriter, data: bytes, *, slowly: bool) -> None:

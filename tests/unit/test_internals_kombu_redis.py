@@ -28,8 +28,8 @@ from tomskit.celery._internals.kombu_redis import (
 )
 from tomskit.celery.fast_redis.channel import FastChannel
 from tomskit.celery.fast_redis.conversation import Conversation
-from tomskit.celery.fast_redis.parts import connection_class, fast_parts
-from tomskit.celery.fast_redis.poller import FastPoller
+from tomskit.celery.fast_redis.parts import connection_class, fast_parts, kombu_parts
+from tomskit.celery.fast_redis.poller import FastPoller, WatchfulPoller
 
 PAYLOAD = {
     "body": "",
@@ -361,6 +361,8 @@ def test_a_transport_has_the_poller_of_its_channels() -> None:
     assert type(untyped(Transport)(Connection("redis://")).cycle) is MultiChannelPoller
     fast: Any = connection_class(fast_parts(tasks_run="elsewhere"))("redis://")
     assert type(fast.get_transport_cls()(fast).cycle) is FastPoller
+    watchful: Any = connection_class(kombu_parts())("redis://")
+    assert type(watchful.get_transport_cls()(watchful).cycle) is WatchfulPoller
     assert untyped(internals.MultiChannelPoller) is MultiChannelPoller
 
 
@@ -372,6 +374,14 @@ def test_a_poller_has_channels_by_descriptor() -> None:
     assert poller._channels == {"channel"}
     assert poller._fd_to_chan == {}
     poller.on_readable(7)  # of no channel
+
+
+def test_a_poller_forgets_channels() -> None:
+    """``MultiChannelPoller.discard``."""
+    poller: Any = MultiChannelPoller()
+    poller.add("channel")
+    poller.discard("channel")
+    assert poller._channels == set()
 
 
 def test_a_poller_registers_channels_that_may_consume_for_brpop() -> None:
@@ -423,8 +433,11 @@ def test_no_token_is_sent_while_brpop_waits(kind: type[Any]) -> None:
     channel = kind()
     assert_has(channel, "_in_poll")
     assert not channel._in_poll
+    assert internals.asked_connection_of(channel) is None
     connection = _reauthenticated(channel)
     channel._in_poll = connection
+    asked: object = internals.asked_connection_of(channel)
+    assert asked is connection
     channel.maybe_reauth()
     assert connection.authenticated == 0
 

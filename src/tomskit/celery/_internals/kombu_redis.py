@@ -27,8 +27,8 @@
     When it is missing: a worker on the Redis fast path raises AttributeError when it fetches.
 
 `Channel._in_poll`
-    For: not fetching while kombu itself waits with BRPOP. It is also what kombu's re-authentication
-    looks at: it is False while the fast path waits.
+    For: not fetching while kombu itself waits with BRPOP, and giving up the connection on which it waits
+    in vain. It is also what kombu's re-authentication looks at: it is False while the fast path waits.
     When it is missing: a worker on the Redis fast path raises AttributeError when it fetches. Where it
     means something else, two readers share one connection.
 
@@ -95,8 +95,8 @@
     For: the channels of a worker, and their connections.
     When it is missing: a worker on the Redis fast path raises AttributeError when it polls.
 
-`MultiChannelPoller._register_BRPOP`
-    For: fetching in the place of BRPOP.
+`MultiChannelPoller._register_BRPOP` and `discard`
+    For: fetching in the place of BRPOP, and knowing when it was sent.
     When it is missing: the worker waits with BRPOP, as plain Celery does.
 
 `MultiChannelPoller.on_poll_start` and `on_readable`
@@ -141,6 +141,7 @@ __all__ = (
     "QoS",
     "Transport",
     "acknowledge_in_memory",
+    "asked_connection_of",
     "channels_of",
     "deliverer_of",
     "expiring_queues_of",
@@ -270,6 +271,8 @@ if TYPE_CHECKING:
         _channels: set[Any]
         _fd_to_chan: dict[int, tuple[Any, str]]
 
+        def __init__(self) -> None: ...
+        def discard(self, channel: object) -> None: ...
         def _client_registered(self, channel: object, client: object, cmd: str) -> bool: ...
         def _register(self, channel: object, client: object, type: str) -> None: ...  # noqa: A002
         def _register_BRPOP(self, channel: object) -> None: ...
@@ -318,6 +321,12 @@ def restore_message(
 def unacknowledged_tags(qos: QoS) -> set[str]:
     """The delivery tags of what was delivered and not acknowledged."""
     return set(qos._delivered) - qos._dirty
+
+
+def asked_connection_of(channel: Any) -> Connection | None:
+    """The connection on which a channel waits for the answer to BRPOP."""
+    connection: Connection | None = channel._in_poll or None
+    return connection
 
 
 def channels_of(connection: Any) -> list[object]:

@@ -28,6 +28,7 @@ from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.parts import Parts, fast_parts
 from tomskit.celery.fast_redis.permissions import PermittedQoS
+from tomskit.celery.fast_redis.poller import WatchfulPoller
 
 if TYPE_CHECKING:
     import redis
@@ -138,12 +139,16 @@ def waiting_parts(*, fast: bool, fetch_bytes: int | None = None) -> Parts:
         fast: Whether they take the fast path.
         fetch_bytes: How many bytes a fetch of it takes at most, beyond its first message.
     """
-    path = fast_parts(tasks_run="elsewhere", fetch_bytes=fetch_bytes) if fast else Parts()
+    path = (
+        fast_parts(tasks_run="elsewhere", fetch_bytes=fetch_bytes)
+        if fast
+        else Parts(poller=WatchfulPoller)
+    )
     return Parts(
         channel=(*path.channel, _WaitingChannel),
         qos=(*path.qos, _WaitingQoS),
         connection=(_WaitingConnection,),
-        fast=fast,
+        poller=path.poller,
         fetch_bytes=path.fetch_bytes,
     )
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from kombu import Connection
 from kombu.transport import redis as kombu_redis
 
-from tomskit.celery._internals.kombu_redis import Transport
+from tomskit.celery._internals.kombu_redis import MultiChannelPoller, Transport
 from tomskit.celery.fast_redis.channel import FastChannel, FastQoS
 from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.permissions import PermittedQoS
-from tomskit.celery.fast_redis.poller import FastPoller
+from tomskit.celery.fast_redis.poller import FastPoller, WatchfulPoller
 
 __all__ = ("Parts", "connection_class", "fast_parts", "kombu_parts")
 
@@ -28,14 +28,14 @@ class Parts:
         channel: In front of its channels.
         qos: In front of the classes that acknowledge.
         connection: In front of redis-py's connections.
-        fast: Whether the poller is ours.
+        poller: In place of its poller.
         fetch_bytes: How many bytes a fetch of the fast path takes at most, beyond its first message.
     """
 
     channel: tuple[type, ...] = ()
     qos: tuple[type, ...] = ()
     connection: tuple[type, ...] = ()
-    fast: bool = False
+    poller: type[MultiChannelPoller] | None = None
     fetch_bytes: int | None = None
 
 
@@ -84,7 +84,7 @@ def fast_parts(
         channel=(FastChannel,),
         qos=(_QOS[tasks_run],),
         connection=(AwayConnection,),
-        fast=True,
+        poller=FastPoller,
         fetch_bytes=fetch_bytes,
     )
 
@@ -94,7 +94,12 @@ def kombu_parts() -> Parts:
 
     Answers such as READONLY are a connection that was lost.
     """
-    return Parts(channel=(GuardedChannel,), qos=(PermittedQoS,), connection=(AwayConnection,))
+    return Parts(
+        channel=(GuardedChannel,),
+        qos=(PermittedQoS,),
+        connection=(AwayConnection,),
+        poller=WatchfulPoller,
+    )
 
 
 class _OneByOne(FastQoS):
@@ -107,18 +112,23 @@ class _OneByOne(FastQoS):
 _QOS: Final = {"elsewhere": FastQoS, "in the turn": _OneByOne}
 
 
-class _FastTransport(Transport):
+class _PollingTransport(Transport):
+    poller: ClassVar[type[MultiChannelPoller]]
+
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        self.cycle = FastPoller()
+        self.cycle = self.poller()
 
 
 def _transport_class(transport: type[kombu_redis.Transport], parts: Parts) -> type:
-    members = {
+    members: dict[str, object] = {
         "Channel": _channel_class(transport.Channel, parts),
         "__module__": transport.__module__,
     }
-    bases = (_FastTransport, transport) if parts.fast else (transport,)
+    bases: tuple[type, ...] = (transport,)
+    if parts.poller is not None:
+        members["poller"] = parts.poller
+        bases = (_PollingTransport, transport)
     return type(transport.__name__, bases, members)
 
 

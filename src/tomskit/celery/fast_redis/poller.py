@@ -1,18 +1,61 @@
-"""FastPoller: when channels write to Redis and read its answers."""
+"""When channels write to Redis and read its answers."""
 
 from __future__ import annotations
 
+import time
 from queue import Empty
+from typing import Any, Final
 
 from typing_extensions import override
 
-from tomskit.celery._internals.kombu_redis import MultiChannelPoller
+from tomskit.celery._internals.kombu_redis import MultiChannelPoller, asked_connection_of
 from tomskit.celery.fast_redis.channel import FastChannel
 
-__all__ = ("FastPoller",)
+__all__ = ("FastPoller", "WatchfulPoller")
 
 
-class FastPoller(MultiChannelPoller):
+class WatchfulPoller(MultiChannelPoller):
+    """kombu's poller, which gives up a connection that does not answer to BRPOP in time.
+
+    kombu looks at that with its health checks, and not before their interval is over twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked_at: Final[dict[object, float]] = {}
+
+    @override
+    def on_poll_start(self) -> None:
+        for channel in self._channels:
+            if channel in self._asked_at:
+                _check_deadline(channel, self._asked_at[channel])
+        super().on_poll_start()
+
+    @override
+    def discard(self, channel: object) -> None:
+        self._asked_at.pop(channel, None)
+        super().discard(channel)
+
+    @override
+    def _register_BRPOP(self, channel: Any) -> None:
+        asked_before = asked_connection_of(channel)
+        super()._register_BRPOP(channel)
+        if asked_before is None:
+            self._asked_at[channel] = time.monotonic()
+
+
+def _check_deadline(channel: Any, asked_at: float) -> None:
+    connection, limit = asked_connection_of(channel), channel.socket_timeout
+    waited = time.monotonic() - asked_at
+    if connection is None or limit is None or waited < channel.brpop_timeout + limit:
+        return
+    if connection.can_read(0):
+        return
+    connection.disconnect()
+    raise ConnectionResetError(f"Redis has not answered for {waited:.0f} s")
+
+
+class FastPoller(WatchfulPoller):
     """kombu's poller, for channels that need not wait with BRPOP."""
 
     @override

@@ -1,0 +1,64 @@
+"""A failover without Sentinel: an address answers READONLY, and leads to another server afterwards."""
+
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from celery import Celery
+from celery.result import AsyncResult
+
+from tests.support.deployment import Deployment, close_client
+from tests.support.faults import Faults, faults
+from tests.support.patience import slowed, wait_until
+from tests.support.servers import RedisServer
+from tests.support.servers.redis import call
+
+SLOTS = 20
+
+
+@pytest.fixture
+def place(deployment: Deployment) -> Iterator[Faults]:
+    with faults(deployment, slots=SLOTS) as made:
+        yield made
+
+
+@pytest.fixture
+def others() -> Iterator[tuple[RedisServer, RedisServer]]:
+    """What the broker and the results fail over to."""
+    with RedisServer() as broker, RedisServer() as results:
+        yield broker, results
+
+
+def take_over(other: RedisServer, server: RedisServer) -> None:
+    """Let another server take the place of one, which is a replica from now on."""
+    other.replicate(server)
+    with other.client() as client:
+        call(client, "REPLICAOF", "NO", "ONE")
+    with server.client() as client:
+        call(client, "REPLICAOF", other.host, other.port)
+
+
+def test_no_task_is_lost_and_none_runs_twice(
+    place: Faults, others: tuple[RedisServer, RedisServer]
+) -> None:
+    broker, results = others
+    place.send("watch")
+    sent = [place.send("late", "ended", slowed(2.0) * (i % 10) / 8) for i in range(2 * SLOTS)]
+    wait_until(lambda: place.count("ended") > 0, 30, "the tasks run")
+
+    take_over(broker, place.server)
+    take_over(results, place.store)
+    place.worker.wait_for_line("Cannot consume messages; retrying while the broker is away", 60)
+    place.broker.redirect(broker.host, broker.port)
+    place.results.redirect(results.host, results.port)
+
+    client = Celery("other", broker=broker.url(0), backend=results.url(1), set_as_current=False)
+    try:
+        known = [cast("AsyncResult[object]", client.AsyncResult(one.id)) for one in sent]
+        assert set(place.outcomes(known)) == set(range(1, 2 * SLOTS + 1))
+        assert place.count("ended") == 2 * SLOTS
+        with broker.client(0) as looking:
+            wait_until(lambda: looking.hlen("unacked") == 0, 30, "all are acknowledged")
+    finally:
+        close_client(client)
+    place.assert_no_gap()
