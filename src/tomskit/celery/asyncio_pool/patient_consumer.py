@@ -14,6 +14,8 @@ from typing_extensions import override
 
 from tomskit.celery._client.retrying import Outage, Retrying
 from tomskit.celery._internals.celery_worker import Consumer, stop_if_requested
+from tomskit.celery._internals.kombu_redis import channels_of
+from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.redis.away import ServerAwayError, is_away, is_refused
 
 if TYPE_CHECKING:
@@ -85,6 +87,12 @@ class PatientConsumer(Consumer):
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         if isinstance(exc, ServerAwayError):
             self._refused = exc
+        channel: object = None if self.task_consumer is None else self.task_consumer.channel
+        if isinstance(channel, GuardedChannel):
+            # Closing them gives messages back.
+            for one in channels_of(self.connection):
+                if isinstance(one, GuardedChannel):
+                    one.disconnect()
         super().on_connection_error_after_connected(exc)
 
     def _pause(self, seconds: float) -> None:

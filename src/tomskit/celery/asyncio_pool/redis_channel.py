@@ -95,15 +95,10 @@ class _WaitingChannel(GuardedChannel):
         super().__init__(*args, **kwargs)
 
     def abandon(self) -> None:
-        """Close all connections, as they are lost, and say nothing to Redis when it is closed.
-
-        Otherwise each command of that waits until it is clear that it has no answer.
-        """
+        """Close all connections, as they are lost, and say nothing to Redis when it is closed."""
         # Those of remote control, which the next connection of this worker uses again.
         self.auto_delete_queues.clear()
-        for pool in (self._pool, self._async_pool):
-            if pool is not None:
-                pool.disconnect()
+        self.disconnect()
 
     @override
     def _get_pool(self, asynchronous: bool = False) -> redis.ConnectionPool:

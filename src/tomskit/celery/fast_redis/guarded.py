@@ -130,6 +130,16 @@ class GuardedChannel(PermittedChannel):
         replace_callback(self, queue, lambda deliver: partial(self._deliver, deliver, queue))
         return tag
 
+    def disconnect(self) -> None:
+        """Close all connections, as they are lost.
+
+        The next command makes a new one. On one that is dead it would wait until it is clear that it has
+        no answer.
+        """
+        for pool in (self._pool, self._async_pool):
+            if pool is not None:
+                pool.disconnect()
+
     def _read(self, read: Callable[[], object]) -> object:
         """Read an answer of Redis, which has messages, by a method of kombu's."""
         try:
