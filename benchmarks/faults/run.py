@@ -240,5 +240,6 @@ def _environment(servers: Servers, own: RedisServer) -> dict[str, str]:
         **redis_environment("CELERY_WORKER", RedisDb(own.host, own.port, 0, 0), 0),
         "FAULTS_BROKER": url(servers.broker.host, servers.broker.port, 0),
         "FAULTS_RESULTS": url(servers.results.host, servers.results.port, 1),
-        "FAULTS_OWN": own.url(0),
+        "FAULTS_OWN_HOST": own.host,
+        "FAULTS_OWN_PORT": str(own.port),
     }

@@ -10,7 +10,7 @@ from benchmarks.faults.names import EARLY, LATE, RUNS
 
 app = Celery("faults", broker=os.environ["FAULTS_BROKER"], backend=os.environ["FAULTS_RESULTS"])
 app.conf.task_track_started = True
-_own = Redis.from_url(os.environ["FAULTS_OWN"])
+_own = Redis(host=os.environ["FAULTS_OWN_HOST"], port=int(os.environ["FAULTS_OWN_PORT"]))
 
 
 def _run(number: int, seconds: float) -> int:
