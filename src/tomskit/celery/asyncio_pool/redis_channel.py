@@ -23,7 +23,7 @@ from tomskit.celery._internals.kombu_redis import (
 )
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.loop_socket import LoopSocket
-from tomskit.celery.fast_redis.channel import FastChannel
+from tomskit.celery.fast_redis.channel import FastChannel, give_back_taken
 from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.parts import Parts, fast_parts
@@ -204,12 +204,7 @@ class Outstanding:
                 "It was emptied, or has delivered them to another worker (visibility timeout).",
                 gone,
             )
-        for time in self._taken_at:
-            # Redis has sent them, and they have not arrived.
-            with kombu_channel.conn_or_acquire() as client:
-                tags = client.zrange(kombu_channel.unacked_index_key, time, time, byscore=True)
-            for tag in {tag.decode() for tag in tags} - set(running):
-                kombu_channel.qos.restore_by_tag(tag)
+        give_back_taken(kombu_channel, self._taken_at, running=running)
         for tag, message in self._unrecorded.items():
             with kombu_channel.conn_or_acquire() as client:
                 if client.hexists(kombu_channel.unacked_key, tag):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.utils.log import get_logger
@@ -11,6 +13,7 @@ from redis.exceptions import NoPermissionError
 from typing_extensions import override
 
 from tomskit.celery._internals.kombu_redis import (
+    Channel,
     Client,
     Message,
     acknowledge_in_memory,
@@ -29,7 +32,7 @@ from tomskit.celery.fast_redis.guarded import (
 from tomskit.celery.fast_redis.permissions import PermittedQoS
 from tomskit.celery.fast_redis.scripts import FORGET, RESTORE
 
-__all__ = ("FastChannel", "FastQoS")
+__all__ = ("FastChannel", "FastQoS", "give_back_taken")
 
 logger: Final = get_logger(__name__)
 
@@ -106,6 +109,9 @@ class FastChannel(GuardedChannel, ConversingChannel):
             # Without acknowledgements kombu uses a QoS of its own and not ours.
             if self.ack_emulation and not self.closed:
                 self.qos.finish()
+                if self.do_restore:
+                    with suppress(*self.connection_errors):
+                        give_back_taken(self, self.conversation.taken_at)
         finally:
             super().close()
 
@@ -128,6 +134,23 @@ class FastChannel(GuardedChannel, ConversingChannel):
     @override
     def reauthenticate(self) -> None:
         self._flush_brpop_reauth()
+
+
+def give_back_taken(
+    channel: Channel, times: Iterable[float], *, running: Collection[str] = ()
+) -> None:
+    """Give back messages that Redis has sent and that have not arrived.
+
+    Args:
+        channel: Its connection works.
+        times: Those under which Redis has recorded them.
+        running: The delivery tags of what is not given back.
+    """
+    for time in times:
+        with channel.conn_or_acquire() as client:
+            tags = client.zrange(channel.unacked_index_key, time, time, byscore=True)
+        for tag in {tag.decode() for tag in tags} - set(running):
+            channel.qos.restore_by_tag(tag)
 
 
 def _payload(raw: bytes, queue: str) -> dict[str, Any] | None:
