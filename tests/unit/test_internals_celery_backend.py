@@ -128,7 +128,7 @@ def test_what_is_replaced_is_looked_up_on_the_object(backend: Any, name: str) ->
 
 @pytest.mark.parametrize("name", ["mark_as_done", "mark_as_failure"])
 def test_what_ends_a_task_calls_what_is_stored_with_patience(name: str) -> None:
-    """``STORED_WITH_PATIENCE``: nothing else that ends a task talks to the server."""
+    """``Backend.store_result`` and ``on_chord_part_return``: nothing else talks to the server."""
     assert set(STORED_WITH_PATIENCE) <= set(getattr(Backend, name).__code__.co_names)
 
 
