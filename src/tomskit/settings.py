@@ -39,6 +39,7 @@ from tomskit.variables import (
     env_file,
     misspelt,
     rename,
+    unreadable,
 )
 
 __all__ = (
@@ -99,7 +100,8 @@ class TomsKitBaseSettings(_Settings):
     a setting of CeleryConfig, DatabaseConfig or RedisConfig.
 
     Raises:
-        ConfigurationError: ``TOMSKIT_ENV_FILE`` names a file that does not exist.
+        ConfigurationError: ``TOMSKIT_ENV_FILE`` names a file that does not exist, or the file is not
+            text in UTF-8.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -127,12 +129,14 @@ class TomsKitBaseSettings(_Settings):
                 env_file(type(self).model_config) if file is _NOT_GIVEN else file
             )
             _warn(rename(type(self).renamed, values))
-            failure = _unknown_arguments(type(self), values)
+            failure: Exception | None = _unknown_arguments(type(self), values)
             if failure is None:
                 try:
                     super().__init__(**values)
                 except ValidationError as error:
                     failure = _without_values(error)
+                except UnicodeDecodeError as error:
+                    failure = unreadable(file, error.encoding)
             # Raised outside of the except clause: inside, the original error would become its
             # `__context__`, and that one's `errors()` contains the values.
             if failure is not None:
@@ -317,6 +321,11 @@ def _concealed(text: str | None) -> Concealed | None:
     return None if text is None else Concealed(text)
 
 
+def _trimmed(text: str | None) -> str | None:
+    # A file that holds a secret ends with a line break.
+    return None if text is None else text.strip()
+
+
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(split_list)]
 """A list that an environment variable spells ``a,b,c`` or as a JSON list; nothing else."""
 
@@ -324,9 +333,13 @@ Options = Annotated[dict[str, dict[str, object]] | None, NoDecode, BeforeValidat
 """Named groups of options that an environment variable spells as a JSON object."""
 
 Url = Annotated[
-    str | None, BeforeValidator(_revealed), AfterValidator(_concealed), Field(repr=False)
+    str | None,
+    BeforeValidator(_revealed),
+    AfterValidator(_trimmed),
+    AfterValidator(_concealed),
+    Field(repr=False),
 ]
-"""A URL, which no ``repr`` shows; may be given as a pydantic SecretStr."""
+"""A URL, which no ``repr`` shows; may be given as a pydantic SecretStr. Space around it is removed."""
 
 Port = Annotated[PositiveInt, Field(le=65535)]
 """The number of a TCP port."""

@@ -23,6 +23,7 @@ __all__ = (
     "database_url",
     "host_name",
     "is_sqlite",
+    "named_options",
     "parse_extras",
     "parse_nodes",
     "parse_redis_url",
@@ -106,6 +107,20 @@ def parse_redis_url(text: str, *, schemes: Sequence[str] = _REDIS_SCHEMES) -> Re
 
 
 _REDIS_PORT: Final = 6379
+
+
+def named_options(options: Iterable[str]) -> str:
+    """The names of a URL's options, for a message.
+
+    Only what looks like one: of a password with a ``?`` that is not encoded, a part is taken for them.
+    """
+    names = [one for one in sorted(options) if _OPTION.fullmatch(one)]
+    return f" ({', '.join(names)})" if names else ""
+
+
+_OPTION: Final = re.compile(
+    r"(ssl|socket|retry|health|client|max|decode|virtual)_[a-z_]+|db|protocol|timeout"
+)
 
 
 def sentinel_url(

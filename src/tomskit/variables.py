@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import (
     Callable,
     Collection,
@@ -29,6 +30,8 @@ __all__ = (
     "env_file",
     "misspelt",
     "rename",
+    "unreadable",
+    "warn_of_no_effect",
 )
 
 V = TypeVar("V")
@@ -79,6 +82,33 @@ def env_file(settings: SettingsConfigDict) -> EnvFile:
             f"variable to read {DEFAULT_FILE} in the current folder"
         )
     return path
+
+
+def unreadable(file: EnvFile, encoding: str) -> ConfigurationError:
+    """The error for a file that is not text of this encoding.
+
+    Python's own holds all that the file says, passwords as well.
+    """
+    files = [file] if isinstance(file, (str, Path)) else [*(file or ())]
+    names = " or ".join(str(Path(one).expanduser().absolute()) for one in files)
+    return ConfigurationError(
+        f"{names} is not text in {encoding.upper()}: save it in that encoding"
+    )
+
+
+def warn_of_no_effect(given: Collection[str], names: Iterable[str], reason: str) -> None:
+    """Warn of settings that were given although they have no effect.
+
+    Args:
+        given: The settings that were given.
+        names: Those that have no effect.
+        reason: Why not, and what would change that.
+    """
+    ignored = sorted({*given}.intersection(names))
+    if ignored:
+        verb = "has" if len(ignored) == 1 else "have"
+        text = f"{', '.join(ignored)} {verb} no effect: {reason}"
+        warnings.warn(text, SettingsWarning, stacklevel=2)
 
 
 _ALIKE: Final = 0.7

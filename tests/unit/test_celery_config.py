@@ -22,6 +22,11 @@ from tomskit import TomsKitBaseSettings
 from tomskit.celery import AsyncCelery, CeleryConfig
 from tomskit.celery.serializers import register_orjson_serializer
 
+# Most tests here set every field, also those that have no effect beside others.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* ha(s|ve) no effect. :tomskit.variables.SettingsWarning"
+)
+
 SECRET = "s3cret w0rd"
 
 # Section 2 of the contract, word for word.

@@ -19,6 +19,11 @@ from tomskit.settings import SettingsWarning
 from tomskit.sqlalchemy import Database, DatabaseConfig
 from tomskit.sqlalchemy.database import db
 
+# Not all of these have an effect by themselves.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* ha(s|ve) no effect. :tomskit.variables.SettingsWarning"
+)
+
 RENAMED = {
     "REDIS_USE_CLUSTERS": ("REDIS_USE_CLUSTER", "true", True),
     "REDIS_CLUSTERS": ("REDIS_CLUSTER_NODES", "a:1,b:2", "a:1,b:2"),

@@ -100,7 +100,10 @@ def test_tls_checks_certificates_and_names_by_default() -> None:
 
 def test_tls_files_are_passed_on_where_they_are_set() -> None:
     config = RedisConfig(
-        REDIS_SSL_CA_CERTS="/ca", REDIS_SSL_CERTFILE="/cert", REDIS_SSL_KEYFILE="/key"
+        REDIS_USE_SSL=True,
+        REDIS_SSL_CA_CERTS="/ca",
+        REDIS_SSL_CERTFILE="/cert",
+        REDIS_SSL_KEYFILE="/key",
     )
     assert config.REDIS_TLS_OPTIONS == {
         "ssl_cert_reqs": "required",
@@ -112,7 +115,7 @@ def test_tls_files_are_passed_on_where_they_are_set() -> None:
 
 
 def test_without_a_certificate_check_there_is_no_name_check() -> None:
-    config = RedisConfig(REDIS_SSL_CERT_REQS="none")
+    config = RedisConfig(REDIS_USE_SSL=True, REDIS_SSL_CERT_REQS="none")
     assert config.REDIS_TLS_OPTIONS == {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
 
 
@@ -165,7 +168,12 @@ def test_values_that_do_not_fit_together_are_refused(
 
 
 def test_secrets_are_in_no_repr_and_no_str() -> None:
-    config = RedisConfig(REDIS_PASSWORD="s3cret", REDIS_SENTINEL_PASSWORD="s3cret")
+    config = RedisConfig(
+        REDIS_PASSWORD="s3cret",
+        REDIS_USE_SENTINEL=True,
+        REDIS_SENTINEL_MASTER_NAME="main",
+        REDIS_SENTINEL_PASSWORD="s3cret",
+    )
     assert "s3cret" not in repr(config)
     assert "s3cret" not in str(config)
 

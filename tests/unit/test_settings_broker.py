@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from tests.support.settings import MakeApp, backend_of
 from tomskit.celery import CeleryConfig
+from tomskit.settings import SettingsWarning
 
 SOCKETS = {
     "socket_timeout": 10.0,
@@ -77,13 +78,14 @@ def test_every_sentinel_is_known_to_kombu_and_to_the_result_backend(make_app: Ma
 
 
 def test_without_a_list_the_broker_is_the_one_sentinel(make_app: MakeApp) -> None:
-    config = CeleryConfig(
-        CELERY_USE_SENTINEL=True,
-        CELERY_SENTINEL_MASTER_NAME="master",
-        CELERY_BROKER_REDIS_HOST="watch",
-        CELERY_BROKER_REDIS_PORT=26380,
-        CELERY_RESULT_BACKEND_REDIS_HOST="elsewhere",
-    )
+    with pytest.warns(SettingsWarning, match="CELERY_RESULT_BACKEND_REDIS_HOST has no effect"):
+        config = CeleryConfig(
+            CELERY_USE_SENTINEL=True,
+            CELERY_SENTINEL_MASTER_NAME="master",
+            CELERY_BROKER_REDIS_HOST="watch",
+            CELERY_BROKER_REDIS_PORT=26380,
+            CELERY_RESULT_BACKEND_REDIS_HOST="elsewhere",
+        )
     assert config.CELERY_BROKER_URL == "sentinel://watch:26380/0"
     assert config.CELERY_RESULT_BACKEND == "sentinel://watch:26380/1"
 

@@ -38,7 +38,12 @@ def test_without_database_fields_the_database_has_its_own_environment(
     monkeypatch: pytest.MonkeyPatch, make_app: MakeApp
 ) -> None:
     monkeypatch.setenv("DB_HOST", "environment")
-    app = make_app(CeleryConfig(CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME="sqlite"))
+    app = make_app(
+        CeleryConfig(
+            CELERY_RESULT_BACKEND_TYPE="database",
+            CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME="sqlite",
+        )
+    )
     assert app.db_config.DB_HOST == "environment"
 
 

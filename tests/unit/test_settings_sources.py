@@ -100,6 +100,19 @@ def test_a_byte_order_mark_and_lines_of_others_do_no_harm(folder: Path) -> None:
     assert Strict().SHOP_NAME == "file"
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_an_error_that_names_it(folder: Path, encoding: str) -> None:
+    (folder / ".env").write_text("SHOP_KEY=hüsh\n", encoding=encoding)
+
+    with pytest.raises(ConfigurationError, match="is not text in UTF-8") as caught:
+        ShopConfig()
+
+    assert str(folder / ".env") in str(caught.value)
+    # Python's own error has all that the file says.
+    assert caught.value.__context__ is None
+    assert "SHOP_KEY" not in repr(caught.value)
+
+
 def test_a_folder_called_env_is_no_file(folder: Path) -> None:
     (folder / ".env").mkdir()
     assert ShopConfig().SHOP_NAME == "default"

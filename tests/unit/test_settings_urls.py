@@ -437,3 +437,144 @@ def test_a_list_of_sentinels_may_be_json() -> None:
         CELERY_SENTINELS='["a:1", "[::1]:2"]',
     )
     assert config.CELERY_BROKER_URL == "sentinel://a:1/0;sentinel://[::1]:2/0"
+
+
+# -- URLs that their reader does not take
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("redis://:hush@h/0?db=5", r"kombu does not take these options .*\(db\)"),
+        ("redis://:hush@h?socket_timeout=3", r"\(socket_timeout\).* settings of their own"),
+        ("redis://u:12?hush=c@h", "kombu does not take these options in the URL of a broker:"),
+        ("amqp://u:hush@h?foo=1", "kombu does not take these options"),
+        ("filesystem://?foo=1", "kombu does not take these options"),
+        ("redis://:hush@h/1/", "ends with the database number"),
+        ("redis+socket://:hush@/tmp/redis.sock", "not reached by a Unix socket here: use redis://"),
+        ("unix:///tmp/redis.sock?password=hush", "not reached by a Unix socket here"),
+    ],
+)
+def test_a_broker_that_kombu_could_not_reach_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason) as caught:
+        CeleryConfig(CELERY_BROKER_URL=url)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("redis://:hush@h?foo=1", "redis-py takes no such options"),
+        ("redis://h?password=hush", "redis-py takes no such options.*in front of the host"),
+        ("redis+socket:///tmp/redis.sock", "not reached by a Unix socket here"),
+        ("socket:///tmp/redis.sock", "not reached by a Unix socket here"),
+    ],
+)
+def test_results_that_celery_could_not_store_are_refused(url: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason) as caught:
+        CeleryConfig(CELERY_RESULT_BACKEND=url)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://h?heartbeat=5&ssl_ca_certs=/ca.pem",
+        "redis://h//2",
+        "redis://a;redis://b/1",
+        "sqla+sqlite:///a.db?timeout=1",
+    ],
+)
+def test_a_broker_that_kombu_takes_is_accepted(url: str, make_app: MakeApp) -> None:
+    app = make_app(CeleryConfig(CELERY_BROKER_URL=url, CELERY_RESULT_BACKEND="cache+memory://"))
+
+    with app.connection_for_write() as connection:
+        assert connection.as_uri()
+
+
+def test_options_of_redis_py_reach_it(make_app: MakeApp) -> None:
+    app = make_app(
+        CeleryConfig(
+            CELERY_BROKER_URL="memory://",
+            CELERY_RESULT_BACKEND="redis://h/3?socket_timeout=4&health_check_interval=7",
+        )
+    )
+
+    parameters = backend_of(app).connparams
+    assert (parameters["socket_timeout"], parameters["health_check_interval"]) == (4.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("db+mysql://u:p@h/d", "db+mysql+pymysql://u:p@h/d"),
+        ("db+postgresql://u@h/d", "db+postgresql+psycopg://u@h/d"),
+        ("db+mysql+mysqldb://u@h/d", "db+mysql+mysqldb://u@h/d"),
+        ("db+sqlite:///a.db", "db+sqlite:///a.db"),
+    ],
+)
+def test_a_url_of_results_without_a_driver_names_the_installed_one(given: str, used: str) -> None:
+    config = CeleryConfig(CELERY_RESULT_BACKEND=given)
+
+    assert used == config.CELERY_RESULT_BACKEND
+    # The driver can be imported.
+    if "mysqldb" not in used:
+        create_engine(used.removeprefix("db+"))
+
+
+@pytest.mark.parametrize("space", ["\n", " ", "\r\n"])
+def test_space_around_a_url_is_removed(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", f"{BROKER}{space}")
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", f"{space}{RESULTS}")
+
+    config = CeleryConfig()
+
+    assert (config.CELERY_BROKER_URL, config.CELERY_RESULT_BACKEND) == (BROKER, RESULTS)
+    database = build_database(SQLALCHEMY_DATABASE_URI=f"{space}{DATABASE}{space}")
+    assert urls_of(database)["SQLALCHEMY_DATABASE_URI"] == DATABASE
+    assert urls_of(build_redis(REDIS_URL=f"redis://a{space}"))["REDIS_URL"] == "redis://a"
+
+
+def test_no_repr_of_a_url_shows_its_password() -> None:
+    config = CeleryConfig(
+        CELERY_BROKER_REDIS_PASSWORD="hush",
+        CELERY_RESULT_BACKEND_REDIS_PASSWORD="hush",
+        CELERY_DB_PASSWORD="hush",
+        CELERY_DB_EXTRAS="password=hush",
+        CELERY_WORKER_REDIS_PASSWORD="hush",
+    )
+    results = CeleryConfig(CELERY_RESULT_BACKEND_TYPE="database", CELERY_DB_PASSWORD="hush")
+
+    said = {**urls_of(config), "database": results.CELERY_RESULT_BACKEND}
+    assert all("hush" in str(url) for url in said.values())
+    assert "hush" not in repr([said, vars(config), config.database_config()])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "synchronous"),
+    [
+        ("postgresql+asyncpg", "postgresql+psycopg"),
+        ("sqlite+aiosqlite", "sqlite"),
+        ("mysql+asyncmy", "mysql+pymysql"),
+    ],
+)
+def test_the_synchronous_driver_is_one_of_the_same_database(scheme: str, synchronous: str) -> None:
+    database = build_database(SQLALCHEMY_DATABASE_URI_SCHEME=scheme)
+    config = build(
+        CELERY_SQLALCHEMY_DATABASE_URI_SCHEME=scheme, CELERY_RESULT_BACKEND_TYPE="database"
+    )
+
+    assert (
+        make_url(str(urls_of(database)["SQLALCHEMY_DATABASE_SYNC_URI"])).drivername == synchronous
+    )
+    assert make_url(config.SQLALCHEMY_DATABASE_SYNC_URI).drivername == synchronous
+    assert f"db+{config.SQLALCHEMY_DATABASE_SYNC_URI}" == config.CELERY_RESULT_BACKEND
+
+
+def test_a_synchronous_driver_that_was_chosen_stays() -> None:
+    database = DatabaseConfig(
+        SQLALCHEMY_DATABASE_URI_SCHEME="postgresql+asyncpg",
+        SQLALCHEMY_DATABASE_SYNC_URI_SCHEME="postgresql+psycopg2",
+    )
+
+    assert make_url(database.SQLALCHEMY_DATABASE_SYNC_URI).drivername == "postgresql+psycopg2"

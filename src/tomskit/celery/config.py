@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from celery.app.defaults import DEFAULTS
 from pydantic import model_validator
@@ -16,11 +16,24 @@ from tomskit.celery._settings.resources import ResourceSettings
 from tomskit.celery._settings.results import ResultSettings
 from tomskit.celery._settings.tasks_and_worker import TaskAndWorkerSettings
 from tomskit.celery._settings.urls import scheme_of
+from tomskit.redis.config import REDIS_SSL
 from tomskit.settings import Concealed, instead_of_parts
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING
 from tomskit.urls import synchronous_scheme
+from tomskit.variables import warn_of_no_effect
 
 __all__ = ("CeleryConfig",)
+
+_REDIS: Final = frozenset({"redis", "rediss", "sentinel"})
+_OF_CONNECTIONS: Final = (
+    *("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT", "SOCKET_KEEPALIVE", "HEALTH_CHECK_INTERVAL"),
+)
+_OF_THE_BROKER: Final = frozenset(f"CELERY_BROKER_{name}" for name in _OF_CONNECTIONS)
+_OF_RESULTS: Final = frozenset(f"CELERY_RESULT_{name}" for name in _OF_CONNECTIONS)
+_SENTINEL: Final = frozenset(
+    f"CELERY_SENTINEL{name}"
+    for name in ("S", "_MASTER_NAME", "_USERNAME", "_PASSWORD", "_SOCKET_TIMEOUT")
+)
 
 
 # Pydantic collects the fields from the last base class to the first: the broker's come first.
@@ -70,10 +83,50 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
                 instead_of_parts(self, both, {}, "CELERY_USE_SENTINEL", "CELERY_SENTINELS")
         return self
 
+    @model_validator(mode="after")
+    def _connections_in_force(self) -> Self:
+        given = self.model_fields_set
+        for prefix in ("CELERY_BROKER_", "CELERY_RESULT_BACKEND_", "CELERY_WORKER_"):
+            switch = f"{prefix}REDIS_USE_SSL"
+            # Where it was set to false, somebody has decided.
+            if not vars(self)[switch] and switch not in given:
+                names = {f"{prefix}{name}" for name in REDIS_SSL}
+                warn_of_no_effect(given, names, f"set {switch}=true as well")
+        if scheme_of(self.CELERY_BROKER_URL) not in _REDIS:
+            fast = {"CELERY_REDIS_FAST_PATH"} if self.CELERY_REDIS_FAST_PATH else set[str]()
+            warn_of_no_effect(given, _OF_THE_BROKER | fast, "the broker is no Redis")
+        if scheme_of(self.CELERY_RESULT_BACKEND) not in _REDIS:
+            warn_of_no_effect(given, _OF_RESULTS, "the result backend is no Redis")
+        if self.given_result_backend is None and self.CELERY_RESULT_BACKEND_TYPE == "database":
+            names = {one for one in given if one.startswith("CELERY_RESULT_BACKEND_REDIS_")}
+            warn_of_no_effect(given, names, "CELERY_RESULT_BACKEND_TYPE is database")
+        elif not {"given_result_backend", "CELERY_RESULT_BACKEND_TYPE"} & given:
+            names = {"CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME"}
+            warn_of_no_effect(given, names, "set CELERY_RESULT_BACKEND_TYPE=database as well")
+        return self
+
+    @model_validator(mode="after")
+    def _sentinels_in_force(self) -> Self:
+        given = self.model_fields_set
+        urls = (self.CELERY_BROKER_URL, self.CELERY_RESULT_BACKEND)
+        if "sentinel" not in map(scheme_of, urls):
+            if "CELERY_USE_SENTINEL" not in given:
+                warn_of_no_effect(given, _SENTINEL, "set CELERY_USE_SENTINEL=true as well")
+        elif not self.CELERY_USE_SENTINEL:
+            warn_of_no_effect(given, {"CELERY_SENTINELS"}, "a URL says where the sentinels are")
+        else:
+            names: set[str] = set()
+            if self.given_result_backend is None:
+                names |= {"CELERY_RESULT_BACKEND_REDIS_HOST", "CELERY_RESULT_BACKEND_REDIS_PORT"}
+            if self.given_broker_url is None and self.CELERY_SENTINELS:
+                names |= {"CELERY_BROKER_REDIS_HOST", "CELERY_BROKER_REDIS_PORT"}
+            warn_of_no_effect(given, names, "the sentinels say where to connect")
+        return self
+
     @property
     def CELERY_BROKER_URL(self) -> str:  # noqa: N802 (named like the settings)
         """URL of the broker; holds the password."""
-        return self.given_broker_url or self._redis_url(self._broker())
+        return self.given_broker_url or Concealed(self._redis_url(self._broker()))
 
     @property
     def CELERY_RESULT_BACKEND(self) -> str:  # noqa: N802 (named like the settings)
@@ -81,13 +134,16 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
         if self.given_result_backend is not None:
             return self.given_result_backend
         if self.CELERY_RESULT_BACKEND_TYPE == "redis":
-            return self._redis_url(self._results())
+            return Concealed(self._redis_url(self._results()))
         database = self.database_config()
-        chosen = "CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME"
-        if database.given_database_uri is not None and chosen not in self.model_fields_set:
-            return f"db+{database.SQLALCHEMY_DATABASE_SYNC_URI}"
-        scheme = synchronous_scheme(self.CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME)
-        return f"db+{database.uri(scheme)}"
+        chosen = self.CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME
+        if "CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME" not in self.model_fields_set and (
+            database.given_database_uri is not None
+            # The default is for another kind of database.
+            or not database.SQLALCHEMY_DATABASE_URI_SCHEME.startswith(chosen)
+        ):
+            return Concealed(f"db+{database.SQLALCHEMY_DATABASE_SYNC_URI}")
+        return Concealed(f"db+{database.uri(synchronous_scheme(chosen))}")
 
     @property
     def CELERY_BROKER_TRANSPORT_OPTIONS(self) -> dict[str, object]:  # noqa: N802

@@ -30,9 +30,18 @@ from tomskit.settings import (
     instead_of_parts,
     secret,
 )
-from tomskit.urls import RedisAddress, host_name, parse_nodes, parse_redis_url, redis_url
+from tomskit.urls import (
+    RedisAddress,
+    host_name,
+    named_options,
+    parse_nodes,
+    parse_redis_url,
+    redis_url,
+)
+from tomskit.variables import warn_of_no_effect
 
 __all__ = (
+    "REDIS_SSL",
     "CertificateCheck",
     "CertificateCheckSetting",
     "Host",
@@ -114,6 +123,22 @@ def tls_options(
     return options
 
 
+REDIS_SSL: Final = frozenset(
+    {
+        *("REDIS_SSL_CERT_REQS", "REDIS_SSL_CHECK_HOSTNAME", "REDIS_SSL_CA_CERTS"),
+        *("REDIS_SSL_CERTFILE", "REDIS_SSL_KEYFILE"),
+    }
+)
+"""The settings of RedisConfig that say more of TLS."""
+
+_SENTINEL: Final = frozenset(
+    {
+        *("REDIS_SENTINELS", "REDIS_SENTINEL_MASTER_NAME", "REDIS_SENTINEL_USERNAME"),
+        *("REDIS_SENTINEL_PASSWORD", "REDIS_SENTINEL_SOCKET_TIMEOUT"),
+    }
+)
+
+
 def redis_parts(address: RedisAddress) -> dict[str, object]:
     """The fields of RedisConfig that a URL says."""
     return {
@@ -129,8 +154,8 @@ def redis_parts(address: RedisAddress) -> dict[str, object]:
 def _redis_url(text: str | None) -> str | None:
     if text is not None and (options := parse_redis_url(text).options):
         raise ConfigurationError(
-            f"options in the URL are not read ({', '.join(sorted(options))}): use the other REDIS_ "
-            "settings, such as REDIS_SSL_CA_CERTS"
+            f"options in the URL are not read{named_options(options)}: use the other REDIS_ settings, "
+            "such as REDIS_SSL_CA_CERTS"
         )
     return text
 
@@ -246,6 +271,28 @@ class RedisConfig(TomsKitBaseSettings):
             raise ValueError("A Redis Cluster has only database 0: leave REDIS_DB out")
         return self
 
+    @model_validator(mode="after")
+    def _in_force(self) -> Self:
+        given = self.model_fields_set
+        # Where a switch was set to false, somebody has decided.
+        if not self.REDIS_USE_SENTINEL and "REDIS_USE_SENTINEL" not in given:
+            warn_of_no_effect(given, _SENTINEL, "set REDIS_USE_SENTINEL=true as well")
+        if not self.REDIS_USE_CLUSTER and "REDIS_USE_CLUSTER" not in given:
+            warn_of_no_effect(given, {"REDIS_CLUSTER_NODES"}, "set REDIS_USE_CLUSTER=true as well")
+        if not self.REDIS_USE_SSL and "REDIS_USE_SSL" not in given:
+            warn_of_no_effect(given, REDIS_SSL, "set REDIS_USE_SSL=true as well")
+        for is_used, nodes in (
+            (self.REDIS_USE_SENTINEL, "REDIS_SENTINELS"),
+            (self.REDIS_USE_CLUSTER, "REDIS_CLUSTER_NODES"),
+        ):
+            if is_used and vars(self)[nodes]:
+                warn_of_no_effect(
+                    given,
+                    {"REDIS_HOST", "REDIS_PORT"},
+                    f"{nodes} says where to connect",
+                )
+        return self
+
     @property
     @deprecated("REDIS_USE_CLUSTERS is now called REDIS_USE_CLUSTER")
     def REDIS_USE_CLUSTERS(self) -> bool:  # noqa: N802 (named like the settings)
@@ -280,7 +327,7 @@ class RedisConfig(TomsKitBaseSettings):
         # Of a copy with another host, say, the fields count.
         if given is not None and parse_redis_url(given) == parts:
             return given
-        return redis_url(
+        url = redis_url(
             parts.host,
             parts.port,
             parts.db,
@@ -288,6 +335,7 @@ class RedisConfig(TomsKitBaseSettings):
             password=parts.password,
             tls=parts.tls,
         )
+        return Concealed(url)
 
     @property
     def REDIS_TLS_OPTIONS(self) -> TLSOptions:  # noqa: N802 (named like the settings)

@@ -52,7 +52,8 @@ def _host(text: str) -> str:
 
 def _extras(text: str) -> str:
     parse_extras(text)
-    return text
+    # One of them may be a password.
+    return Concealed(text)
 
 
 DatabaseHost = Annotated[str, AfterValidator(_host)]
@@ -104,13 +105,14 @@ def use_database_url(settings: TomsKitBaseSettings, text: str, *, url: str, pref
         parts["DB_PORT"] = address.port
     # A driver of the same kind of database may be chosen beside the URL.
     chosen = f"{prefix}SQLALCHEMY_DATABASE_SYNC_URI_SCHEME"
-    dialect = address.scheme.partition("+")[0]
-    if (
-        chosen not in settings.model_fields_set
-        or vars(settings)[chosen].partition("+")[0] != dialect
-    ):
+    is_chosen = chosen in settings.model_fields_set
+    if not is_chosen or _dialect(vars(settings)[chosen]) != _dialect(address.scheme):
         parts["SQLALCHEMY_DATABASE_SYNC_URI_SCHEME"] = synchronous_of(address.scheme)
     instead_of_parts(settings, url, {prefix + name: part for name, part in parts.items()})
+
+
+def _dialect(scheme: str) -> str:
+    return scheme.partition("+")[0]
 
 
 MYSQL_PORT_IS_MISSING: Final = (
@@ -183,7 +185,9 @@ class DatabaseConfig(TomsKitBaseSettings):
         default="mysql+aiomysql", description="Dialect and asynchronous driver."
     )
     SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: SyncScheme = Field(
-        default="mysql+pymysql", description="Dialect and synchronous driver."
+        default="mysql+pymysql",
+        description="Dialect and synchronous driver; where it is not given, that of the same kind of "
+        "database as the asynchronous one.",
     )
     SQLALCHEMY_POOL_SIZE: NonNegativeInt = Field(
         default=300, description="Connections that a process keeps open; 0 is no limit."
@@ -220,7 +224,14 @@ class DatabaseConfig(TomsKitBaseSettings):
     @property
     def SQLALCHEMY_DATABASE_SYNC_URI(self) -> str:  # noqa: N802 (named like the settings)
         """URL for a synchronous engine, for migrations and scripts; holds the password."""
-        return self.uri(synchronous_scheme(self.SQLALCHEMY_DATABASE_SYNC_URI_SCHEME))
+        scheme = self.SQLALCHEMY_DATABASE_SYNC_URI_SCHEME
+        asynchronous_scheme = self.SQLALCHEMY_DATABASE_URI_SCHEME
+        if "SQLALCHEMY_DATABASE_SYNC_URI_SCHEME" not in self.model_fields_set and _dialect(
+            asynchronous_scheme
+        ) != _dialect(scheme):
+            # The default is for another kind of database.
+            scheme = synchronous_of(asynchronous_scheme)
+        return self.uri(synchronous_scheme(scheme))
 
     @property
     def SQLALCHEMY_ENGINE_OPTIONS(self) -> EngineOptions:  # noqa: N802 (named like the settings)
@@ -241,7 +252,7 @@ class DatabaseConfig(TomsKitBaseSettings):
     @property
     def mysql_port_is_missing(self) -> bool:
         """Whether this is a MySQL server and nobody said on which port it listens."""
-        dialect = self.SQLALCHEMY_DATABASE_URI_SCHEME.partition("+")[0]
+        dialect = _dialect(self.SQLALCHEMY_DATABASE_URI_SCHEME)
         given = {"DB_PORT", "given_database_uri"} & self.model_fields_set
         return dialect in {"mysql", "mariadb"} and not given
 
@@ -250,7 +261,7 @@ class DatabaseConfig(TomsKitBaseSettings):
 
         A password beyond ASCII is written as the driver that the scheme names needs it.
         """
-        return database_url(
+        url = database_url(
             scheme,
             host=self.DB_HOST,
             port=self.DB_PORT,
@@ -259,3 +270,4 @@ class DatabaseConfig(TomsKitBaseSettings):
             database=self.DB_DATABASE,
             query=database_query(scheme, charset=self.DB_CHARSET, extras=self.DB_EXTRAS),
         )
+        return Concealed(url)

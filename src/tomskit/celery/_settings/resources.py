@@ -64,7 +64,9 @@ class ResourceSettings(TomsKitBaseSettings):
         default="mysql+aiomysql", description="Dialect and asynchronous driver."
     )
     CELERY_SQLALCHEMY_DATABASE_SYNC_URI_SCHEME: SyncScheme = Field(
-        default="mysql+pymysql", description="Dialect and synchronous driver."
+        default="mysql+pymysql",
+        description="Dialect and synchronous driver; where it is not given, that of the same kind of "
+        "database as the asynchronous one.",
     )
     CELERY_SQLALCHEMY_POOL_SIZE: NonNegativeInt = Field(
         default=300, description="Connections that a process keeps open; 0 is no limit."

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from functools import cache
+from inspect import signature
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from celery.app.backends import BACKEND_ALIASES
 from kombu.transport import TRANSPORT_ALIASES
 from pydantic import AfterValidator
+from redis import Connection, SSLConnection
 
 from tomskit.errors import ConfigurationError
 from tomskit.settings import Url
 from tomskit.sqlalchemy.schemes import parse_database_url, synchronous
-from tomskit.urls import RedisAddress, parse_redis_url
+from tomskit.urls import RedisAddress, named_options, parse_redis_url, synchronous_scheme
 
 __all__ = ("BackendUrl", "BrokerUrl", "redis_address", "scheme_of")
 
 _REDIS: Final = ("redis", "rediss")
 _SENTINEL: Final = "sentinel"
+_READ_BY_TRANSPORTS: Final = frozenset(
+    {"azureservicebus", "azurestoragequeues", "gcpubsub", "mongodb", "sqla", "sqlalchemy"}
+)
+"""Schemes of URLs that kombu leaves to the transport; others it takes apart itself."""
+_OPTIONS_OF_KOMBU: Final = frozenset(
+    {"heartbeat", "connect_timeout", "login_method", "insist", "credential_provider"}
+)
 _WITH_HOST: Final = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq", "mongodb"})
 
 
@@ -43,7 +53,25 @@ def _broker_url(text: str | None) -> str | None:
                 "it is no URL: write redis://user:password@host:port/db, or that of another broker"
             )
         _check(url, scheme.partition("+")[0], TRANSPORT_ALIASES.keys(), "kombu", "transport")
+        if scheme.isalpha() and scheme not in _READ_BY_TRANSPORTS:
+            _check_for_kombu(url)
     return text
+
+
+def _check_for_kombu(url: str) -> None:
+    parts = urlsplit(url)
+    unknown = [
+        one
+        for one in dict(parse_qsl(parts.query, keep_blank_values=True))
+        if not one.startswith("ssl_") and one not in _OPTIONS_OF_KOMBU
+    ]
+    if unknown:
+        raise ConfigurationError(
+            f"kombu does not take these options in the URL of a broker{named_options(unknown)}: a "
+            "database number stands after the host and /, the rest are settings of their own"
+        )
+    if parts.scheme in {*_REDIS, _SENTINEL} and parts.path.strip("/") and parts.path.endswith("/"):
+        raise ConfigurationError("the URL ends with the database number, without a / behind it")
 
 
 def _backend_url(text: str | None) -> str | None:
@@ -53,16 +81,40 @@ def _backend_url(text: str | None) -> str | None:
     kind, plus, _ = scheme.partition("+")
     if kind in {"db", "database"} and separator:
         url = text.partition("+")[2] if plus else text
-        synchronous(parse_database_url(url).scheme)
-        return text
+        database = synchronous(parse_database_url(url).scheme)
+        # Without a driver SQLAlchemy takes one that is hardly installed.
+        return text.replace(f"{database}://", f"{synchronous_scheme(database)}://", 1)
     for url in text.split(";") if kind == _SENTINEL else [text]:
         # Its parts may be written with or without the scheme.
         complete = url if "://" in url or not separator else f"{scheme}://{url}"
         _check(complete, kind, BACKEND_ALIASES.keys(), "Celery", "result backend")
+        if kind in {*_REDIS, _SENTINEL}:
+            _check_for_redis(complete)
     return text
 
 
+def _check_for_redis(url: str) -> None:
+    options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    known = _options_of_redis() | {"virtual_host", "max_connections"}
+    unknown = options.keys() - (known - {"username", "password"})
+    if unknown:
+        raise ConfigurationError(
+            f"redis-py takes no such options as there are in the URL{named_options(unknown)}: user "
+            "name and password stand in front of the host"
+        )
+
+
+@cache
+def _options_of_redis() -> frozenset[str]:
+    kinds = {*Connection.__mro__, *SSLConnection.__mro__} - {object}
+    return frozenset(name for one in kinds for name in signature(one).parameters)
+
+
 def _check(url: str, kind: str, known: AbstractSet[str], library: str, what: str) -> None:
+    if kind in {"unix", "socket"} or (kind in _REDIS and "+socket" in scheme_of(url)):
+        raise ConfigurationError(
+            "Redis is not reached by a Unix socket here: use redis://user:password@host:port/db"
+        )
     # A path such as package.module:Class is imported when it is needed.
     if kind not in known and "." not in kind:
         # Without the text: where the scheme is missing, it begins with what may be a password.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from tomskit.redis import RedisProvider
 from tomskit.sqlalchemy import DatabaseProvider
@@ -84,11 +84,22 @@ _FAST_PATH: Final = {
 def described(provider: ResourceProvider) -> str:
     """Where a provider's resource is."""
     if isinstance(provider, DatabaseProvider):
-        url = make_url(provider.config.SQLALCHEMY_DATABASE_URI)
-        return url.render_as_string(hide_password=True)
+        return _database(make_url(provider.config.SQLALCHEMY_DATABASE_URI))
     if isinstance(provider, RedisProvider):
         return masked(provider.config.REDIS_URL)
     return f"{type(provider).__module__}.{type(provider).__qualname__}"
+
+
+def _database(url: URL) -> str:
+    server = url.set(query={}).render_as_string(hide_password=True)
+    # An option may be a password.
+    options = (
+        f"{name}={value if name in _SHOWN_OPTIONS else '***'}" for name, value in url.query.items()
+    )
+    return "?".join(filter(None, (server, "&".join(options))))
+
+
+_SHOWN_OPTIONS: Final = frozenset({"charset", "client_encoding"})
 
 
 def masked(url: str, mask: str = "***") -> str:
