@@ -71,6 +71,50 @@ class NoisyError(Exception):
         raise RuntimeError("no way")
 
 
+class SlottedError(Exception):
+    __slots__ = ("code", "where")
+
+    def __init__(self, code: int, where: str) -> None:
+        super().__init__(f"code {code}")
+        self.code, self.where = code, where
+
+    @override
+    def __repr__(self) -> str:
+        return f"SlottedError({self.code}, {self.where})"
+
+
+class DeviceError(OSError):
+    def __init__(self, device: str) -> None:
+        super().__init__(5, "input/output error")
+        self.device = device
+
+
+class MadeError(Exception):
+    def __init__(self, code: int, where: str) -> None:
+        super().__init__(f"{where}: {code}")
+        self.code, self.where = code, where
+
+    @override
+    def __reduce__(self) -> tuple[object, ...]:
+        return make_error, (self.code, self.where)
+
+
+def make_error(code: int, where: str) -> MadeError:
+    return MadeError(code, where)
+
+
+class SecretiveError(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self, code: int, where: str) -> None:
+        super().__init__(f"{where}: {code}")
+        self.code = code
+
+    @override
+    def __reduce__(self) -> str:
+        raise TypeError("no way")
+
+
 def noted() -> Exception:
     error = ValueError("x")
     error.add_note("a note")
@@ -88,6 +132,10 @@ SAME: Final[tuple[Exception, ...]] = (
     CodedError(5),
     KeyedError(code=5),
     SilentError(1, 2),
+    SlottedError(5, "here"),
+    DeviceError("disk"),
+    MadeError(5, "here"),
+    SecretiveError(5, "here"),
     noted(),
     ExceptionGroup("g", [ValueError(1), ExceptionGroup("h", [KeyedError(code=1)])]),
 )
@@ -215,6 +263,25 @@ def test_causes_arrive_unless_they_go_round(backend: Backend) -> None:
 
     assert repr(again.__cause__) == "KeyError('b')"
     assert len(backend.encode(backend.prepare_exception(error))) < 1_000
+
+
+def test_an_error_within_itself_is_a_text_there(backend: Backend) -> None:
+    error = ValueError("x")
+    error.args = (error, [error], "x")
+
+    again = travelled(backend, error)
+
+    assert type(again) is ValueError
+    first, second, third = cast("tuple[str, list[str], str]", again.args)
+    assert (type(first), type(second[0]), third) == (str, str, "x")
+
+
+def test_an_argument_that_kombu_would_take_for_a_typed_value_is_a_text(backend: Backend) -> None:
+    mark = {"__type__": "uuid", "__value__": 1}
+
+    again = travelled(backend, ValueError(mark, [{"a": mark}]))
+
+    assert again.args == (repr(mark), [{"a": repr(mark)}])
 
 
 def test_many_parameters_are_not_stored(backend: Backend) -> None:

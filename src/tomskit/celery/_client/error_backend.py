@@ -8,7 +8,8 @@ from celery.backends.base import Backend
 from kombu.exceptions import EncodeError
 
 from tomskit.celery._app import AsyncApp
-from tomskit.celery._values.stored_errors import DETAILS, details_of, error_from, original_of
+from tomskit.celery._values.read_errors import error_from
+from tomskit.celery._values.stored_errors import DETAILS, details_of, original_of, without_marks
 
 __all__ = ("carry_errors", "keep_original")
 
@@ -31,6 +32,8 @@ def carry_errors(app: AsyncApp, backend: Backend) -> Backend:
         if not _is_dict(stored):
             # With pickle it is the error itself, for which Celery has chosen one that can be copied.
             return celerys_prepare(exc, serializer)
+        if "exc_message" in stored:
+            stored["exc_message"] = without_marks(stored["exc_message"])
         details = _details_of(original)
         if details and _fits(backend, details):
             stored[DETAILS] = details

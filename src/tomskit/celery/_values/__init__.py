@@ -16,7 +16,8 @@
     sameness    whether a value arrives as its annotation says, and which part does not
     parts       a value and what has arrived for it, and the parts of both
     nesting     how deeply a value is nested, and whether it is in itself
-    stored_errors  errors of tasks, as they are stored and as they are made again
+    stored_errors  errors of tasks, as they are stored
+    read_errors  errors of tasks, made again of that
 
 Serializers get values in their wire form, so they need not know any other type.
 """
