@@ -70,12 +70,6 @@ WITH_OTHERS: Final[
     ),
     (
         CeleryConfig,
-        {"CELERY_RESULT_BACKEND_TYPE": "database"},
-        {"CELERY_RESULT_BACKEND_REDIS_HOST": "a"},
-        "CELERY_RESULT_BACKEND_TYPE is database",
-    ),
-    (
-        CeleryConfig,
         {"CELERY_RESULT_BACKEND": "rpc://"},
         {"CELERY_RESULT_SOCKET_TIMEOUT": "3"},
         "the result backend is no Redis",

@@ -97,10 +97,7 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
             warn_of_no_effect(given, _OF_THE_BROKER | fast, "the broker is no Redis")
         if scheme_of(self.CELERY_RESULT_BACKEND) not in _REDIS:
             warn_of_no_effect(given, _OF_RESULTS, "the result backend is no Redis")
-        if self.given_result_backend is None and self.CELERY_RESULT_BACKEND_TYPE == "database":
-            names = {one for one in given if one.startswith("CELERY_RESULT_BACKEND_REDIS_")}
-            warn_of_no_effect(given, names, "CELERY_RESULT_BACKEND_TYPE is database")
-        elif not {"given_result_backend", "CELERY_RESULT_BACKEND_TYPE"} & given:
+        if not {"given_result_backend", "CELERY_RESULT_BACKEND_TYPE"} & given:
             names = {"CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME"}
             warn_of_no_effect(given, names, "set CELERY_RESULT_BACKEND_TYPE=database as well")
         return self
