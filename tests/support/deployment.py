@@ -192,6 +192,11 @@ def sentinel_environment(cluster: SentinelCluster) -> dict[str, str]:
         "CELERY_SENTINELS": ",".join(f"{host}:{port}" for host, port in cluster.sentinels),
         "CELERY_SENTINEL_MASTER_NAME": cluster.master_name,
         "CELERY_SENTINEL_SOCKET_TIMEOUT": "1",
+        # Empty ones do not count: the sentinels say where to connect.
+        "CELERY_BROKER_REDIS_HOST": "",
+        "CELERY_BROKER_REDIS_PORT": "",
+        "CELERY_RESULT_BACKEND_REDIS_HOST": "",
+        "CELERY_RESULT_BACKEND_REDIS_PORT": "",
         "CELERY_BROKER_REDIS_DB": str(db := next(_databases_behind_sentinel) * 2),
         "CELERY_RESULT_BACKEND_REDIS_DB": str(db + 1),
     }
