@@ -93,7 +93,8 @@ class Deployment:
 
     def follow_environment(self) -> None:
         """Let the client use the broker and the results that the environment names."""
-        fields = {k: v for k, v in self.environment.items() if k.startswith("CELERY_")}
+        # An empty variable is as good as none.
+        fields = {k: v for k, v in self.environment.items() if k.startswith("CELERY_") and v}
         settings = CeleryConfig.model_validate(fields).celery_settings()
         self.client = Celery("client", set_as_current=False, changes=settings)
         self.stack.callback(close_client, self.client)
