@@ -106,12 +106,12 @@ def test_redbeat_takes_entries_while_it_runs(
     folder = recipes.copy("redbeat", tmp_path)
     environment = recipes.environment(redis_db)
     beat = ["-A", "app", "beat", "--scheduler=redbeat.RedBeatScheduler", "--max-interval=1"]
-    counts = redis_server.client(redis_db.result_db)
 
     def count(key: str) -> int:
         return int(str(counts.get(key) or 0))
 
     with (
+        redis_server.client(redis_db.result_db) as counts,
         Worker("app", pool="asyncio", cwd=folder, env=environment) as worker,
         recipes.running("celery", beat, folder=folder, env=environment) as log,
     ):

@@ -137,7 +137,8 @@ def test_pod_is_probed_and_gives_back_what_it_cannot_finish(
     assert short.get(timeout=patience(10)) == 2
     assert long.state == "STARTED"
     # Another worker gets it at once, not after the visibility timeout.
-    assert redis_server.client(redis_db.broker_db).llen("celery") == 1
+    with redis_server.client(redis_db.broker_db) as broker:
+        assert broker.llen("celery") == 1
     assert not succeeds("startupProbe")
     assert "is not touched" not in container.text
     close_client(client)

@@ -153,7 +153,7 @@ def test_logs_and_traces(monitored: Monitored) -> None:
     printed = recipes.run(
         "client", folder=monitored.folder, env=monitored.environment | {"SENTRY_DSN": ""}
     )
-    assert printed.startswith("[1, 2, 3]\n")
+    assert "[1, 2, 3]" in printed.splitlines()  # between spans, if the program took its time
     sent = {span["context"]["span_id"]: span for span in spans_in(printed)}
     [order] = [span for span in sent.values() if span["name"] == "order"]
     trace_id = order["context"]["trace_id"]
