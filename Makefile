@@ -26,7 +26,8 @@ VERSIONS := $(BIN)/python scripts/versions.py
 # starts private servers and workers on free ports.
 PROCESSES := 2
 # By file, so that one process has all tests of the editor, and the language server that they share.
-BY_FILE = --numprocesses $(PROCESSES) --dist loadfile
+# They come first, as they take longest.
+BY_FILE = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # The tests start hundreds of Python processes: none shall compile what another has compiled already.
 unexport PYTHONDONTWRITEBYTECODE
@@ -98,7 +99,7 @@ contracts: $(VENV)/.dev ## check which module imports which, and the structure o
 unit: $(VENV)/.dev ## run the unit tests and the editor tests, without servers
 	$(call say,unit tests and editor tests)
 	@$(if $(PURE),$(BIN)/$(RUN) --concurrency=thread -m $(PYTEST) $(PURE) $(BY_FILE))
-	@$(BIN)/$(RUN) -m $(PYTEST) tests/unit tests/editor $(PURE:%=--ignore=%) $(BY_FILE)
+	@$(BIN)/$(RUN) -m $(PYTEST) tests/editor tests/unit $(PURE:%=--ignore=%) $(BY_FILE)
 
 integration: $(VENV)/.dev servers ## run the integration tests on real servers and workers
 	$(call say,integration tests)

@@ -28,7 +28,6 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple, cast
@@ -49,6 +48,8 @@ ROOT: Final = reference.ROOT
 DOCS: Final = ROOT / "docs"
 GENERATED: Final = frozenset(DOCS / name for name in reference.pages())
 TRANSLATED: Final = DOCS / "zh"
+SECONDS: Final = 300
+"""How long a block may run, on a machine that does other things as well."""
 PREFIXES: Final = ("CELERY_", "DB_", "SQLALCHEMY_", "REDIS_")
 
 
@@ -241,26 +242,29 @@ def unsaid_additions(pages: Sequence[Page]) -> Iterator[Problem]:
 
 def python_problems(pages: Sequence[Page]) -> Iterator[Problem]:
     """Find type errors in Python blocks, and blocks that fail or print something else."""
-    with TemporaryDirectory(prefix="tomskit-docs-") as name, ThreadPoolExecutor() as pool:
-        first, *rest = pages
-        # The first run fills mypy's cache of tomskit for all others.
-        yield from problems_of(first, Path(name))
-        for problems in pool.map(problems_of, rest, repeat(Path(name))):
+    with TemporaryDirectory(prefix="tomskit-docs-") as name, ThreadPoolExecutor(2) as pool:
+        folder = Path(name)
+        checked: list[Page] = []
+        for page in pages:
+            if page.path.is_relative_to(TRANSLATED) or page.path.name.endswith(".zh.md"):
+                continue  # tests/unit/test_translations.py compares these blocks with the originals
+            if page.path in GENERATED:
+                # These blocks are signatures, which the type checkers see in the source itself.
+                yield from uncompilable(page)
+            elif write_modules(page, folder / slug(page)):
+                checked.append(page)
+        wrong: set[Path] = set()
+        for problem in sorted(type_errors(checked, folder)):
+            wrong.add(problem.path)
+            yield problem
+        right = [page for page in checked if page.path not in wrong]
+        for problems in pool.map(run_blocks, right, (folder / slug(page) for page in right)):
             yield from problems
 
 
-def problems_of(page: Page, folder: Path) -> list[Problem]:
-    """Find the problems in the Python of one page."""
-    if page.path.is_relative_to(TRANSLATED) or page.path.name.endswith(".zh.md"):
-        return []  # tests/unit/test_translations.py compares these blocks with the originals
-    if page.path in GENERATED:
-        # These blocks are signatures, which the type checkers see in the source itself.
-        return list(uncompilable(page))
-    folder /= str(page.path.relative_to(ROOT)).replace("/", "-")
-    modules = write_modules(page, folder)
-    if not modules:
-        return []
-    return list(type_errors(page, folder, modules)) or list(run_blocks(page, folder))
+def slug(page: Page) -> str:
+    """A name of the page that Python takes for that of a module."""
+    return re.sub(r"\W", "_", str(page.path.relative_to(ROOT)))
 
 
 def uncompilable(page: Page) -> Iterator[Problem]:
@@ -289,13 +293,35 @@ def write_modules(page: Page, folder: Path) -> list[str]:
     return list(lines)
 
 
-def type_errors(page: Page, folder: Path, modules: Sequence[str]) -> Iterator[Problem]:
-    """Run mypy on the modules of a page."""
+def type_errors(pages: Sequence[Page], folder: Path) -> Iterator[Problem]:
+    """Run mypy once on the modules of all pages, and once more for each example with some.
+
+    Most of what mypy does is to read what it knows of the packages that the modules import.
+    """
+    places: dict[Path | None, list[Page]] = {}
+    for page in pages:
+        example = page.path.parent if page.path.is_relative_to(ROOT / "examples") else None
+        places.setdefault(example, []).append(page)
+    for number, (example, its_pages) in enumerate(places.items()):
+        modules = folder / f"types_{number}"
+        modules.mkdir()
+        yield from type_errors_in(modules, its_pages, [] if example is None else [example])
+
+
+def type_errors_in(
+    folder: Path, pages: Sequence[Page], more_paths: Sequence[Path]
+) -> Iterator[Problem]:
+    """Run mypy on the modules of pages, which get names that no other page has."""
+    page_of: dict[str, Page] = {}
+    for page in pages:
+        written = sorted((folder.parent / slug(page)).glob("*.py"))
+        for path in written:
+            code = with_unique_names(path.read_text(encoding="utf-8"), page, written)
+            page_of[f"{slug(page)}_{path.name}"] = page
+            (folder / f"{slug(page)}_{path.name}").write_text(code, encoding="utf-8")
     settings = configparser.ConfigParser()
     settings.read(ROOT / "mypy.ini")
-    paths = [ROOT / "src", ROOT / "stubs", folder]
-    if page.path.is_relative_to(ROOT / "examples"):
-        paths.append(page.path.parent)
+    paths = [ROOT / "src", ROOT / "stubs", folder, *more_paths]
     settings["mypy"]["mypy_path"] = ", ".join(map(str, paths))
     config = folder / "mypy.ini"
     with config.open("w", encoding="utf-8") as file:
@@ -304,7 +330,7 @@ def type_errors(page: Page, folder: Path, modules: Sequence[str]) -> Iterator[Pr
         [
             *(sys.executable, "-m", "mypy", "--config-file", str(config)),
             *("--cache-dir", str(ROOT / ".mypy_cache"), "--no-error-summary"),
-            *modules,
+            *page_of,
         ],
         cwd=folder,
         capture_output=True,
@@ -312,17 +338,32 @@ def type_errors(page: Page, folder: Path, modules: Sequence[str]) -> Iterator[Pr
         check=False,
     )
     for output in done.stdout.splitlines():
-        found = re.match(r"[\w/]+\.py:(\d+): (?:error|note): (.*)", output)
-        if found:
-            yield Problem(page.path, int(found[1]), found[2])
+        found = re.match(r"(\w+\.py):(\d+): (?:error|note): (.*)", output)
+        if found and found[1] in page_of:
+            yield Problem(page_of[found[1]].path, int(found[2]), found[3])
         else:
-            yield Problem(page.path, 1, output)
+            yield Problem(pages[0].path, 1, output)
     if done.returncode != 0 and not done.stdout:
-        yield Problem(page.path, 1, done.stderr)
+        yield Problem(pages[0].path, 1, done.stderr)
 
 
-def run_blocks(page: Page, folder: Path) -> Iterator[Problem]:
+def with_unique_names(code: str, page: Page, modules: Sequence[Path]) -> str:
+    """Let the imports of a page's modules name them as they are among those of all pages."""
+    names = "|".join(path.stem for path in modules)
+    code = re.sub(
+        rf"^( *from )({names})(?= import )", rf"\1{slug(page)}_\2", code, flags=re.MULTILINE
+    )
+    return re.sub(
+        rf"^( *import )({names})(?= *(?:#|$))",
+        rf"\1{slug(page)}_\2 as \2",
+        code,
+        flags=re.MULTILINE,
+    )
+
+
+def run_blocks(page: Page, folder: Path) -> list[Problem]:
     """Run the blocks that are marked, and compare their output."""
+    problems: list[Problem] = []
     output: str | None = None
     for block in page.blocks:
         command = block.mark.partition("run")[2].lstrip(": ") if block.mark[:3] == "run" else None
@@ -335,11 +376,12 @@ def run_blocks(page: Page, folder: Path) -> Iterator[Problem]:
             done = run_python([*runner, block.module], folder)
             output = done.stdout
             if done.returncode != 0:
-                yield block.problem(f"has failed:\n{done.stdout}{done.stderr}")
+                problems.append(block.problem(f"has failed:\n{done.stdout}{done.stderr}"))
         elif block.mark == "output":
             if output is None or output.strip() != block.code.strip():
-                yield block.problem(f"differs from the output:\n{output}")
+                problems.append(block.problem(f"differs from the output:\n{output}"))
             output = None
+    return problems
 
 
 def run_python(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -353,7 +395,7 @@ def run_python(arguments: Sequence[str], folder: Path) -> subprocess.CompletedPr
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
         check=False,
     )
 

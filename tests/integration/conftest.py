@@ -19,6 +19,7 @@ from tomskit.celery import AsyncCelery
 __all__ = ("TIMEOUT", "Deployment", "deploy", "eventually")
 
 REPETITIVE = (
+    "test_acknowledged_soon",
     "test_asyncio_pool_collector",
     "test_asyncio_pool_identity",
     "test_crashes",
@@ -27,6 +28,7 @@ REPETITIVE = (
     "test_interop",
     "test_lifecycle",
     "test_matrix",
+    "test_once_crashes",
     "test_plugs",
     "test_values",
 )
