@@ -133,6 +133,20 @@ def quiet_redis() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[RedisServer]:
+    """A server of the module's own."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own(running: RedisServer) -> RedisServer:
+    """The module's own server, with nothing in it."""
+    running.flush()
+    return running
+
+
 @pytest.fixture(scope="session")
 def async_service(quiet_redis: RedisServer, mariadb_server: MariaDBServer) -> Iterator[Deployment]:
     with serve(quiet_redis, mariadb_server) as deployment:

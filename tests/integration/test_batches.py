@@ -1,7 +1,7 @@
 """Batches: the commands of an event loop's turn in one write, seen from between it and Redis."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
@@ -94,18 +94,6 @@ class Between:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await asyncio.sleep(0)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def own(running: RedisServer) -> RedisServer:
-    running.flush()
-    return running
 
 
 def run(

@@ -1,7 +1,7 @@
 """RedisResults: states of tasks, stored through an event loop as Celery stores them."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -48,18 +48,6 @@ class Store:
 
     def key(self, task_id: str) -> Any:
         return self.backend.get_key_for_task(task_id)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def own(running: RedisServer) -> RedisServer:
-    running.flush()
-    return running
 
 
 def run(

@@ -1,7 +1,7 @@
 """Subscriptions: results that Redis announces to all who wait in an event loop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -52,18 +52,6 @@ class Store:
                 return [number for _, number in found] == [times] * len(keys)
 
         await asyncio.to_thread(wait_until, are_subscribed, WAIT, "Redis knows who waits")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def own(running: RedisServer) -> RedisServer:
-    running.flush()
-    return running
 
 
 def listeners(server: RedisServer) -> list[dict[str, str]]:

@@ -1,7 +1,6 @@
 """What happens in the life of a worker, by Celery's signals."""
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,13 +17,6 @@ READY = "TOMSKIT_READY_WORKER"
 @pytest.fixture
 def app(make_app: MakeApp) -> AsyncCelery:
     return make_app(broker="memory://", backend="cache+memory://")
-
-
-@pytest.fixture
-def plain() -> Iterator[Celery]:
-    app = Celery("plain", set_as_current=False)
-    yield app
-    app.close()
 
 
 @pytest.fixture(autouse=True)

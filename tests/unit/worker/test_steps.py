@@ -35,13 +35,6 @@ def app(make_app: MakeApp) -> AsyncCelery:
     return make_app(broker="memory://", backend="cache+memory://")
 
 
-@pytest.fixture
-def plain() -> Iterator[Celery]:
-    app = Celery("plain", set_as_current=False)
-    yield app
-    app.close()
-
-
 def worker_of(app: Celery, pool: str, **members: object) -> Any:
     """What of a worker the step looks at."""
     known: dict[str, object] = {
