@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ from tests.support.patience import patience
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer
 from tests.support.servers.postgres import PostgresServer
 from tests.support.workers import PROJECT, Worker
+
+
+@pytest.fixture
+def client(redis_db: RedisDb) -> Iterator[Celery]:
+    """Closed after the test has dropped its results, which use it once more."""
+    made = Celery(broker=redis_db.broker_url, backend=redis_db.result_url, set_as_current=False)
+    yield made
+    close_client(made)
+
 
 ALEMBIC = """
 import sys
@@ -36,7 +46,9 @@ def alembic(folder: Path, environment: dict[str, str], *commands: str) -> str:
     return recipes.run("commands", *commands, folder=folder, env=environment)
 
 
-def test_alembic_migrates_the_database_of_the_tasks(tmp_path: Path, redis_db: RedisDb) -> None:
+def test_alembic_migrates_the_database_of_the_tasks(
+    tmp_path: Path, redis_db: RedisDb, client: Celery
+) -> None:
     folder = recipes.copy("alembic", tmp_path)
     environment = recipes.environment(redis_db) | {
         "CELERY_SQLALCHEMY_DATABASE_URI": f"sqlite+aiosqlite:///{tmp_path}/shop.db"
@@ -51,13 +63,11 @@ def test_alembic_migrates_the_database_of_the_tasks(tmp_path: Path, redis_db: Re
 
     assert "it ends with" in output.partition("Generating")[0]
     assert output.rstrip().endswith("No new upgrade operations detected.")
-    client = Celery(broker=redis_db.broker_url, backend=redis_db.result_url, set_as_current=False)
     with Worker("app", pool="asyncio", cwd=folder, env=environment) as worker:
         worker.wait_ready()
         ids = [client.send_task("tasks.place", (item,)) for item in ("lamp", "desk")]
         assert {result.get(timeout=patience(30)) for result in ids} == {1, 2}
         assert worker.stop() == 0
-    close_client(client)
 
 
 @pytest.mark.parametrize("server", ["mariadb", "postgres"])
@@ -130,7 +140,9 @@ def test_redbeat_takes_entries_while_it_runs(
     assert "ERROR" not in worker.text
 
 
-def test_worker_restarts_when_code_changes(tmp_path: Path, redis_db: RedisDb) -> None:
+def test_worker_restarts_when_code_changes(
+    tmp_path: Path, redis_db: RedisDb, client: Celery
+) -> None:
     folder = recipes.copy("quickstart", tmp_path)
     page = (PROJECT / "docs" / "how-to" / "cookbook.md").read_text("utf-8")
     command = re.search(r'^watchfiles (.*) "(celery .*)" \.$', page, re.MULTILINE)
@@ -139,7 +151,6 @@ def test_worker_restarts_when_code_changes(tmp_path: Path, redis_db: RedisDb) ->
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     }
     tasks = folder / "tasks.py"
-    client = Celery(broker=redis_db.broker_url, backend=redis_db.result_url, set_as_current=False)
 
     def answer() -> object:
         return client.send_task("tasks.simple_task", (3, 4)).get(timeout=patience(30))
@@ -151,6 +162,5 @@ def test_worker_restarts_when_code_changes(tmp_path: Path, redis_db: RedisDb) ->
         tasks.write_text(tasks.read_text("utf-8").replace("x * y", "x + y"), encoding="utf-8")
         # The worker that runs may answer while it is told to stop.
         eventually(lambda: answer() == 7)
-    close_client(client)
     # The first one has ended by itself.
     assert "SIGKILL" not in log.read_text("utf-8")

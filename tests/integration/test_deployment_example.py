@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,16 @@ class Container(Worker):
         return self.wait(timeout)
 
 
+@pytest.fixture
+def client(redis_db: RedisDb) -> Iterator[Celery]:
+    """Closed after the test has dropped its results, which use it once more."""
+    made = Celery(broker=redis_db.broker_url, backend=redis_db.result_url, set_as_current=False)
+    yield made
+    close_client(made)
+
+
 def test_pod_is_probed_and_gives_back_what_it_cannot_finish(
-    tmp_path: Path, redis_db: RedisDb, redis_server: RedisServer
+    tmp_path: Path, redis_db: RedisDb, redis_server: RedisServer, client: Celery
 ) -> None:
     folder = recipes.copy("deployment", tmp_path)
     health = tmp_path / "health"
@@ -123,7 +131,6 @@ def test_pod_is_probed_and_gives_back_what_it_cannot_finish(
     def succeeds(name: str) -> bool:
         return subprocess.run(probes[name], check=False).returncode == 0
 
-    client = Celery(broker=redis_db.broker_url, backend=redis_db.result_url, set_as_current=False)
     assert not succeeds("startupProbe")
     with Container(folder, environment, CONTAINER["args"]) as container:
         eventually(lambda: succeeds("startupProbe"))
@@ -141,4 +148,3 @@ def test_pod_is_probed_and_gives_back_what_it_cannot_finish(
         assert broker.llen("celery") == 1
     assert not succeeds("startupProbe")
     assert "is not touched" not in container.text
-    close_client(client)
