@@ -8,20 +8,22 @@ import argparse
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, TypeVar
 
 from tests.support.servers import RedisServer
 from typing_extensions import override
 
 from benchmarks.pools.contenders import Run, Servers, TomskitWorker
-from benchmarks.pools.measure import drain
+from benchmarks.pools.measure import Drain, drain
 from benchmarks.pools.workloads import IGNORED, NOOP, SHORT, Work
 from benchmarks.table import Row, print_table
+
+T = TypeVar("T")
 
 HERE: Final = Path(__file__).resolve().parents[1]
 
@@ -102,8 +104,8 @@ print((time.process_time() - start) * 1e3)
 class _Worker(TomskitWorker):
     """A worker whose tomskit is that of a checkout."""
 
-    def __init__(self, checkout: Path) -> None:
-        super().__init__(str(checkout), "asyncio", tracked=True)
+    def __init__(self, checkout: Path, *, is_default: bool) -> None:
+        super().__init__(str(checkout), "asyncio", tracked=is_default, logs=is_default)
         self._source = checkout / "src"
 
     @override
@@ -134,7 +136,7 @@ def _checkout(commit: str) -> Generator[Path]:
 
 def _programs(other: Path, rounds: int) -> list[Row]:
     return [
-        _row(name, unit, rounds, partial(_run, code), other, best=min)
+        _row(name, unit, rounds, partial(_run, code), other)
         for name, unit, code in (
             ("AsyncRuntime.run", "us", RUN),
             ("check, dump and load of a small call", "us", CALL),
@@ -144,22 +146,32 @@ def _programs(other: Path, rounds: int) -> list[Row]:
     ]
 
 
-def _drains(other: Path, redis: RedisServer, options: argparse.Namespace) -> list[Row]:
-    return [
-        _row(
-            f"a task, {work.title}",
-            "us",
-            options.rounds,
-            partial(_drained, work, options.scale, redis),
-            other,
-            best=statistics.median,
-        )
-        for work in (NOOP, SHORT, IGNORED)
-    ]
+def _drains(other: Path, redis: RedisServer, options: argparse.Namespace) -> Iterator[Row]:
+    for is_default in (True, False):
+        configuration = "default configuration" if is_default else "WARNING, not tracked"
+        for work in (NOOP, SHORT, IGNORED):
+            found = _alternating(
+                options.rounds,
+                partial(_drained, work, options.scale, redis, is_default=is_default),
+                other,
+            )
+            name = f"a task, {work.title}, {configuration}"
+            yield _compared(name, found, lambda drain: 1e6 / drain.rate, TARGET)
+            cpu = (">= 2.5" if is_default else ">= 3.33") if work is NOOP else ""
+            yield _compared(f"CPU of {name}", found, lambda drain: drain.cpu or 0.0, cpu)
 
 
-def _drained(work: Work, scale: float, redis: RedisServer, checkout: Path) -> float:
-    return 1e6 / drain(_Worker(checkout), work, scale, Servers(redis, None)).rate
+def _drained(
+    work: Work, scale: float, redis: RedisServer, checkout: Path, *, is_default: bool
+) -> Drain:
+    return drain(_Worker(checkout, is_default=is_default), work, scale, Servers(redis, None))
+
+
+def _compared(
+    name: str, found: dict[Path, list[Drain]], of: Callable[[Drain], float], target: str
+) -> Row:
+    mine, theirs = (statistics.median(map(of, drains)) for drains in found.values())
+    return Row(name, mine, theirs, "us", theirs / mine, target)
 
 
 def _row(
@@ -169,15 +181,20 @@ def _row(
     measure: Callable[[Path], float],
     other: Path,
     *,
-    best: Callable[[list[float]], float],
+    best: Callable[[list[float]], float] = min,
 ) -> Row:
-    times: dict[Path, list[float]] = {HERE: [], other: []}
+    mine, theirs = map(best, _alternating(rounds, measure, other).values())
+    return Row(name, mine, theirs, unit, theirs / mine, TARGET)
+
+
+def _alternating(rounds: int, measure: Callable[[Path], T], other: Path) -> dict[Path, list[T]]:
+    """What was measured for this checkout, and for the other one."""
+    found: dict[Path, list[T]] = {HERE: [], other: []}
     for turn in range(rounds):
         # Who comes second may find the machine warmer.
         for at in (HERE, other) if turn % 2 else (other, HERE):
-            times[at].append(measure(at))
-    mine, theirs = best(times[HERE]), best(times[other])
-    return Row(name, mine, theirs, unit, theirs / mine, TARGET)
+            found[at].append(measure(at))
+    return found
 
 
 def _run(code: str, checkout: Path) -> float:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from tests.support.servers import MariaDBServer, RedisServer
 
-from benchmarks.pools import contenders
+from benchmarks.pools import contenders, foreign
 from benchmarks.pools.chart import write_chart
 from benchmarks.pools.clients import Trips, trips
 from benchmarks.pools.contenders import Contender, Servers
@@ -50,7 +50,7 @@ CLIENTS: dict[str, Callable[[Trips], float]] = {
 
 THREADS = f"celery threads -c {contenders.MANY}"
 QUEUES = ("taskiq", "arq", "streaq")
-NAMES = ("asyncio", "prefork", "threads", "gevent", "taskiq", "arq", "streaq")
+NAMES = ("asyncio", "prefork", "threads", "gevent", "taskiq", "arq", "streaq", "bullmq", "sidekiq")
 
 
 @dataclass
@@ -160,6 +160,8 @@ def _contenders(
         "taskiq": contenders.taskiq,
         "arq": lambda: contenders.arq(folder / "arq"),
         "streaq": contenders.streaq,
+        "bullmq": lambda: foreign.bullmq(folder / "bullmq"),
+        "sidekiq": foreign.sidekiq,
     }
     peers: list[Contender] = []
     for name, make in makers.items():
@@ -223,11 +225,17 @@ def _print(results: Results, ours: Sequence[str], peers: Sequence[str], options:
     names = [*ours, *peers]
     works = [*PEERS, QUERY]
     width = max(map(len, names), default=0)
-    heads = [*(f"{work.title}, 1/s" for work in works), "start, s", "Redis commands a no-op"]
+    heads = [
+        *(f"{work.title}, 1/s" for work in works),
+        "CPU a no-op, us",
+        "start, s",
+        "Redis commands a no-op",
+    ]
     print(f"\n{'tasks a second':{width}}  {'  '.join(heads)}")
     for name in names:
         values = [
             *(results.rate(name, work) for work in works),
+            results.median(name, NOOP, lambda drain: drain.cpu),
             results.median(name, NOOP, lambda drain: drain.start),
             results.median(name, NOOP, lambda drain: drain.commands),
         ]
@@ -271,6 +279,12 @@ def _rate_rows(results: Results, name: str, peers: Sequence[str]) -> Iterator[Ro
         **dict.fromkeys(((work, THREADS) for work in COMMON), ">= 4"),
         **dict.fromkeys(((work, queue) for work in COMMON for queue in QUEUES), ">= 1.5"),
         **dict.fromkeys(((IGNORED, queue) for queue in QUEUES), ">= 2"),
+        **dict.fromkeys(((work, "taskiq") for work in COMMON), ">= 3.5"),
+        **dict.fromkeys(
+            ((work, "bullmq") for work in COMMON),
+            ">= 1.4" if name.endswith("not tracked") else ">= 1",
+        ),
+        (IGNORED, "sidekiq -c 10"): ">= 2",
     }
     for work in PEERS:
         for peer in peers:

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple, TypedDict, Unpack, cast
 from uuid import uuid4
 
 from celery import Celery
@@ -41,6 +42,9 @@ from benchmarks.pools.workloads import (
 
 MANY: Final = 1000
 """The concurrency of all contenders that support it."""
+
+_FEWER: Final = {NOOP: 3_000, SHORT: 5_000, IGNORED: 5_000}
+"""The tasks of contenders that need some seconds for so many."""
 
 
 class Servers(NamedTuple):
@@ -114,6 +118,14 @@ class Contender(ABC):
         return min(work.count, self._limits.get(work, work.count))
 
 
+class _Options(TypedDict):
+    pool: Pool | None
+    concurrency: int
+    env: Mapping[str, str]
+    loglevel: str
+    cold: bool
+
+
 class CeleryWorker(Contender):
     """A `celery worker`."""
 
@@ -148,17 +160,19 @@ class CeleryWorker(Contender):
 
     @override
     def worker(self, run: Run) -> Worker:
-        return Worker(
-            self._app,
-            pool=self._pool,
-            concurrency=run.count if run.work.all_at_once else self._concurrency,
-            env=self._environment(run),
-            loglevel="WARNING",
-            cold=True,  # as users start it, since its start time and memory are measured
-        )
+        return Worker(self._app, **self._options(run))
+
+    def _options(self, run: Run) -> _Options:
+        return {
+            "pool": self._pool,
+            "concurrency": run.count if run.work.all_at_once else self._concurrency,
+            "env": self._environment(run),
+            "loglevel": "WARNING",
+            "cold": True,  # as users start it, since its start time and memory are measured
+        }
 
     def _environment(self, run: Run) -> dict[str, str]:
-        return _urls(run)
+        return urls(run)
 
     @override
     def _watch(self, run: Run) -> Watch:
@@ -172,9 +186,16 @@ class CeleryWorker(Contender):
 
 
 class TomskitWorker(CeleryWorker):
-    """A worker of tomskit."""
+    """A worker of tomskit.
 
-    def __init__(self, name: str, pool: str, *, tracked: bool) -> None:
+    Args:
+        name: The name in the table.
+        pool: The worker pool.
+        tracked: Whether the state STARTED is recorded, as it is by default.
+        logs: Whether it logs at INFO, to a file; else at WARNING.
+    """
+
+    def __init__(self, name: str, pool: str, *, tracked: bool, logs: bool = False) -> None:
         # The configuration selects the pool, not the command line.
         super().__init__(
             name,
@@ -185,6 +206,16 @@ class TomskitWorker(CeleryWorker):
             works=(*PEERS, *OURS),
         )
         self._pool_name = pool
+        self._logs = logs
+
+    @override
+    def worker(self, run: Run) -> Worker:
+        options = self._options(run)
+        if not self._logs:
+            return Worker(self._app, **options)
+        options["loglevel"] = "INFO"
+        folder = run.stack.enter_context(TemporaryDirectory())
+        return _Redirected(self._app, Path(folder, "log"), **options)
 
     @override
     def client(self, run: Run) -> Client:
@@ -196,7 +227,7 @@ class TomskitWorker(CeleryWorker):
     @override
     def _environment(self, run: Run) -> dict[str, str]:
         environment = {
-            **_urls(run),
+            **urls(run),
             "CELERY_WORKER_POOL": self._pool_name,
             "CELERY_TASK_TRACK_STARTED": str(self._tracked).lower(),
         }
@@ -220,7 +251,15 @@ class TomskitWorker(CeleryWorker):
         return environment
 
 
-class _Command(Worker):
+class _Redirected(Worker):
+    """A worker that writes its log to a file, as a service does, and not to this process."""
+
+    def __init__(self, app: str, path: Path, **options: Unpack[_Options]) -> None:
+        super().__init__(app, **options)
+        self._command = ["/bin/sh", "-c", 'exec "$@" >"$0" 2>&1', str(path), *self._command]
+
+
+class Command(Worker):
     """A worker of another task queue."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
@@ -250,7 +289,7 @@ class Queue(Contender):
         *,
         waits: bool = True,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, limits=_FEWER)
         self._waits = waits
         self._app = app
         self._command = command
@@ -263,7 +302,7 @@ class Queue(Contender):
         done = subprocess.run(
             [self._python, "-m", f"benchmarks.pools.{self._app}", *args],
             check=False,
-            env={**os.environ, **_urls(run)},
+            env={**os.environ, **urls(run)},
             cwd=PROJECT,
             capture_output=True,
             text=True,
@@ -277,18 +316,19 @@ class Queue(Contender):
         if not self._waits:
             return None
         program = [self._python, "-m", f"benchmarks.pools.{self._app}"]
-        return Client([*program, TRIPS, str(run.count)], _urls(run))
+        return Client([*program, TRIPS, str(run.count)], urls(run))
 
     @override
     def worker(self, run: Run) -> Worker:
-        return _Command([self._python, "-m", *self._command], _urls(run))
+        return Command([self._python, "-m", *self._command], urls(run))
 
     @override
     def _watch(self, run: Run) -> Watch:
         return self._make_watch(run)
 
 
-def _urls(run: Run) -> dict[str, str]:
+def urls(run: Run) -> dict[str, str]:
+    """The environment of a program of `environment`."""
     return {
         QUEUE: run.servers.redis.url(run.queue_db),
         RESULTS: run.servers.redis.url(run.results_db),
@@ -300,7 +340,7 @@ def _urls(run: Run) -> dict[str, str]:
 
 def tomskit(pool: str) -> list[Contender]:
     return [
-        TomskitWorker(f"tomskit {pool}", pool, tracked=True),
+        TomskitWorker(f"tomskit {pool}", pool, tracked=True, logs=True),
         TomskitWorker(f"tomskit {pool}, not tracked", pool, tracked=False),
     ]
 
@@ -314,14 +354,17 @@ def prefork() -> Contender:
 
 
 def threads() -> Contender:
-    return CeleryWorker(f"celery threads -c {MANY}", "benchmarks.pools.celery_app", "threads", MANY)
+    name, app = f"celery threads -c {MANY}", "benchmarks.pools.celery_app"
+    return CeleryWorker(name, app, "threads", MANY, limits=_FEWER)
 
 
 def gevent() -> Contender | str:
     if find_spec("gevent") is None:
         return "gevent is not installed"
     app = "benchmarks.pools.celery_app"
-    return CeleryWorker(f"celery gevent -c {MANY}", app, "gevent", MANY, blocking=True)
+    return CeleryWorker(
+        f"celery gevent -c {MANY}", app, "gevent", MANY, blocking=True, limits=_FEWER
+    )
 
 
 def taskiq() -> Contender | str:

@@ -1,5 +1,6 @@
 """One drain: fill the queue, start a worker and measure the time until the queue is empty."""
 
+import os
 import re
 import time
 from contextlib import ExitStack
@@ -38,6 +39,8 @@ class Drain(NamedTuple):
     """Seconds from the start of the process to the first task that was taken."""
     peak: float | None
     """Peak memory of the worker's main process in megabytes; None if the system does not report it."""
+    cpu: float | None
+    """Microseconds of processor time of the worker for each task; None if the system does not report it."""
     commands: float
     """Redis commands per task, including those in scripts."""
 
@@ -83,7 +86,9 @@ def _timed(worker: Worker, watch: Watch, tasks: int, servers: Servers) -> Drain:
     worker.start()
     try:
         taken = _wait_for_first(worker, watch, begun)
+        used = _processor_time(worker)
         done = _wait_for_last(worker, watch)
+        used_after = _processor_time(worker)
         # This includes the polling, two commands every 20 ms.
         commands = (_commands(servers) - before) / tasks
         peak = _peak(worker.pid)
@@ -95,7 +100,8 @@ def _timed(worker: Worker, watch: Watch, tasks: int, servers: Servers) -> Drain:
         # All tasks are done, and a warm shutdown would take longer.
         worker.kill()
     # At least one poll interval: with a small --scale all tasks may end between two polls.
-    return Drain(tasks, max(done - taken, _LOOK_EVERY), taken - begun, peak, commands)
+    cpu = None if used is None or used_after is None else 1e6 * (used_after - used) / tasks
+    return Drain(tasks, max(done - taken, _LOOK_EVERY), taken - begun, peak, cpu, commands)
 
 
 def _wait_for_first(worker: Worker, watch: Watch, begun: float) -> float:
@@ -145,3 +151,16 @@ def _peak(pid: int) -> float | None:
         return None
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE)
     return None if found is None else int(found[1]) / 1024
+
+
+def _processor_time(worker: Worker) -> float | None:
+    """Seconds of all processes of the worker, in user and in system mode."""
+    ticks = 0
+    for pid in (worker.pid, *worker.children()):
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists():
+            return None
+        # The name in parentheses may hold anything, so count from its end.
+        user, system = stat.read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+        ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")

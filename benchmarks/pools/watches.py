@@ -165,3 +165,24 @@ class StreaqWatch(Watch):
     @override
     def succeeded(self) -> int:
         return len(_texts(self.database, "KEYS", "streaq:default:task:results:*"))
+
+
+@dataclass
+class BullWatch(Watch):
+    """BullMQ's lists of jobs that wait and that run, and its sorted set of completed ones."""
+
+    database: Commands
+    count: int
+    prefix: str = "bull:benchmark:"
+
+    @override
+    def taken(self) -> bool:
+        return _number(self.database, "LLEN", f"{self.prefix}wait") < self.count
+
+    @override
+    def left(self) -> int:
+        return self.count - self.succeeded()
+
+    @override
+    def succeeded(self) -> int:
+        return _number(self.database, "ZCARD", f"{self.prefix}completed")

@@ -15,9 +15,9 @@ class Work:
     """Whether the worker's concurrency is the number of tasks."""
 
 
-NOOP = Work("no-op", "noop", (), 3_000)
-SHORT = Work("sleep 0.1 s", "sleep", (0.1,), 5_000)
-IGNORED = Work("no-op, results ignored", "counted", (), 5_000)
+NOOP = Work("no-op", "noop", (), 12_000)
+SHORT = Work("sleep 0.1 s", "sleep", (0.1,), 12_000)
+IGNORED = Work("no-op, results ignored", "counted", (), 12_000)
 WIDE_NOOP = Work("no-op, as many at once", "noop", (), 3_000, all_at_once=True)
 WIDE_SLEEP = Work("sleep 1 s, all at once", "sleep", (1.0,), 3_000, all_at_once=True)
 # Enough tasks to make the time for opening the connections, 0.1 s, a small part.
