@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import TypeVar
 
 import pytest
+from greenlet import getcurrent, greenlet
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from tomskit.celery._running.greenlets import (
@@ -391,3 +393,94 @@ def test_no_reference_cycle_is_left(outcome: str) -> None:
             gc.enable()
 
     assert asyncio.run(main()) == 0
+
+
+# -- used again
+
+
+def test_a_greenlet_is_used_again_after_its_function_has_returned() -> None:
+    def work() -> int:
+        await_here(double(1))
+        return id(getcurrent())
+
+    async def main() -> list[int]:
+        return [await run(work) for _ in range(3)]
+
+    assert len(set(asyncio.run(main()))) == 1
+
+
+def test_a_greenlet_whose_function_has_raised_is_not_used_again() -> None:
+    greenlets: list[greenlet] = []
+
+    def work() -> None:
+        greenlets.append(getcurrent())
+        raise LookupError
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(LookupError):
+                await run(work)
+
+    asyncio.run(main())
+    first, second = greenlets
+    assert first is not second
+    assert first.dead
+    assert second.dead
+
+
+def test_an_idle_greenlet_keeps_nothing_of_what_it_ran() -> None:
+    class Value:
+        pass
+
+    variable: ContextVar[Value] = ContextVar("variable")
+    kept: list[weakref.ref[object]] = []
+
+    def note(value: T) -> T:
+        kept.append(weakref.ref(value))
+        return value
+
+    async def main() -> None:
+        owner = note(Value())
+
+        def work() -> Value:
+            variable.set(note(Value()))
+            await_here(double(1))
+            return note(Value())
+
+        note(work)
+        await asyncio.create_task(run(work, owner))
+
+    asyncio.run(main())
+    assert [reference() for reference in kept] == [None] * 4
+
+
+def test_the_context_of_a_task_is_not_seen_in_the_next() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+    def work() -> str:
+        before = variable.get()
+        variable.set("set")
+        await_here(double(1))
+        return before
+
+    async def main() -> list[str]:
+        return [await asyncio.create_task(run(work)) for _ in range(3)]
+
+    assert asyncio.run(main()) == ["unset"] * 3
+
+
+def test_many_that_wait_at_once_leave_few_idle_ones() -> None:
+    async def main() -> int:
+        def work() -> None:
+            await_here(double(1))
+
+        before = _living_greenlets()
+        await asyncio.gather(*(run(work) for _ in range(500)))
+        return _living_greenlets() - before
+
+    assert asyncio.run(main()) <= 100
+
+
+def _living_greenlets() -> int:
+    gc.collect()
+    return sum(isinstance(found, greenlet) for found in gc.get_objects())
