@@ -32,9 +32,15 @@
     For: knowing a ``run`` that Celery has wrapped from one that somebody else has.
     When it is missing: tasks with ``autoretry_for`` do not take the lean path.
 
-`worker.state.task_reserved`, `revoked` and `revoked_stamps`
+`worker.state.requests`, `reserved_requests`, `active_requests`, `successful_requests`, `total_count`,
+`all_total_count`, `revoked` and `revoked_stamps`
     For: the worker's state, as ``celery inspect`` shows it.
-    When it is missing: an import of the asyncio pool raises ImportError.
+    When it is missing: an import of the asyncio pool raises AttributeError.
+
+`Request.on_accepted`, `on_success`, `time_start`, `worker_pid`, `acknowledge`, `send_event`, `terminate`
+and `_terminate_on_ack`
+    For: telling the worker's state that a task runs, and that it has succeeded; the rest is Celery's.
+    When it is missing: a task on the lean path is not acknowledged; the log has an AttributeError.
 
 `Task._backend`
     For: leaving tasks to Celery that have a result backend of their own.
@@ -44,6 +50,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -69,9 +76,12 @@ __all__ = (
     "is_run_by_celery",
     "log_received",
     "log_success",
+    "logs_accepted",
     "logs_received",
     "logs_success",
     "new_context",
+    "note_accepted",
+    "note_success",
     "now_of",
     "reserve",
     "shown_result",
@@ -82,6 +92,7 @@ __all__ = (
 _trace: Final[Any] = trace
 _state: Final[Any] = state
 _strategy: Final[Any] = strategy
+_request: Final[Any] = request_module
 
 NO_EMBED: Final[Mapping[str, None]] = {
     "callbacks": None,
@@ -122,7 +133,15 @@ if TYPE_CHECKING:
         def hostname(self) -> str: ...
         def revoked(self) -> bool: ...
         def on_accepted(self, pid: int, time_accepted: float) -> object: ...
-        def on_success(self, outcome: object) -> object: ...
+        def on_success(self, failed__retval__runtime: object, **kwargs: object) -> object: ...
+        def acknowledge(self) -> object: ...
+        def send_event(self, type: str, **fields: object) -> object: ...  # noqa: A002 (its name)
+        def terminate(self, pool: object, signal: object = None) -> object: ...
+
+        time_start: float | None
+        worker_pid: int | None
+        _terminate_on_ack: tuple[object, object] | None
+
         def on_failure(self, info: object) -> object: ...
         def on_timeout(self, soft: bool, timeout: float) -> object: ...
 
@@ -250,9 +269,48 @@ def is_revoked(task_id: str) -> bool:
     return task_id in _state.revoked or bool(_state.revoked_stamps)
 
 
+_requests: Final[dict[str, Any]] = _state.requests
+_reserve: Final[Callable[[object], None]] = _state.reserved_requests.add
+_activate: Final[Callable[[object], None]] = _state.active_requests.add
+_unreserve: Final[Callable[[object], None]] = _state.reserved_requests.discard
+_deactivate: Final[Callable[[object], None]] = _state.active_requests.discard
+_add_successful: Final[Callable[[str], None]] = _state.successful_requests.add
+_total: Final[Counter[str]] = _state.total_count
+_total_of_all: Final[list[int]] = _state.all_total_count
+
+
 def reserve(request: LeanRequestBase) -> None:
-    """Note that the worker has a request."""
-    _state.task_reserved(request)
+    """Note that the worker has a request; `state.task_reserved` for one that was never scheduled."""
+    _requests[request.id] = request
+    _reserve(request)
+
+
+def note_accepted(request: LeanRequestBase) -> None:
+    """Note that a task runs; `state.task_accepted`, without the dictionary that it makes."""
+    _requests[request.id] = request
+    _activate(request)
+    _total[request.name] += 1
+    _total_of_all[0] += 1
+
+
+def note_success(request: LeanRequestBase, *, late: bool) -> None:
+    """Note that a task has succeeded; `state.task_ready` for one that was never scheduled.
+
+    Args:
+        request: The request.
+        late: Whether it is acknowledged only now. Celery looks for others nowhere among the successful.
+    """
+    if late:
+        _add_successful(request.id)
+    _requests.pop(request.id, None)
+    _deactivate(request)
+    _unreserve(request)
+
+
+def logs_accepted() -> bool:
+    """Whether the worker logs that a task was accepted, at DEBUG."""
+    logger: logging.Logger = _request.logger
+    return logger.isEnabledFor(logging.DEBUG)
 
 
 def new_context(request: LeanRequestBase) -> Context:

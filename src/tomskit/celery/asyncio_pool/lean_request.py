@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Protocol
 from weakref import ref
 
 from celery.exceptions import TaskRevokedError
+from typing_extensions import override
 
-from tomskit.celery._internals.celery_lean import LeanRequestBase, fill_request
+from tomskit.celery._internals.celery_lean import (
+    LeanRequestBase,
+    fill_request,
+    logs_accepted,
+    note_accepted,
+    note_success,
+)
 
 __all__ = ("LeanRequest",)
 
@@ -27,6 +35,32 @@ class LeanRequest(LeanRequestBase):
 
     def __init__(self, **parts: Any) -> None:
         fill_request(self, **parts)
+
+    @override
+    def on_accepted(self, pid: int, time_accepted: float) -> object:
+        if logs_accepted():
+            return super().on_accepted(pid, time_accepted)
+        self.worker_pid = pid
+        self.time_start = time.time() - (time.monotonic() - time_accepted)
+        note_accepted(self)
+        if not self.task.acks_late:
+            self.acknowledge()
+        self.send_event("task-started")
+        if self._terminate_on_ack is not None:
+            self.terminate(*self._terminate_on_ack)
+        return None
+
+    @override
+    def on_success(self, failed__retval__runtime: Any, **kwargs: object) -> object:
+        failed, retval, runtime = failed__retval__runtime
+        if failed:
+            return super().on_success(failed__retval__runtime, **kwargs)
+        late = self.task.acks_late
+        note_success(self, late=late)
+        if late:
+            self.acknowledge()
+        self.send_event("task-succeeded", result=retval, runtime=runtime)
+        return None
 
     def execute_using_pool(self, pool: _Pool, **_: object) -> object:
         """Have the pool run the task; called by Celery's worker.

@@ -116,7 +116,8 @@ class _Strategy:
         )
         if self._logs:
             log_received(request)
-        signals.task_received.send(sender=consumer, request=request)
+        if signals.task_received.receivers:
+            signals.task_received.send(sender=consumer, request=request)
         reserve(request)
         for callback in callbacks or ():
             callback(request)

@@ -85,8 +85,7 @@ class Report:
 
     def returned(self, outcome: object) -> None:
         """The tracer has returned."""
-        returned = self._returned
-        self._end(lambda: returned(outcome))
+        self._end(partial(self._returned, outcome))
 
     def failed(self, error: BaseException) -> None:
         """The tracer has raised, or the task was terminated."""
@@ -98,8 +97,13 @@ class Report:
         # An abandoned task may end again, later.
         if not self.is_over:
             self.is_over = True
-            self._call_in_turn(callback)
-            self._call_in_turn(partial(self._ended, self.pid))
+            self._call_in_turn(partial(self._finish, callback))
+
+    def _finish(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        finally:
+            self._ended(self.pid)
 
 
 def ignore(*_: object) -> None:

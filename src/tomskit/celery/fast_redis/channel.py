@@ -77,7 +77,7 @@ class FastChannel(GuardedChannel, ConversingChannel):
         """Deliver messages, each with the queue that it was in."""
         rest = deque(found)
         deliver = deliverer_of(self)
-        self.recording = False
+        self.recording, self.checked = False, True
         try:
             while rest:
                 queue, raw = rest.popleft()
@@ -95,7 +95,7 @@ class FastChannel(GuardedChannel, ConversingChannel):
                 if (payload := _payload(raw, queue)) is not None:
                     message = self.Message(payload, channel=self)
                     self.qos.append(message, message.delivery_tag)
-            self.recording = True
+            self.recording, self.checked = True, False
 
     @override
     def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: Any) -> object:

@@ -111,12 +111,16 @@ class GuardedChannel(PermittedChannel):
 
     With kombu they end the worker. Where they are recorded as unacknowledged they are delivered
     again then, and end the next worker as well.
+
+    Attributes:
+        checked: Whether what is delivered has been through `readable`.
     """
 
     Message = _message_class
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
+        self.checked: bool = False
         self._consumer_error: Exception | None = None
         self.handlers: dict[str, Callable[[], object]] = {
             kind: partial(self._read, read) for kind, read in self.handlers.items()
@@ -151,12 +155,10 @@ class GuardedChannel(PermittedChannel):
             logger.critical("Dropped a message that is not one of kombu's: %r", exc)
             return None
 
-    def _deliver(
-        self, deliver: Callable[[dict[str, Any]], object], queue: str, raw: object
-    ) -> None:
+    def _deliver(self, deliver: Callable[[dict[str, Any]], object], queue: str, raw: Any) -> None:
         """Hand a message to the consumer of its queue."""
         try:
-            deliver(readable(raw, queue))
+            deliver(raw if self.checked else readable(raw, queue))
         except ERRORS_OF_DATA as exc:
             if exc is self._consumer_error:
                 raise
