@@ -1,7 +1,10 @@
 """What the lean path of the asyncio pool relies on in Celery beyond its public names."""
 
 import inspect
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,11 +14,11 @@ from celery.app.task import Context
 from celery.loaders.app import AppLoader
 from celery.worker import state, strategy
 from celery.worker.request import Request
-from kombu import Connection
 from kombu.message import Message
 from typing_extensions import override
 
 from tests.support.contracts import assert_accepts, assert_has, untyped
+from tests.support.requests import parts, plain_app, received
 from tomskit.celery._internals import celery_lean
 from tomskit.celery.asyncio_pool.lean_request import LeanRequest
 
@@ -29,40 +32,19 @@ ATTRIBUTES = (
 
 @pytest.fixture
 def app() -> Iterator[Celery]:
-    with Celery(
-        "tests", broker="memory://", backend="cache+memory://", set_as_current=False
-    ) as app:
+    with plain_app() as app:
         yield app
 
 
 @pytest.fixture
 def task(app: Celery) -> Any:
-    def add(a: int, b: int) -> int:
-        return a + b
-
-    untyped(app).task(name="add", shared=False)(add)
-    app.finalize()
     return app.tasks["add"]
 
 
 @pytest.fixture
-def message(app: Celery, task: Any) -> Iterator[Message]:
-    with Connection("memory://") as connection:
-        task.apply_async((1, 2), connection=connection, ignore_result=True, priority=3)
-        with connection.SimpleQueue("celery") as queue:
-            yield queue.get(timeout=5)
-
-
-def parts(app: Celery, task: Any, message: Any) -> dict[str, Any]:
-    return {
-        "on_ack": message.ack,
-        "on_reject": message.reject,
-        "app": app,
-        "hostname": "worker@host",
-        "eventer": None,
-        "task": task,
-        "connection_errors": (OSError,),
-    }
+def message(task: Any) -> Iterator[Message]:
+    with received(task) as message:
+        yield message
 
 
 def state_of(request: Any) -> dict[str, Any]:
@@ -86,27 +68,6 @@ def test_default_makes_a_handler_with_these_arguments() -> None:
     assert_accepts(strategy, "default", "task", "app", "consumer")
     source = inspect.getsource(strategy.default)
     assert "def task_message_handler(message, body, ack, reject, callbacks" in source
-
-
-def test_log_lines() -> None:
-    assert_has(trace, "LOG_SUCCESS", "LOG_RECEIVED", "info", "safe_repr", "logger")
-    assert_has(strategy, "logger")
-    names = {"id": "1", "name": "n", "args": "()", "kwargs": "{}", "eta": None}
-    assert untyped(trace).LOG_RECEIVED % names
-    assert untyped(trace).LOG_SUCCESS % {**names, "return_value": "1", "runtime": 0.1}
-
-
-def test_fast_trace_task_takes_a_body_that_is_decoded(app: Celery, task: Any, message: Any) -> None:
-    trace.setup_worker_optimizations(app, "worker@host")
-    try:
-        task.__trace__ = untyped(trace.build_tracer)("add", task, app=app)
-        lean = LeanRequest(message=message, payload=message.payload, **parts(app, task, message))
-        tracer, arguments = celery_lean.trace_again(lean, None)
-        assert tracer is untyped(trace).fast_trace_task
-        failed, shown, _ = untyped(tracer)(*arguments)
-        assert (failed, shown) == (0, "3")
-    finally:
-        trace.reset_worker_optimizations(app)
 
 
 def test_the_context_is_that_of_the_tracer(app: Celery, task: Any, message: Any) -> None:
@@ -151,19 +112,95 @@ def test_add_autoretry_behaviour_wraps_run(app: Celery, task: Any) -> None:
 
 
 def test_the_state_of_the_worker(app: Celery, task: Any, message: Any) -> None:
-    """`task_reserved`, `revoked`, `revoked_stamps`."""
+    """`requests`, `reserved_requests`, `active_requests`, `total_count`, `all_total_count`,
+    `successful_requests`, `revoked`, `revoked_stamps`: as Celery's own functions leave them."""
     lean = LeanRequest(message=message, payload=message.payload, **parts(app, task, message))
-    celery_lean.reserve(lean)
-    try:
-        assert untyped(state).requests[lean.id] is lean
-        assert not celery_lean.is_revoked(lean.id)
-        untyped(state).revoked.add(lean.id)
-        assert celery_lean.is_revoked(lean.id)
-        assert isinstance(state.revoked_stamps, dict)
-    finally:
-        untyped(state).revoked.discard(lean.id)
-        untyped(state).requests.pop(lean.id, None)
-        untyped(state).reserved_requests.discard(lean)
+    reserved = untyped(state)
+
+    def seen() -> tuple[object, ...]:
+        return (
+            reserved.requests.get(lean.id),
+            lean in reserved.reserved_requests,
+            lean in reserved.active_requests,
+            lean.id in reserved.successful_requests,
+            reserved.total_count["add"],
+            reserved.all_total_count[0],
+        )
+
+    found: list[list[tuple[object, ...]]] = []
+    for notes in (
+        (
+            reserved.task_reserved,
+            reserved.task_accepted,
+            partial(reserved.task_ready, successful=True),
+        ),
+        (
+            celery_lean.reserve,
+            celery_lean.note_accepted,
+            partial(celery_lean.note_success, late=True),
+        ),
+    ):
+        reserved.reset_state()
+        found.append([])
+        for note in notes:
+            note(lean)
+            found[-1].append(seen())
+    assert found[0] == found[1]
+    assert celery_lean.is_revoked(lean.id) is False
+    reserved.revoked.add(lean.id)
+    assert celery_lean.is_revoked(lean.id)
+    assert isinstance(state.revoked_stamps, dict)
+    reserved.reset_state()
+
+
+def test_a_request_tells_that_it_runs_and_has_succeeded(
+    app: Celery, task: Any, message: Any
+) -> None:
+    """`on_accepted`, `on_success`, `time_start`, `worker_pid`, `acknowledge`, `send_event`, `terminate`,
+    `_terminate_on_ack`."""
+
+    def run(kind: Callable[[], Any]) -> list[object]:
+        calls: list[object] = []
+        request = kind()
+        request._on_ack = lambda *_: calls.append("acknowledged")
+        request._terminate_on_ack = ("pool", 15)
+        request.terminate = lambda *args: calls.append(args)
+        request._already_revoked = False
+        untyped(state).task_reserved(request)
+        request.on_accepted(7, time.monotonic())
+        calls.append((request.worker_pid, abs(request.time_start - time.time()) < 60))
+        request.on_success((0, "3", 0.1))
+        calls.append(request.id in untyped(state).requests)
+        untyped(state).reset_state()
+        return calls
+
+    class Plain(untyped(Request)):  # type: ignore[misc]
+        """With a dictionary, to replace methods in."""
+
+    class Lean(LeanRequest):
+        """As above."""
+
+    celerys = run(
+        lambda: Plain(
+            message,
+            body=message.body,
+            headers=message.headers,
+            utc=True,
+            **parts(app, task, message),
+        )
+    )
+    lean = run(lambda: Lean(message=message, payload=message.payload, **parts(app, task, message)))
+    assert lean == celerys == ["acknowledged", ("pool", 15), (7, True), False]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/St_Johns"])
+def test_the_time_is_that_of_the_app(zone: str) -> None:
+    with Celery("tests", set_as_current=False, backend="cache+memory://") as app:
+        untyped(app.conf).timezone = zone
+        shown = datetime.fromisoformat(celery_lean.now_of(app.backend))
+        celerys = datetime.fromisoformat(app.now().isoformat())
+        assert shown.utcoffset() == celerys.utcoffset()
+        assert abs(celerys - shown) < timedelta(minutes=1)
 
 
 def test_a_backend_of_its_own(task: Any) -> None:

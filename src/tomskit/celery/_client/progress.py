@@ -23,7 +23,7 @@ from tomskit.celery._internals.celery_results import (
     meta_of,
 )
 from tomskit.celery._running.greenlets import GreenletCoroutine
-from tomskit.celery.fast_redis.scripts import STORE, is_forbidden
+from tomskit.celery.fast_redis.scripts import STORE, is_forbidden, stored_ones
 
 if TYPE_CHECKING:
     from celery import Task
@@ -84,7 +84,7 @@ async def _store_in_redis(
     )
     if isinstance(answer, Exception) and not is_forbidden(answer):
         raise answer
-    return answer == [1]
+    return stored_ones(answer) == [True]
 
 
 async def watch_progress(

@@ -11,14 +11,6 @@
     For: a request that is made without decoding the message twice. All methods are Celery's.
     When it is missing: the first message of a task is rejected; the log has an AttributeError.
 
-`trace.LOG_SUCCESS`, `trace.LOG_RECEIVED`, `trace.info`, `trace.safe_repr` and `strategy.logger`
-    For: the two log lines of a task.
-    When it is missing: an import of the asyncio pool raises ImportError.
-
-`trace.fast_trace_task`, with a body that is decoded already
-    For: any outcome but success: Celery's tracer runs, and the task's body only says what happened.
-    When it is missing: such a task fails with a TypeError.
-
 `Context._protected`
     For: telling the call of a task by the worker from one in its own body, as Celery does in a worker.
     When it is missing: a task that calls itself directly would not get a request of its own.
@@ -49,7 +41,6 @@ and `_terminate_on_ack`
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -59,9 +50,10 @@ from celery import Task
 from celery.app import autoretry, trace
 from celery.app.task import Context
 from celery.loaders.base import BaseLoader
-from celery.utils.saferepr import saferepr
 from celery.worker import request as request_module
 from celery.worker import state, strategy
+
+from tomskit.celery._internals.celery_replay import NO_EMBED
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -74,18 +66,11 @@ __all__ = (
     "has_hooks",
     "is_revoked",
     "is_run_by_celery",
-    "log_received",
-    "log_success",
-    "logs_accepted",
-    "logs_received",
-    "logs_success",
     "new_context",
     "note_accepted",
     "note_success",
     "now_of",
     "reserve",
-    "shown_result",
-    "trace_again",
     "uses_default_loader_hooks",
 )
 
@@ -94,16 +79,7 @@ _state: Final[Any] = state
 _strategy: Final[Any] = strategy
 _request: Final[Any] = request_module
 
-NO_EMBED: Final[Mapping[str, None]] = {
-    "callbacks": None,
-    "errbacks": None,
-    "chain": None,
-    "chord": None,
-}
-"""What a message embeds that is part of no workflow."""
-
 _HOOKS: Final = ("before_start", "on_success", "after_return")
-_PLAIN_TYPES: Final = (int, bool, type(None))
 
 if TYPE_CHECKING:
 
@@ -307,12 +283,6 @@ def note_success(request: LeanRequestBase, *, late: bool) -> None:
     _unreserve(request)
 
 
-def logs_accepted() -> bool:
-    """Whether the worker logs that a task was accepted, at DEBUG."""
-    logger: logging.Logger = _request.logger
-    return logger.isEnabledFor(logging.DEBUG)
-
-
 def new_context(request: LeanRequestBase) -> Context:
     """What ``self.request`` is in the task of a request."""
     known: Any = Context
@@ -329,23 +299,6 @@ def new_context(request: LeanRequestBase) -> Context:
     return made
 
 
-def trace_again(
-    request: LeanRequestBase, context: Context | None
-) -> tuple[Callable[..., object], list[object]]:
-    """Celery's tracer for a request whose message is decoded, and its arguments.
-
-    Args:
-        request: The request.
-        context: What ``self.request`` was; the body may have changed it.
-    """
-    known = request.request_dict
-    if context is not None:
-        known.update(vars(context))
-    embedded = {name: known.get(name) for name in NO_EMBED}
-    body = (request.args, request.kwargs, embedded)
-    return _trace.fast_trace_task, [request.type, request.id, known, body, None, None]
-
-
 def now_of(backend: Any) -> str:
     """The time, as a result backend stores it."""
     # As `Celery.now` has it, which converts it twice and takes ten times as long: 7 us of a task's 100.
@@ -356,50 +309,3 @@ def now_of(backend: Any) -> str:
 def written_time(backend: Any, seconds: float) -> str:
     """A time of the system's clock, as a result backend stores it."""
     return datetime.fromtimestamp(seconds, backend.app.timezone).isoformat(timespec="microseconds")
-
-
-def logs_received() -> bool:
-    """Whether the worker logs that it has received a task."""
-    logger: logging.Logger = _strategy.logger
-    return logger.isEnabledFor(logging.INFO)
-
-
-def log_received(request: Any) -> None:
-    """Log that a task was received, as Celery does."""
-    context = {
-        "id": request.id,
-        "name": request.name,
-        "args": request._argsrepr,
-        "kwargs": request._kwargsrepr,
-        "eta": None,
-    }
-    _strategy.logger.info(_trace.LOG_RECEIVED, context, extra={"data": context})
-
-
-def logs_success() -> bool:
-    """Whether the worker logs that a task has succeeded."""
-    logger: logging.Logger = _trace.logger
-    return logger.isEnabledFor(logging.INFO)
-
-
-def log_success(request: Any, shown: str, seconds: float) -> None:
-    """Log that a task has succeeded, as Celery does."""
-    known = request._request_dict
-    _trace.info(
-        _trace.LOG_SUCCESS,
-        {
-            "id": request.id,
-            "name": request.name,
-            "return_value": shown,
-            "runtime": seconds,
-            "args": known.get("argsrepr") or _trace.safe_repr(request._args),
-            "kwargs": known.get("kwargsrepr") or _trace.safe_repr(request._kwargs),
-        },
-    )
-
-
-def shown_result(value: object, task: Task[..., object]) -> str:
-    """A result in log lines and events."""
-    if type(value) in _PLAIN_TYPES:
-        return repr(value)
-    return saferepr(value, task.resultrepr_maxsize)

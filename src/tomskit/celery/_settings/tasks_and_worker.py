@@ -203,8 +203,8 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
     )
     CELERY_WORKER_LEAN_PATH: bool = Field(
         default=True,
-        description="Run tasks without Celery's request and tracer with asyncio, where neither messages "
-        "nor receivers of signals need them; false never does.",
+        description="Run tasks without Celery's request and tracer with asyncio, where their messages "
+        "do not need them; false never does.",
     )
     CELERY_WORKER_HEALTH_FILE: str | None = Field(
         default=None,

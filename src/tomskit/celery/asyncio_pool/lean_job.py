@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from celery import signals, states
 from celery.utils.log import get_logger
 from typing_extensions import override
 
 from tomskit.celery._internals.celery import request_stack_of, task_stack
-from tomskit.celery._internals.celery_lean import (
+from tomskit.celery._internals.celery_lean import new_context
+from tomskit.celery._internals.celery_replay import trace_again
+from tomskit.celery._internals.celery_task_lines import (
     log_success,
     logs_success,
-    new_context,
+    sends_events,
     shown_result,
-    trace_again,
 )
 from tomskit.celery._running.context import Execution, task_id_context
-from tomskit.celery._running.greenlets import GreenletCoroutine
+from tomskit.celery._running.greenlets import GreenletCoroutine, wait_to_the_end
 from tomskit.celery._running.places import LeanCall
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Ended
 from tomskit.celery.asyncio_pool.report import Report
 
 if TYPE_CHECKING:
-    import asyncio
-
     from celery.app.task import Context as TaskContext
 
     from tomskit.celery._running.steering import Limits
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ("LeanJob",)
 
 logger: Final = get_logger(__name__)
+
+_OURS: Final = 1
+"""Receivers of `task_prerun` and of `task_postrun` that are ours."""
 
 
 class LeanJob(CoroutineJob, Execution):
@@ -57,6 +61,7 @@ class LeanJob(CoroutineJob, Execution):
         "_began",
         "_context",
         "_has_left",
+        "_is_announced",
         "_is_next",
         "_outcome",
         "_request",
@@ -86,6 +91,7 @@ class LeanJob(CoroutineJob, Execution):
         self.is_due = True
         self._is_next = True
         self._has_left = False
+        self._is_announced = False
 
     @override
     def _enter(self, context: Context) -> None:
@@ -148,6 +154,8 @@ class LeanJob(CoroutineJob, Execution):
         self._began = time.monotonic()
         try:
             self._check_ended()
+            if has_receivers(signals.task_prerun):
+                self._announce()
             if self._results is not None and request.task.track_started:
                 self._results.store_started(request)
             value = request.task.run(*request.args, **request.kwargs)
@@ -163,23 +171,75 @@ class LeanJob(CoroutineJob, Execution):
             self._guard.stop()
             self._succeeded(value)
 
+    def _announce(self) -> None:
+        """Call the receivers that ask what runs before it runs."""
+        if self.is_due:
+            self.take_identity()
+        self._is_announced = True
+        signals.task_prerun.send(**self._sent())
+
+    def _sent(self) -> dict[str, Any]:
+        request = self._request
+        return {
+            "sender": request.task,
+            "task_id": request.id,
+            "task": request.task,
+            "args": request.args,
+            "kwargs": request.kwargs,
+        }
+
     def _succeeded(self, value: Any) -> None:
         changed = self._self_context
         if changed is not None and (changed.callbacks or changed.chain or changed.chord):
             self._go_on_with_celery(lambda: value)
-        elif self._results is None:
-            self._leave()
-            self._forget()
-            self._report_success(value)
-        else:
+            return
+        data = None
+        if self._results is not None:
             children = [] if changed is None else _children_of(self._request.task, changed)
             data = self._results.encode_success(self._request, value, children)
             if data is None:
                 self._go_on_with_celery(lambda: value)
-            else:
-                self._leave()
-                self._results.store_success(self._request.id, data, partial(self._stored, value))
-                self._task = None
+                return
+        if has_receivers(signals.task_success) or has_receivers(signals.task_postrun):
+            self._tell_receivers(value, data)
+        elif self._results is None or data is None:
+            self._leave()
+            self._forget()
+            self._report_success(value)
+        else:
+            self._leave()
+            self._results.store_success(self._request.id, data, partial(self._stored, value))
+            self._task = None
+
+    def _tell_receivers(self, value: Any, data: bytes | None) -> None:
+        """Store the result, and call the receivers that ask how a task has ended."""
+        # What ends it from here on comes too late.
+        self._task = None
+        if self._results is not None and data is not None:
+            stored: asyncio.Future[None] = self._loop.create_future()
+            self._results.store_success(self._request.id, data, partial(_settle, stored))
+            try:
+                wait_to_the_end(stored)
+            except Exception:  # noqa: BLE001 (Celery stores it again, as often as it takes)
+                self._go_on_with_celery(lambda: value)
+                return
+        if self.is_due:
+            # A receiver may ask for the request.
+            self.take_identity()
+        try:
+            seconds = time.monotonic() - self._began
+            if signals.task_success.receivers:
+                signals.task_success.send(sender=self._request.task, result=value, runtime=seconds)
+            shown = self._log_success(value, seconds)
+            signals.task_postrun.send(**self._sent(), retval=value, state=states.SUCCESS)
+        except BaseException as exc:  # noqa: BLE001 (the worker decides what it means)
+            self._leave()
+            self._forget()
+            self.report.failed(exc)
+        else:
+            self._leave()
+            self._forget()
+            self.report.returned((0, shown, seconds))
 
     def _go_on_with_celery(self, outcome: Callable[[], object]) -> None:
         """Have Celery's tracer deal with an outcome of the body."""
@@ -188,7 +248,9 @@ class LeanJob(CoroutineJob, Execution):
         # Celery's tracer puts a request of its own on the stacks.
         self.is_due = False
         self._is_next = True
-        self._tracer, self._args = trace_again(self._request, self._self_context)
+        self._tracer, self._args = trace_again(
+            self._request, self._self_context, is_announced=self._is_announced
+        )
         self._report_tracer()
         self._guard.stop()
         self._forget()
@@ -220,13 +282,19 @@ class LeanJob(CoroutineJob, Execution):
         self._task = self._loop.create_task(again, context=context)
 
     def _report_success(self, value: Any) -> None:
-        request = self._request
         seconds = time.monotonic() - self._began
+        self.report.returned((0, self._log_success(value, seconds), seconds))
+
+    def _log_success(self, value: Any, seconds: float) -> str | None:
+        """Log that it has succeeded; what log lines and events show of the result."""
+        request = self._request
         logs = logs_success()
-        shown = shown_result(value, request.task) if logs or _sends_events(request) else None
-        if logs and shown is not None:
+        if not logs and not sends_events(request.eventer):
+            return None
+        shown = shown_result(value, request.task)
+        if logs:
             log_success(request, shown, seconds)
-        self.report.returned((0, shown, seconds))
+        return shown
 
 
 def _raise(exc: BaseException) -> object:
@@ -242,6 +310,15 @@ def _children_of(task: Any, context: TaskContext) -> list[object]:
     return children
 
 
-def _sends_events(request: LeanRequest) -> bool:
-    eventer = request.eventer
-    return bool(eventer) and eventer.enabled
+def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def has_receivers(signal: Any) -> bool:
+    """Whether a signal of a task has receivers that are not ours; ours have nothing to do on this path."""
+    return len(signal.receivers) > (0 if signal is signals.task_success else _OURS)

@@ -12,10 +12,10 @@ from typing_extensions import override
 from tomskit.celery._internals.celery_lean import (
     LeanRequestBase,
     fill_request,
-    logs_accepted,
     note_accepted,
     note_success,
 )
+from tomskit.celery._internals.celery_task_lines import logs_accepted, sends_events
 
 __all__ = ("LeanRequest",)
 
@@ -61,6 +61,11 @@ class LeanRequest(LeanRequestBase):
             self.acknowledge()
         self.send_event("task-succeeded", result=retval, runtime=runtime)
         return None
+
+    @override
+    def send_event(self, type: str, **fields: object) -> object:
+        # Otherwise the dispatcher would be asked for each, and drop it.
+        return super().send_event(type, **fields) if sends_events(self.eventer) else None
 
     def execute_using_pool(self, pool: _Pool, **_: object) -> object:
         """Have the pool run the task; called by Celery's worker.

@@ -2,7 +2,7 @@
 
 Celery's machinery around a task that returns a value takes several times as long as everything else
 that a worker does for it. It is for cases that most messages are none of: schedules, limits of rate,
-workflows, stamps, hooks, receivers of signals. So messages without any of them are handled by a request
+workflows, stamps, hooks. So messages without any of them are handled by a request
 and a job of ours, and whatever turns out to be special later goes on with Celery's own code.
 """
 
@@ -15,17 +15,21 @@ from celery import signals
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery_lean import (
-    NO_EMBED,
     celerys_strategy,
     has_backend_of_its_own,
     has_hooks,
     is_revoked,
     is_run_by_celery,
-    log_received,
-    logs_received,
     reserve,
     uses_celerys_request,
     uses_default_loader_hooks,
+)
+from tomskit.celery._internals.celery_replay import NO_EMBED
+from tomskit.celery._internals.celery_task_lines import (
+    log_received,
+    logs_received,
+    send_received,
+    sends_events,
 )
 from tomskit.celery.asyncio_pool.lean_request import LeanRequest
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
@@ -40,8 +44,6 @@ Handler = Callable[..., object]
 
 _JSON: Final = frozenset({"application/json", "application/x-tomskit-orjson"})
 _SERIALIZERS: Final = frozenset({"json", "orjson"})
-_OURS: Final = 1
-"""Receivers of `task_prerun` and `task_postrun` that are ours; they have nothing to do on this path."""
 
 
 def strategy(task: Any, app: Celery, consumer: Any) -> Handler:
@@ -118,6 +120,8 @@ class _Strategy:
             log_received(request)
         if signals.task_received.receivers:
             signals.task_received.send(sender=consumer, request=request)
+        if self._task.send_events and sends_events(consumer.event_dispatcher):
+            send_received(request)
         reserve(request)
         for callback in callbacks or ():
             callback(request)
@@ -125,18 +129,9 @@ class _Strategy:
         return None
 
     def _is_ordinary_now(self, message: Any) -> bool:
-        """Whether neither receivers nor monitors nor limits ask for more than the result."""
-        eventer = self._consumer.event_dispatcher
+        """Whether no limit of its rate, revocation or replaced function asks for more than to run it."""
         return (
-            len(signals.task_prerun.receivers) <= _OURS
-            and len(signals.task_postrun.receivers) <= _OURS
-            and not signals.task_success.receivers
-            and not (
-                eventer
-                and eventer.enabled
-                and not (eventer.groups and "task" not in eventer.groups)
-            )
-            and not self._consumer.task_buckets[self._task.name]
+            not self._consumer.task_buckets[self._task.name]
             and not is_revoked(message.headers["id"])
             and self._pool.is_lean_for(self._task)
             and self._is_untouched()

@@ -22,7 +22,7 @@ from tomskit.celery._running.places import here
 from tomskit.celery._values.fast_json import dumps
 from tomskit.celery._values.plain import is_plain
 from tomskit.celery.fast_redis.batches import Batches, StoredState
-from tomskit.celery.fast_redis.scripts import STORE, is_forbidden
+from tomskit.celery.fast_redis.scripts import STORE, is_forbidden, stored_ones
 
 if TYPE_CHECKING:
     from celery.app.task import Context
@@ -213,7 +213,7 @@ class RedisResults(RedisBackend):
             return False
         if isinstance(answer, Exception):
             raise answer
-        return answer == [1]
+        return stored_ones(answer) == [True]
 
     def _on_started(
         self,
@@ -224,7 +224,9 @@ class RedisResults(RedisBackend):
         if self._started.get(task_id) is not answers:
             return
         del self._started[task_id]
-        if answers.cancelled() or (answers.exception() is None and answers.result() == [[1]]):
+        if answers.cancelled():
+            return
+        if answers.exception() is None and list(map(stored_ones, answers.result())) == [[True]]:
             return
         self._start_later(task_id, again)
 

@@ -21,7 +21,7 @@ from tomskit.celery._internals.redis_connections import (
 )
 from tomskit.celery.fast_redis.deadlines import SECONDS, Moving, answered
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
-from tomskit.celery.fast_redis.scripts import STORE
+from tomskit.celery.fast_redis.scripts import STORE, stored_ones
 
 logger: Final = get_logger(__name__)
 
@@ -216,13 +216,14 @@ class _Stores:
         if not answers:
             return
         [answer] = answers
-        if not is_array(answer):
+        stored = stored_ones(answer)
+        if stored is None or len(stored) != len(self._sent):
             error = answer if isinstance(answer, Exception) else ResponseError(repr(answer))
             self.failed(error)
             return
-        for state, stored in zip(self._sent, answer, strict=True):
+        for state, is_stored in zip(self._sent, stored, strict=True):
             state.finished(
-                None if stored else ResponseError("The stored state of a task cannot be read")
+                None if is_stored else ResponseError("The stored state of a task cannot be read")
             )
 
     def failed(self, exc: Exception) -> None:

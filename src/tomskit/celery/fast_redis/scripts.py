@@ -4,7 +4,9 @@ from typing import Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-__all__ = ("FETCH", "FORGET", "RESTORE", "STORE", "is_forbidden")
+_DONE: Final = ord("1")
+
+__all__ = ("FETCH", "FORGET", "RESTORE", "STORE", "is_forbidden", "stored_ones")
 
 FETCH: Final = """
 -- Takes messages from lists and records them as kombu does, both in one step.
@@ -82,8 +84,14 @@ return 1
 STORE: Final = """
 -- Stores the states of tasks and publishes them, except for tasks that have succeeded.
 -- KEYS: those of the tasks. ARGV: the seconds that they are kept, 0 for ever; 1 where the tasks must not
+<<<<<<< HEAD
 -- have ended at all, the time (date_done) since which they must not have ended, or 0; and the states.
 -- Answers a number for each: 0, where it does nothing, as it cannot read the stored state.
+=======
+-- have ended at all, or 0; and the states.
+-- Answers a digit for each: 0, where it does nothing, as it cannot read the stored state. One text is
+-- read in the time of one number: 2.5 us.
+>>>>>>> b641367 (The lean path calls receivers of signals and sends events, as Celery does; one text answers for many stored states)
 local keep, out = tonumber(ARGV[1]) > 0 and {'EX', ARGV[1]} or {}, {}
 local since = ARGV[2]
 local function stays(meta)
@@ -93,22 +101,34 @@ local function stays(meta)
 end
 for place, key in ipairs(KEYS) do
     local state = ARGV[place + 2]
-    out[place] = 1
+    out[place] = '1'
     if redis.call('SET', key, state, 'NX', unpack(keep)) then
         redis.call('PUBLISH', key, state)
     else
         local there = redis.call('GET', key)
         local ok, meta = pcall(cjson.decode, there)
         if not ok or type(meta) ~= 'table' then
+<<<<<<< HEAD
             out[place] = 0
         elseif not stays(meta) then
+=======
+            out[place] = '0'
+        elseif not ends[meta['status']] then
+>>>>>>> b641367 (The lean path calls receivers of signals and sends events, as Celery does; one text answers for many stored states)
             redis.call('SET', key, state, unpack(keep))
             redis.call('PUBLISH', key, state)
         end
     end
 end
-return out
+return table.concat(out)
 """
+
+
+def stored_ones(answer: object) -> list[bool] | None:
+    """Which states `STORE` has stored, or need not; None if this is no answer of it."""
+    if isinstance(answer, str):  # of a client that decodes answers
+        answer = answer.encode()
+    return [digit == _DONE for digit in answer] if isinstance(answer, bytes) else None
 
 
 def is_forbidden(answer: object) -> bool:

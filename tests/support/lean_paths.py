@@ -1,0 +1,155 @@
+"""Two workers that run the same tasks: one on the lean path, the other on Celery's own."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from celery.result import AsyncResult
+
+from tests.support.deployment import TIMEOUT, Deployment, eventually
+from tests.support.workers import Worker
+
+SERVICE: Final = "tests.integration.lean_service"
+ENDED: Final = {"SUCCESS", "FAILURE", "REVOKED", "REJECTED", "LATER"}
+
+CASES: Final[dict[str, tuple[str, tuple[object, ...], dict[str, object]]]] = {
+    "a number": ("echo", (1,), {}),
+    "a text": ("echo", ("é☂",), {}),
+    "a text like a mark": ("echo", ("__type__",), {}),
+    "no value": ("nothing", (), {}),
+    "a list": ("echo", ([1, 2.5, None, True, {"a": []}],), {}),
+    "a long number": ("echo", (2**70,), {}),
+    "a wait": ("wait", (3,), {}),
+    "a model": ("point", (datetime(2030, 1, 2, tzinfo=UTC),), {}),
+    **{
+        f"special: {kind}": ("special", (kind,), {})
+        for kind in (
+            *("nan", "infinite", "long", "uuid", "date", "duration"),
+            *("text", "nested", "deep", "keys"),
+        )
+    },
+    "late": ("late", (1,), {}),
+    "an error": ("fail", ("x\ny",), {}),
+    "an error, late": ("fail_late", (), {}),
+    "wrong arguments": ("wait", ("three",), {}),
+    "too many arguments": ("wait", (1, 2, 3), {}),
+    "retries": ("retry", (), {}),
+    "retries in vain": ("retry_in_vain", (), {}),
+    "autoretry": ("autoretry", (1,), {}),
+    "autoretry in vain": ("autoretry", (9,), {}),
+    "ignored by itself": ("ignore", (), {}),
+    "rejected": ("reject", (), {}),
+    "an exit": ("leave", (), {}),
+    "the request": ("describe", (), {}),
+    "the request, with a header of one's own": ("describe", (), {"headers": {"mine": 1}}),
+    "the request, with limits": ("describe", (), {"time_limit": 30, "soft_time_limit": 20}),
+    "a priority": ("describe", (), {"priority": 3}),
+    "a countdown": ("echo", (1,), {"countdown": 0.01}),
+    "an expiry": ("echo", (1,), {"expires": 100}),
+    "a link": ("echo", (1,), {"link": "echo"}),
+    "children": ("parent", (2,), {}),
+    "a callback that its message does not name": ("follow", (1,), {}),
+    "a soft limit, caught": ("catch_limit", (), {}),
+    "a soft limit": ("exceed_limit", (), {}),
+    "progress": ("progress", (3,), {}),
+    "another serializer": ("echo", (1,), {"serializer": "orjson"}),
+    "compressed": ("echo", ("x" * 100,), {"compression": "gzip"}),
+}
+
+
+@dataclass
+class Both:
+    """Two workers of one deployment, each with a queue of its own."""
+
+    deployment: Deployment
+    lean: Worker
+    celerys: Worker
+    sent: dict[str, tuple[AsyncResult[object], AsyncResult[object]]] = field(
+        default_factory=dict[str, tuple[AsyncResult[object], AsyncResult[object]]]
+    )
+
+    def send_all(self) -> None:
+        """Send each case to both."""
+        for name in CASES:
+            self.sent[name] = self.send("lean", name), self.send("celerys", name)
+
+    def send(self, queue: str, name: str) -> AsyncResult[object]:
+        task, args, options = CASES[name]
+        options = dict(options)
+        if "link" in options:
+            options["link"] = self.deployment.client.signature(
+                f"{SERVICE}.{options['link']}", queue=queue
+            )
+        options.setdefault("serializer", "json")
+        return self.deployment.send(f"{SERVICE}.{task}", *args, queue=queue, **options)
+
+    def stored(self, result: AsyncResult[object]) -> dict[str, Any]:
+        client = self.deployment.redis.client(self.deployment.redis_db.result_db)
+        raw = client.get(f"celery-task-meta-{result.id}")
+        found: dict[str, Any] = json.loads(raw) if raw is not None else {}
+        return found
+
+    def outcome(self, result: AsyncResult[object]) -> object:
+        """What is stored for a task, without what differs between any two runs."""
+        eventually(lambda: self.stored(result).get("status") in ENDED)
+        meta = self.stored(result)
+        del meta["date_done"]
+        meta["children"] = len(meta["children"])
+        if meta["traceback"]:
+            meta["traceback"] = meta["traceback"].splitlines()[-1]
+        return json.loads(json.dumps(meta).replace(result.id, "<id>"))
+
+    def log(self, worker: Worker, result: AsyncResult[object]) -> list[str]:
+        """The log lines of a task, without times and the frames of tracebacks."""
+        lines = [line for line in worker.lines if result.id in line]
+        # An attempt's last line may come before or after the first one of the next.
+        return sorted(
+            re.sub(r"in [\d.e-]+s", "in <s>", re.sub(r"^\[[^\]]*\d:", "[", line)).replace(
+                result.id, "<id>"
+            )
+            for line in lines
+        )
+
+
+@contextmanager
+def both_paths(deployment: Deployment, module: str, *arguments: str) -> Iterator[Both]:
+    """Start the two workers.
+
+    Args:
+        deployment: Theirs.
+        module: With the app, and tasks of the service's names.
+        arguments: Of the workers' command line.
+    """
+    lean, celerys = (
+        deployment.begin(
+            "asyncio",
+            50,
+            f"--queues={queue}",
+            *arguments,
+            module=module,
+            CELERY_ACCEPT_CONTENT="json,orjson",
+            CELERY_WORKER_LEAN_PATH=lean_path,
+        )
+        for queue, lean_path in (("lean", "true"), ("celerys", "false"))
+    )
+    lean.wait_ready()
+    celerys.wait_ready()
+    both = Both(deployment, lean, celerys)
+    try:
+        yield both
+    finally:
+        # While the server still runs: a result unsubscribes when it is dropped.
+        both.sent.clear()
+
+
+def lean_tasks(deployment: Deployment, worker: Worker) -> int:
+    replies: Mapping[str, Any] | None = deployment.client.control.inspect(
+        [worker.hostname], timeout=TIMEOUT, limit=1
+    ).stats()
+    assert replies is not None
+    number: int = replies[worker.hostname]["pool"]["lean"]
+    return number

@@ -1,0 +1,79 @@
+"""What is relied on in Celery's log lines and events of a task beyond their public names."""
+
+import inspect
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.app import trace
+from celery.events import EventDispatcher
+from celery.worker import request, strategy
+from kombu.message import Message
+
+from tests.support.contracts import assert_has, untyped
+from tests.support.requests import parts, plain_app, received
+from tomskit.celery._internals import celery_task_lines
+from tomskit.celery.asyncio_pool.lean_request import LeanRequest
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    with plain_app() as app:
+        yield app
+
+
+@pytest.fixture
+def task(app: Celery) -> Any:
+    return app.tasks["add"]
+
+
+@pytest.fixture
+def message(task: Any) -> Iterator[Message]:
+    with received(task) as message:
+        yield message
+
+
+def test_log_lines() -> None:
+    """`LOG_SUCCESS`, `LOG_RECEIVED`, `info`, `safe_repr`, `strategy.logger`, `request.logger`."""
+    assert_has(trace, "LOG_SUCCESS", "LOG_RECEIVED", "info", "safe_repr", "logger")
+    assert_has(strategy, "logger")
+    assert_has(request, "logger")
+    names = {"id": "1", "name": "n", "args": "()", "kwargs": "{}", "eta": None}
+    assert untyped(trace).LOG_RECEIVED % names
+    assert untyped(trace).LOG_SUCCESS % {**names, "return_value": "1", "runtime": 0.1}
+
+
+def test_events_of_tasks_are_sent_where_a_monitor_wants_them(app: Celery) -> None:
+    """`EventDispatcher`, its ``enabled`` and ``groups``."""
+    with app.connection_for_write() as connection:
+        heartbeats = EventDispatcher(connection, enabled=False, app=app, groups=["worker"])
+        everything = EventDispatcher(connection, enabled=False, app=app)
+        assert not celery_task_lines.sends_events(everything), "it is not enabled"
+        for dispatcher in (heartbeats, everything):
+            untyped(dispatcher).enabled = True
+        assert not celery_task_lines.sends_events(heartbeats)
+        assert celery_task_lines.sends_events(everything)
+        untyped(heartbeats).groups.add("task")
+        assert celery_task_lines.sends_events(heartbeats)
+
+
+def test_the_event_that_a_task_was_received(app: Celery, task: Any, message: Any) -> None:
+    """``task-received``, with the fields that the strategy gives it."""
+    sent: dict[str, Any] = {}
+    lean = LeanRequest(
+        message=message,
+        payload=message.payload,
+        **{
+            **parts(app, task, message),
+            "eventer": SimpleNamespace(send=lambda kind, **fields: sent.update({kind: fields})),
+        },
+    )
+    celery_task_lines.send_received(lean)
+    source = inspect.getsource(strategy.default)
+    begin = source.index("'task-received',")
+    call = source[begin : source.index("bucket = None", begin)]
+    fields = sent["task-received"]
+    assert all(f"{name}=" in call for name in fields)
+    assert call.count("=") == len(fields)
