@@ -37,7 +37,9 @@ class Watched:
         """The events of a task, without what differs between any two runs."""
         return [
             {
-                name: str(value is None if name in {"eta", "expires"} else value).replace(result.id, "<id>")
+                name: str(value is None if name in {"eta", "expires"} else value).replace(
+                    result.id, "<id>"
+                )
                 for name, value in event.items()
                 if name not in OF_TIME and name != "traceback"
             }

@@ -475,7 +475,8 @@ def test_many_that_wait_at_once_leave_few_idle_ones() -> None:
             await_here(double(1))
 
         before = _living_greenlets()
-        await asyncio.gather(*(run(work) for _ in range(500)))
+        for _ in range(3):
+            await asyncio.gather(*(run(work) for _ in range(500)))
         return _living_greenlets() - before
 
     assert asyncio.run(main()) <= 100
@@ -483,4 +484,5 @@ def test_many_that_wait_at_once_leave_few_idle_ones() -> None:
 
 def _living_greenlets() -> int:
     gc.collect()
-    return sum(isinstance(found, greenlet) for found in gc.get_objects())
+    # Asked for the type: a proxy of Celery's would make what it stands for.
+    return sum(issubclass(type(found), greenlet) for found in gc.get_objects())

@@ -67,7 +67,7 @@ class GreenletCoroutine(Coroutine[object, object, R]):
         if function is None:
             raise RuntimeError("cannot reuse already awaited coroutine")
         idle = _idle.greenlets
-        mine = self._greenlet = idle.pop() if idle else _Greenlet()
+        mine = self._greenlet = idle.pop() if idle else _Greenlet(_serve)
         mine.function, mine.owner, self._owner = function, self._owner, None
         mine.parent = driver
         # It sees and sets the context variables of the task that steps it.
@@ -111,6 +111,21 @@ class GreenletCoroutine(Coroutine[object, object, R]):
         return self
 
 
+def _serve() -> None:
+    """Call one function after another, each for another coroutine, until one raises."""
+    while True:
+        mine = getcurrent()
+        assert isinstance(mine, _Greenlet)  # noqa: S101 (which runs nothing else)
+        function, mine.function = mine.function, None
+        assert function is not None  # noqa: S101 (it is set before the switch)
+        mine.returned = function()
+        driver = mine.parent
+        assert driver is not None  # noqa: S101 (only the main greenlet has none)
+        # An idle one holds nothing of the task that it ran; nor itself, or it would live for ever.
+        del function, mine
+        driver.switch(_RETURNED)
+
+
 class _Greenlet(greenlet):
     """The greenlet of a GreenletCoroutine.
 
@@ -128,18 +143,6 @@ class _Greenlet(greenlet):
     returned: object = None
     owner: object = None
     waiting: greenlet | None = None
-
-    @override
-    def run(self) -> None:
-        """Call one function after another, each for another coroutine, until one raises."""
-        while (function := self.function) is not None:
-            self.function = None
-            self.returned = function()
-            # An idle one holds nothing of the task that it ran.
-            function = None
-            driver = self.parent
-            assert driver is not None  # noqa: S101 (only the main greenlet has none)
-            driver.switch(_RETURNED)
 
     def wait(self, future: object) -> object:
         """Switch to the task that steps the coroutine, until `future` is done."""
