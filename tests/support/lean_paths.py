@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -116,7 +116,7 @@ class Both:
 
 
 @contextmanager
-def both_paths(deployment: Deployment, module: str, *arguments: str) -> Iterator[Both]:
+def both_paths(deployment: Deployment, module: str, *arguments: str) -> Generator[Both]:
     """Start the two workers.
 
     Args:

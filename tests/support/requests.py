@@ -1,6 +1,6 @@
 """A task of plain Celery, a message for it, and what a request is made of."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.support.contracts import untyped
 
 
 @contextmanager
-def plain_app() -> Iterator[Celery]:
+def plain_app() -> Generator[Celery]:
     """An app in memory with a task ``add``."""
     with Celery(
         "tests", broker="memory://", backend="cache+memory://", set_as_current=False
@@ -27,7 +27,7 @@ def plain_app() -> Iterator[Celery]:
 
 
 @contextmanager
-def received(task: Any) -> Iterator[Message]:
+def received(task: Any) -> Generator[Message]:
     """A message that calls a task with 1 and 2."""
     with Connection("memory://") as connection:
         task.apply_async((1, 2), connection=connection, ignore_result=True, priority=3)

@@ -162,9 +162,15 @@ def test_a_request_tells_that_it_runs_and_has_succeeded(
     def run(kind: Callable[[], Any]) -> list[object]:
         calls: list[object] = []
         request = kind()
-        request._on_ack = lambda *_: calls.append("acknowledged")
+
+        def on_ack(*_: object) -> None:
+            calls.append("acknowledged")
+
+        def terminate(*args: object) -> None:
+            calls.append(args)
+
+        request._on_ack, request.terminate = on_ack, terminate
         request._terminate_on_ack = ("pool", 15)
-        request.terminate = lambda *args: calls.append(args)
         request._already_revoked = False
         untyped(state).task_reserved(request)
         request.on_accepted(7, time.monotonic())

@@ -62,12 +62,16 @@ def test_events_of_tasks_are_sent_where_a_monitor_wants_them(app: Celery) -> Non
 def test_the_event_that_a_task_was_received(app: Celery, task: Any, message: Any) -> None:
     """``task-received``, with the fields that the strategy gives it."""
     sent: dict[str, Any] = {}
+
+    def send(kind: str, **fields: object) -> None:
+        sent[kind] = fields
+
     lean = LeanRequest(
         message=message,
         payload=message.payload,
         **{
             **parts(app, task, message),
-            "eventer": SimpleNamespace(send=lambda kind, **fields: sent.update({kind: fields})),
+            "eventer": SimpleNamespace(send=send),
         },
     )
     celery_task_lines.send_received(lean)
