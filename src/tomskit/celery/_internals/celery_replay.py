@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from celery.app import trace
@@ -22,11 +22,27 @@ from celery.app import trace
 if TYPE_CHECKING:
     from celery.app.task import Context
 
-    from tomskit.celery._internals.celery_lean import LeanRequestBase
-
 __all__ = ("NO_EMBED", "trace_again")
 
 _trace: Final[Any] = trace
+
+
+class _Request(Protocol):
+    id: str
+
+    @property
+    def task(self) -> Any: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def args(self) -> list[Any]: ...
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
+    @property
+    def request_dict(self) -> dict[str, Any]: ...
+    @property
+    def hostname(self) -> str: ...
+
 
 NO_EMBED: Final[Mapping[str, None]] = {
     "callbacks": None,
@@ -38,7 +54,7 @@ NO_EMBED: Final[Mapping[str, None]] = {
 
 
 def trace_again(
-    request: LeanRequestBase, context: Context | None, *, is_announced: bool
+    request: _Request, context: Context | None, *, is_announced: bool
 ) -> tuple[Callable[..., object], list[object]]:
     """Celery's tracer for a request whose message is decoded, and its arguments.
 
