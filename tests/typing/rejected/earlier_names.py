@@ -6,12 +6,8 @@ from typing import assert_type
 
 from tomskit.celery.context import get_task_id, set_task_id  # E(not pyrefly): deprecated
 from tomskit.redis import RedisClientWrapper, RedisConfig
-from tomskit.sqlalchemy import (
-    Database,
-    DatabaseConfig,
-    DatabaseSession,
-    db,
-)  # E(not pyrefly): deprecated
+from tomskit.sqlalchemy import Database, DatabaseConfig, db
+from tomskit.sqlalchemy.database import DatabaseSession  # E(not pyrefly): deprecated
 
 
 async def names(config: DatabaseConfig, redis: RedisConfig) -> None:
@@ -21,9 +17,7 @@ async def names(config: DatabaseConfig, redis: RedisConfig) -> None:
     await sessions.close_session_pool()  # E(not pyrefly): now called close
     assert_type(redis.REDIS_USE_CLUSTERS, bool)  # E(not pyrefly): now called REDIS_USE_CLUSTER
     print(redis.REDIS_CLUSTERS)  # E(not pyrefly): now called REDIS_CLUSTER_NODES
-    print(
-        redis.REDIS_SENTINEL_SERVICE_NAME
-    )  # E(not pyrefly): now called REDIS_SENTINEL_MASTER_NAME
+    print(redis.REDIS_SENTINEL_SERVICE_NAME)  # E(not pyrefly): deprecated
     RedisClientWrapper.initialize(redis)  # E(not pyrefly): deprecated
     await RedisClientWrapper.shutdown()  # E(not pyrefly): deprecated
     set_task_id("id")  # E(not mypy, pyrefly): deprecated
