@@ -40,8 +40,8 @@ class LeanRequest(LeanRequestBase):
     def on_accepted(self, pid: int, time_accepted: float) -> object:
         if logs_accepted():
             return super().on_accepted(pid, time_accepted)
-        self.worker_pid = pid
-        self.time_start = time.time() - (time.monotonic() - time_accepted)
+        self.worker_pid: int | None = pid
+        self.time_start: float | None = time.time() - (time.monotonic() - time_accepted)
         note_accepted(self)
         if not self.task.acks_late:
             self.acknowledge()

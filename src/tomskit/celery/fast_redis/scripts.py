@@ -84,14 +84,9 @@ return 1
 STORE: Final = """
 -- Stores the states of tasks and publishes them, except for tasks that have succeeded.
 -- KEYS: those of the tasks. ARGV: the seconds that they are kept, 0 for ever; 1 where the tasks must not
-<<<<<<< HEAD
 -- have ended at all, the time (date_done) since which they must not have ended, or 0; and the states.
--- Answers a number for each: 0, where it does nothing, as it cannot read the stored state.
-=======
--- have ended at all, or 0; and the states.
 -- Answers a digit for each: 0, where it does nothing, as it cannot read the stored state. One text is
 -- read in the time of one number: 2.5 us.
->>>>>>> b641367 (The lean path calls receivers of signals and sends events, as Celery does; one text answers for many stored states)
 local keep, out = tonumber(ARGV[1]) > 0 and {'EX', ARGV[1]} or {}, {}
 local since = ARGV[2]
 local function stays(meta)
@@ -108,13 +103,8 @@ for place, key in ipairs(KEYS) do
         local there = redis.call('GET', key)
         local ok, meta = pcall(cjson.decode, there)
         if not ok or type(meta) ~= 'table' then
-<<<<<<< HEAD
-            out[place] = 0
-        elseif not stays(meta) then
-=======
             out[place] = '0'
-        elseif not ends[meta['status']] then
->>>>>>> b641367 (The lean path calls receivers of signals and sends events, as Celery does; one text answers for many stored states)
+        elseif not stays(meta) then
             redis.call('SET', key, state, unpack(keep))
             redis.call('PUBLISH', key, state)
         end
