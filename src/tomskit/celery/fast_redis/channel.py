@@ -52,6 +52,7 @@ class FastChannel(GuardedChannel, ConversingChannel):
         self.conversation: Conversation = Conversation(self)
         self.delivered: int = 0
         self.recording: bool = True
+        self.checked: bool = False
         self._without_acks: set[str] = set()
         super().__init__(*args, **kwargs)
 
