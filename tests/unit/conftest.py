@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import cast
+from weakref import WeakSet
 
 import pytest
-from celery import _state
+from celery import Celery, _state
+from kombu.utils.functional import LRUCache
 
 from tests.support.settings import MakeApp, new_app
 from tomskit.celery import AsyncCelery, CeleryConfig
@@ -24,6 +26,18 @@ def clean_environment(clean_process: None, monkeypatch: pytest.MonkeyPatch) -> N
     for name in list(os.environ):
         if name.startswith(_SETTINGS):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No messages, results and apps of other tests: what is in memory belongs to the process.
+
+    A shared task is made at once in each app that is alive and complete, whoever made that.
+    """
+    results: LRUCache[str, object] = LRUCache(limit=5000)
+    monkeypatch.setattr("kombu.transport.memory.Channel.queues", {})
+    monkeypatch.setattr("celery.backends.cache._DUMMY_CLIENT_CACHE", results)
+    monkeypatch.setattr(_state, "_apps", WeakSet[Celery]())
 
 
 Finalizer = Callable[..., object]

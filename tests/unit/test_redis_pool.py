@@ -16,9 +16,12 @@ NOBODY: dict[str, Any] = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": 1}
 
 def opened(**settings: Any) -> Any:
     """The client of a configuration, which is closed by now."""
+    # A list of servers says where to connect; a host beside it would have no effect.
+    has_list = {"REDIS_CLUSTER_NODES", "REDIS_SENTINELS"} & settings.keys()
+    where = {} if has_list else NOBODY
 
     async def main() -> object:
-        clients.open(RedisConfig(**{**NOBODY, **settings}))
+        clients.open(RedisConfig(**{**where, **settings}))
         client = clients.current()
         await clients.close()
         return client

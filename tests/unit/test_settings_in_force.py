@@ -42,6 +42,13 @@ WITH_OTHERS: Final[
         {"REDIS_PORT": "7000"},
         "REDIS_CLUSTER_NODES says where",
     ),
+    # The nodes without a port have that one.
+    (
+        RedisConfig,
+        {"REDIS_USE_CLUSTER": "1", "REDIS_CLUSTER_NODES": "a:1,b", "REDIS_PORT": "7000"},
+        {"REDIS_HOST": "c"},
+        "REDIS_CLUSTER_NODES says where",
+    ),
     (
         RedisConfig,
         {

@@ -54,6 +54,7 @@ __all__ = (
 )
 
 _ANY_PORT: Final = 1
+_ANOTHER_PORT: Final = 2
 
 
 def _joined(value: object) -> object:
@@ -281,16 +282,16 @@ class RedisConfig(TomsKitBaseSettings):
             warn_of_no_effect(given, {"REDIS_CLUSTER_NODES"}, "set REDIS_USE_CLUSTER=true as well")
         if not self.REDIS_USE_SSL and "REDIS_USE_SSL" not in given:
             warn_of_no_effect(given, REDIS_SSL, "set REDIS_USE_SSL=true as well")
-        for is_used, nodes in (
-            (self.REDIS_USE_SENTINEL, "REDIS_SENTINELS"),
-            (self.REDIS_USE_CLUSTER, "REDIS_CLUSTER_NODES"),
-        ):
-            if is_used and vars(self)[nodes]:
-                warn_of_no_effect(
-                    given,
-                    {"REDIS_HOST", "REDIS_PORT"},
-                    f"{nodes} says where to connect",
-                )
+        here = {"REDIS_HOST", "REDIS_PORT"}
+        if self.REDIS_USE_SENTINEL and self.REDIS_SENTINELS:
+            warn_of_no_effect(given, here, "REDIS_SENTINELS says where to connect")
+        if self.REDIS_USE_CLUSTER and self.REDIS_CLUSTER_NODES:
+            # Nodes without a port have this one.
+            if parse_nodes(self.REDIS_CLUSTER_NODES, default_port=_ANY_PORT) != parse_nodes(
+                self.REDIS_CLUSTER_NODES, default_port=_ANOTHER_PORT
+            ):
+                here = {"REDIS_HOST"}
+            warn_of_no_effect(given, here, "REDIS_CLUSTER_NODES says where to connect")
         return self
 
     @property
