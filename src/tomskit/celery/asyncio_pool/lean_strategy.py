@@ -73,6 +73,7 @@ def _may_be_lean(task: Any, app: Celery) -> bool:
         and not getattr(task, "_tomskit_once", False)
         and app.config.CELERY_WORKER_LEAN_PATH
         and not conf.result_extended
+        and not conf.result_compression
         and not conf.worker_deduplicate_successful_tasks
         and conf.result_serializer in _SERIALIZERS
     )
