@@ -2,8 +2,10 @@
 
 import asyncio
 
+from celery.signals import worker_ready
 from sqlalchemy import text
 
+from benchmarks.pools import sampler
 from benchmarks.pools.environment import arguments, count_task, trips
 from benchmarks.pools.workloads import QUERY_SECONDS
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
@@ -11,6 +13,11 @@ from tomskit.sqlalchemy.database import db
 
 app = AsyncCelery("benchmark", config=CeleryConfig())
 _query = text(f"SELECT SLEEP({QUERY_SECONDS})")
+
+
+@worker_ready.connect
+def _sample(**_: object) -> None:
+    sampler.start_if_asked()
 
 
 @async_shared_task(name="noop")

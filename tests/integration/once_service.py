@@ -16,7 +16,7 @@ from tomskit.celery import AsyncCelery, BoundTask, CeleryConfig, async_shared_ta
 from tomskit.redis.redis_pool import redis_client
 from tomskit.sqlalchemy.database import db
 
-app = AsyncCelery("once", config=CeleryConfig())
+app = AsyncCelery("once", config=CeleryConfig(), set_as_current=False)
 if visibility := os.environ.get("ONCE_VISIBILITY_TIMEOUT"):
     app.conf.update(
         broker_transport_options={

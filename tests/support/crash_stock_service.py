@@ -25,7 +25,9 @@ app.conf.update(
 _redis = Redis(host=_HOST, port=_PORT)
 
 
-@app.task(name="tests.support.crash_service.run_once", acks_late=True, ignore_result=True)
+@app.task(
+    name="tests.support.crash_service.run_once", acks_late=True, ignore_result=True, shared=False
+)
 def run_once(number: int) -> None:
     time.sleep(0.001)
     _redis.hincrby("runs", str(number), 1)
