@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from tomskit.celery._client.recording import as_bytes, as_text
 from tomskit.errors import NotInitializedError
 from tomskit.resources import background
+from tomskit.sqlalchemy.away import is_of_database
 from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.sessions import missing_table
 from tomskit.sqlalchemy.tables import now_ms, once
@@ -29,6 +30,7 @@ __all__ = (
     "ANSWER_SECONDS",
     "Mark",
     "NoAnswerError",
+    "SearchError",
     "Stored",
     "find_mark",
     "mark_of",
@@ -57,6 +59,13 @@ class Stored:
 
 class NoAnswerError(TimeoutError):
     """The database has not answered a statement of ours."""
+
+
+class SearchError(Exception):
+    """The marks of several tasks could not be looked for. The cause is the error of the database.
+
+    Each task gets an error of its own: one that several raise at once has the traceback of any of them.
+    """
 
 
 def mark_of(task_id: str, value: object, serializer: str | None) -> Mark:
@@ -129,7 +138,7 @@ class _Search:
                 except BaseException as exc:  # noqa: BLE001 (those who wait for it raise it)
                     for _, found in some:
                         if not found.done():
-                            found.set_exception(exc)
+                            found.set_exception(_one_of_many(exc))
                 else:
                     for key, found in some:
                         if not found.done():
@@ -139,6 +148,16 @@ class _Search:
             for _, found in some + self._waiting:
                 found.cancel()
             self._waiting = []
+
+
+def _one_of_many(error: BaseException) -> BaseException:
+    if isinstance(error, NoAnswerError):
+        return NoAnswerError(*error.args)
+    if not is_of_database(error):
+        return error
+    made = SearchError(f"Cannot look for the mark of a task with once=True: {error!r}")
+    made.__cause__ = error
+    return made
 
 
 _searches: Final[

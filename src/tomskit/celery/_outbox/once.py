@@ -138,13 +138,17 @@ class _Repeats:
             exc: What was raised.
             has_answered: Whether the database had answered before.
         """
-        if has_conflict(exc):
+        cause = exc.__cause__ if isinstance(exc, marks.SearchError) else None
+        error = cause if isinstance(cause, Exception) else exc
+        if has_conflict(error):
             self._conflicts += 1
             if self._conflicts > _CONFLICTS:
                 return None
-            logger.info("%s is repeated, as its transaction was in conflict: %r", self._name, exc)
+            logger.info("%s is repeated, as its transaction was in conflict: %r", self._name, error)
             return _CONFLICT_PAUSE * (1 << self._conflicts) * random.random()  # noqa: S311
-        if not (isinstance(exc, marks.NoAnswerError) or (is_of_database(exc) and is_away(exc))):
+        if not (
+            isinstance(error, marks.NoAnswerError) or (is_of_database(error) and is_away(error))
+        ):
             return None
         self._losses = self._losses + 1 if has_answered else 0
         if self._losses > _LOSSES:
@@ -155,7 +159,7 @@ class _Repeats:
                 "server ends the transaction."
             )
             return None
-        return self._retrying.failed(exc)
+        return self._retrying.failed(error)
 
     def ended(self) -> None:
         """Note that a try has succeeded."""
