@@ -18,6 +18,8 @@ from tomskit.sqlalchemy.database import db
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+    # Not when this module is imported, as tests do.
+    service.app.set_default()
     provider = DatabaseProvider(service.app.db_config)
     await provider.startup()
     try:

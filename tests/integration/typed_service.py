@@ -32,7 +32,11 @@ app = AsyncCelery("typed_service", config=CeleryConfig(), set_as_current=False)
 @contextmanager
 def client(environment: Mapping[str, str]) -> Generator[AsyncCelery]:
     """An app that is configured as a worker in this environment."""
-    fields = {name: value for name, value in environment.items() if name.startswith("CELERY_")}
+    fields = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith("CELERY_") and value  # an empty variable is as good as none
+    }
     config = CeleryConfig.model_validate(fields)
     with AsyncCelery("client", config=config, set_as_current=False) as client_app:
         # Else each thread that sends a task has connections of its own, which nobody closes.
