@@ -200,7 +200,12 @@ class LeanJob(CoroutineJob, Execution):
             if data is None:
                 self._go_on_with_celery(lambda: value)
                 return
-        if has_receivers(signals.task_success) or has_receivers(signals.task_postrun):
+        if (
+            # Who was told of the beginning is told of the end; so are ours, which set context variables.
+            self._is_announced
+            or has_receivers(signals.task_success)
+            or has_receivers(signals.task_postrun)
+        ):
             self._tell_receivers(value, data)
         elif self._results is None or data is None:
             self._leave()

@@ -147,7 +147,7 @@ class StoredState:
         done: Called when it is stored, or with the error; not if it was cancelled.
     """
 
-    __slots__ = ("_done", "_is_cancelled", "_make", "key")
+    __slots__ = ("_done", "_make", "key")
 
     def __init__(
         self,
@@ -156,27 +156,29 @@ class StoredState:
         done: Callable[[BaseException | None], object],
     ) -> None:
         self.key: Final = key
-        self._make = make
-        self._done = done
-        self._is_cancelled = False
+        self._make: Callable[[], bytes] | None = make
+        self._done: Callable[[BaseException | None], object] | None = done
 
     def value(self) -> bytes | None:
         """What is sent; None if it was cancelled."""
-        return None if self._is_cancelled else self._make()
+        return None if self._make is None else self._make()
 
     def finished(self, error: BaseException | None) -> None:
         """It was stored, or not."""
-        if self._is_cancelled:
+        done = self._done
+        # Who is called may hold this: no cycle may keep the objects of a task alive.
+        self.cancel()
+        if done is None:
             return
         try:
-            self._done(error)
+            done(error)
         except Exception:
             # The answers that follow belong to others.
             logger.exception("Cannot go on with a task whose state was stored")
 
     def cancel(self) -> None:
-        """Do not send it, if that has not been done."""
-        self._is_cancelled = True
+        """Do not send it, if that has not been done, and call nobody."""
+        self._make = self._done = None
 
 
 class _Stores:
