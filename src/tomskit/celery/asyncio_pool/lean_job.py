@@ -162,6 +162,9 @@ class LeanJob(CoroutineJob, Execution):
             self._check_ended()
         except Ended:
             self._guard.stop()
+            if self._is_announced or has_receivers(signals.task_postrun):
+                self._tell_end(None, None)
+            self._leave()
             self._forget()
             if self._ending is not None:
                 self._ending()
@@ -173,12 +176,16 @@ class LeanJob(CoroutineJob, Execution):
 
     def _announce(self) -> None:
         """Call the receivers that ask what runs before it runs."""
-        if self.is_due:
-            self.take_identity()
         self._is_announced = True
         signals.task_prerun.send(**self._sent())
 
+    def _tell_end(self, value: object, state: str | None) -> None:
+        signals.task_postrun.send(**self._sent(), retval=value, state=state)
+
     def _sent(self) -> dict[str, Any]:
+        if self.is_due:
+            # A receiver may ask for the request.
+            self.take_identity()
         request = self._request
         return {
             "sender": request.task,
@@ -228,15 +235,12 @@ class LeanJob(CoroutineJob, Execution):
             except Exception:  # noqa: BLE001 (Celery stores it again, as often as it takes)
                 self._go_on_with_celery(lambda: value)
                 return
-        if self.is_due:
-            # A receiver may ask for the request.
-            self.take_identity()
         try:
             seconds = time.monotonic() - self._began
             if signals.task_success.receivers:
                 signals.task_success.send(sender=self._request.task, result=value, runtime=seconds)
             shown = self._log_success(value, seconds)
-            signals.task_postrun.send(**self._sent(), retval=value, state=states.SUCCESS)
+            self._tell_end(value, states.SUCCESS)
         except BaseException as exc:  # noqa: BLE001 (the worker decides what it means)
             self._leave()
             self._forget()
