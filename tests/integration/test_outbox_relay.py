@@ -69,6 +69,8 @@ PREPARE = """
     from tomskit.celery import AsyncRuntime
     from tomskit.sqlalchemy.database import db
 
+    service.app.set_default()
+
     async def prepare() -> None:
         await db.create_tables()
         async with db.engine.begin() as connection:
