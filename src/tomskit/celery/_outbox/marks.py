@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from tomskit.celery._client.recording import as_bytes, as_text
 from tomskit.errors import NotInitializedError
 from tomskit.resources import background
-from tomskit.sqlalchemy.away import is_of_database
+from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
 from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.sessions import missing_table
 from tomskit.sqlalchemy.tables import now_ms, once
@@ -153,7 +153,7 @@ class _Search:
 def _one_of_many(error: BaseException) -> BaseException:
     if isinstance(error, NoAnswerError):
         return NoAnswerError(*error.args)
-    if not is_of_database(error):
+    if not (is_of_database(error) and (is_away(error) or has_conflict(error))):
         return error
     made = SearchError(f"Cannot look for the mark of a task with once=True: {error!r}")
     made.__cause__ = error
