@@ -152,6 +152,9 @@ def test_class_may_collect_calls(classes: Deployment, task: str) -> None:
 def test_worker_goes_on_after_an_error_in_collected_calls(
     classes: Deployment, request: pytest.FixtureRequest
 ) -> None:
+    if request.node.callspec.params["classes"] == "solo":
+        # It runs the function while it takes the message, which is rejected for its error.
+        pytest.skip("under solo the error belongs to the message that came last")
     for number in (-1, -2, -3):
         classes.send(f"{SERVICE}.collected", number)
 
