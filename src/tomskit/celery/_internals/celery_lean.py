@@ -53,14 +53,13 @@ from celery.loaders.base import BaseLoader
 from celery.worker import request as request_module
 from celery.worker import state, strategy
 
-from tomskit.celery._internals.celery_replay import NO_EMBED
-
 if TYPE_CHECKING:
     from datetime import tzinfo
 
     from celery import Celery
 
 __all__ = (
+    "NO_EMBED",
     "LeanRequestBase",
     "celerys_strategy",
     "has_hooks",
@@ -78,6 +77,14 @@ _trace: Final[Any] = trace
 _state: Final[Any] = state
 _strategy: Final[Any] = strategy
 _request: Final[Any] = request_module
+
+NO_EMBED: Final[Mapping[str, None]] = {
+    "callbacks": None,
+    "errbacks": None,
+    "chain": None,
+    "chord": None,
+}
+"""What a message embeds that is part of no workflow."""
 
 _HOOKS: Final = ("before_start", "on_success", "after_return")
 

@@ -11,50 +11,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from celery.app import trace
 
+from tomskit.celery._internals.celery_lean import NO_EMBED, LeanRequestBase
+
 if TYPE_CHECKING:
     from celery.app.task import Context
 
-__all__ = ("NO_EMBED", "trace_again")
+__all__ = ("trace_again",)
 
 _trace: Final[Any] = trace
 
 
-class _Request(Protocol):
-    id: str
-
-    @property
-    def task(self) -> Any: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def args(self) -> list[Any]: ...
-    @property
-    def kwargs(self) -> dict[str, Any]: ...
-    @property
-    def request_dict(self) -> dict[str, Any]: ...
-    @property
-    def hostname(self) -> str: ...
-
-
-NO_EMBED: Final[Mapping[str, None]] = {
-    "callbacks": None,
-    "errbacks": None,
-    "chain": None,
-    "chord": None,
-}
-"""What a message embeds that is part of no workflow."""
-
-
 def trace_again(
-    request: _Request, context: Context | None, *, is_announced: bool
+    request: LeanRequestBase, context: Context | None, *, is_announced: bool
 ) -> tuple[Callable[..., object], list[object]]:
     """Celery's tracer for a request whose message is decoded, and its arguments.
 

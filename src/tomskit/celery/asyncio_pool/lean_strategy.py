@@ -15,6 +15,7 @@ from celery import signals
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery_lean import (
+    NO_EMBED,
     celerys_strategy,
     has_backend_of_its_own,
     has_hooks,
@@ -24,7 +25,6 @@ from tomskit.celery._internals.celery_lean import (
     uses_celerys_request,
     uses_default_loader_hooks,
 )
-from tomskit.celery._internals.celery_replay import NO_EMBED
 from tomskit.celery._internals.celery_task_lines import (
     log_received,
     logs_received,
