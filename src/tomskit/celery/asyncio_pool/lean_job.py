@@ -182,10 +182,13 @@ class LeanJob(CoroutineJob, Execution):
     def _tell_end(self, value: object, state: str | None) -> None:
         signals.task_postrun.send(**self._sent(), retval=value, state=state)
 
-    def _sent(self) -> dict[str, Any]:
+    def _identify(self) -> None:
+        """Make the request, for which a receiver may ask."""
         if self.is_due:
-            # A receiver may ask for the request.
             self.take_identity()
+
+    def _sent(self) -> dict[str, Any]:
+        self._identify()
         request = self._request
         return {
             "sender": request.task,
