@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 from pydantic import BaseModel
 from sqlalchemy import create_engine, text
@@ -72,3 +74,42 @@ async def fail(kind: str) -> int:
 @async_shared_task
 async def double(number: int) -> int:
     return 2 * number
+
+
+class _Shared:
+    """What two tasks wait for, which fails, and what the one of them waits for that goes on."""
+
+    waiting = 0
+    failing: asyncio.Future[None] | None = None
+    more: asyncio.Future[str] | None = None
+
+
+async def _fail_together() -> None:
+    if _Shared.failing is None:
+        _Shared.failing = asyncio.get_running_loop().create_future()
+    _Shared.waiting += 1
+    if _Shared.waiting == 2:
+        _Shared.failing.set_exception(LookupError("shared"))
+    await _Shared.failing
+
+
+@async_shared_task
+async def share_and_fail() -> None:
+    await _fail_together()
+
+
+@async_shared_task
+async def share_and_go_on() -> str:
+    try:
+        await _fail_together()
+    except LookupError:
+        _Shared.more = asyncio.get_running_loop().create_future()
+        return await _Shared.more
+    return "nothing was raised"
+
+
+@async_shared_task
+async def let_go_on() -> None:
+    while _Shared.more is None:  # noqa: ASYNC110 (another task sets it)
+        await asyncio.sleep(0.01)
+    _Shared.more.set_result("went on")

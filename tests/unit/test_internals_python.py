@@ -1,13 +1,20 @@
 """What tomskit relies on in Python beyond its documentation: frames, and asyncio's callbacks."""
 
 import asyncio
+import gc
 import sys
 import threading
 from contextvars import Context, ContextVar, copy_context
 from types import FrameType
 
+import pytest
+
 from tests.support.contracts import assert_has
-from tomskit.celery._internals.python import context_of_callback, frame_of_thread
+from tomskit.celery._internals.python import (
+    context_of_callback,
+    frame_of_thread,
+    is_closed_by_clearing,
+)
 
 variable: ContextVar[str] = ContextVar("variable")
 
@@ -49,3 +56,36 @@ def test_a_callback_runs_in_the_context_of_its_handle() -> None:
 
 def test_any_other_frame_has_no_context() -> None:
     assert context_of_callback(sys._getframe()) is None
+
+
+def test_clearing_a_frame_closes_a_coroutine_that_waits_up_to_python_3_12() -> None:
+    """``gc.get_referents`` of a frame that waits and of one that has ended, and ``frame.clear``."""
+    assert_has(gc, "get_referents")
+
+    frames: list[FrameType] = []
+
+    async def waits() -> None:
+        frames.append(sys._getframe())
+        await asyncio.sleep(0)
+
+    coro = waits()
+    coro.send(None)
+    [frame] = frames
+
+    assert is_closed_by_clearing(frame) == (sys.version_info < (3, 13))
+    if is_closed_by_clearing(frame):
+        frame.clear()
+        with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+            coro.send(None)
+    coro.close()
+
+
+def test_clearing_the_frame_of_a_coroutine_that_has_ended_closes_nothing() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise LookupError
+
+    with pytest.raises(LookupError) as caught:
+        asyncio.run(fails())
+
+    assert not any(is_closed_by_clearing(entry.frame.raw) for entry in caught.traceback)

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, Never, TypeVar
 
 import pytest
+from celery.app.trace import traceback_clear
 from celery.exceptions import SoftTimeLimitExceeded
 
 from tests.support.manual_clock import ClockLoop, clock_loop, is_closed
@@ -408,3 +409,33 @@ def test_celery_gets_any_other_error_as_it_is() -> None:
     error: Any = LookupError("x")
 
     assert as_celery_error(error) is error
+
+
+def test_an_error_that_two_coroutines_share_does_not_end_the_one_that_goes_on(
+    loop: ClockLoop,
+) -> None:
+    """Celery clears the frames of a task that has failed."""
+    shared: asyncio.Future[None] = loop.create_future()
+    more: asyncio.Future[str] = loop.create_future()
+
+    async def catches() -> str:
+        try:
+            await shared
+        except LookupError:
+            return await more
+        return "nothing was raised"
+
+    async def raises() -> None:
+        await shared
+
+    first, second = Owner(loop, catches()), Owner(loop, raises())
+    shared.set_exception(LookupError("x"))
+    loop.settle()
+    error = second.task.exception()
+    assert error is not None
+    traceback_clear(as_celery_error(error))
+    more.set_result("went on")
+    loop.settle()
+
+    assert first.task.result() == "went on"
+    assert error.__traceback__ is not None

@@ -1,4 +1,4 @@
-"""Python: which frame a thread is in, and which context asyncio runs a callback in.
+"""Python: frames, and which context asyncio runs a callback in.
 
 `sys._current_frames`, which Python documents
     For: naming the line that blocks the event loop.
@@ -7,15 +7,37 @@
 `asyncio.Handle._run`, the local variable ``self`` of its frame, and `asyncio.Handle._context`
     For: naming the task whose callback blocks the event loop.
     When it is missing: the log says "The worker itself" where it would name that task.
+
+`gc.get_referents` of a frame, which finds its code only when the frame has ended
+    For: telling the coroutines that still run from those that have ended, in a traceback. Up to Python
+    3.12 `frame.clear` closes the coroutine of a frame that waits; later ones refuse that.
+    When it is missing: a task fails with "cannot reuse already awaited coroutine" if it has caught an
+    exception object that another task raises as well.
 """
 
 from __future__ import annotations
 
+import gc
+import inspect
 import sys
 from contextvars import Context
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Final
 
-__all__ = ("context_of_callback", "frame_of_thread")
+__all__ = (
+    "context_of_callback",
+    "frame_of_thread",
+    "is_closed_by_clearing",
+    "leave_out_others",
+)
+
+_OF_COROUTINES: Final = (
+    inspect.CO_COROUTINE
+    | inspect.CO_ITERABLE_COROUTINE
+    | inspect.CO_GENERATOR
+    | inspect.CO_ASYNC_GENERATOR
+)
+_CLOSES_COROUTINES: Final = sys.version_info < (3, 13)
 
 
 def frame_of_thread(ident: int) -> FrameType | None:
@@ -30,3 +52,32 @@ def context_of_callback(frame: FrameType) -> Context | None:
         return None
     context: object = getattr(frame.f_locals.get("self"), "_context", None)
     return context if isinstance(context, Context) else None
+
+
+def is_closed_by_clearing(frame: FrameType) -> bool:
+    """Whether this is the frame of a coroutine that has not ended, and ``frame.clear()`` would end it."""
+    code = frame.f_code
+    if not _CLOSES_COROUTINES or not code.co_flags & _OF_COROUTINES:
+        return False
+    return all(found is not code for found in gc.get_referents(frame))
+
+
+def leave_out_others(error: BaseException | None) -> None:
+    """Take the frames of coroutines that still run out of the traceback of an error.
+
+    Tasks that await the same future raise the same exception object, and its traceback has the frames
+    of whoever has raised it last. Celery clears the frames of a task that has failed, and that would
+    close the coroutine of another one, which has caught the exception and goes on.
+    """
+    entries: list[TracebackType] = []
+    entry = None if error is None else error.__traceback__
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    mine = [entry for entry in entries if not is_closed_by_clearing(entry.tb_frame)]
+    if error is None or len(mine) == len(entries):
+        return
+    rest: TracebackType | None = None
+    for entry in reversed(mine):
+        rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    error.__traceback__ = rest

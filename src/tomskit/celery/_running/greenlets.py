@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Final, TypeVar, cast
 
 from greenlet import getcurrent, greenlet
 from typing_extensions import override
+
+from tomskit.celery._internals.python import leave_out_others
 
 __all__ = ("GreenletCoroutine", "await_here", "owner_here", "wait_to_the_end")
 
@@ -198,6 +201,10 @@ def await_here(awaitable: Awaitable[R]) -> R:
             error = None
             try:
                 value = found.wait(future)
+                # Celery stores a failure before it clears the frames of the error that it handles, and
+                # meanwhile another task may have raised the same one.
+                if sys.exception() is not None:
+                    leave_out_others(sys.exception())
             except BaseException as exc:  # noqa: BLE001 (a cancellation, and whatever else)
                 error = exc
             # Not in the block above: what is thrown there would have the cancellation as its context,

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Never, Protocol, Self, TypeVar, cast
 from celery.exceptions import SoftTimeLimitExceeded
 from typing_extensions import override
 
+from tomskit.celery._internals.python import leave_out_others
 from tomskit.errors import TaskExitError
 
 __all__ = (
@@ -136,6 +137,7 @@ def _uncancel() -> None:
 def as_celery_error(error: BaseException) -> BaseException:
     """The error that Celery gets for what a coroutine raised."""
     error = _alone(error)
+    leave_out_others(error)
     if isinstance(error, SoftTimeLimit):
         return SoftTimeLimitExceeded(*error.args).with_traceback(error.__traceback__)
     if isinstance(error, asyncio.CancelledError):

@@ -6,6 +6,7 @@ READONLY: a task that has ended well would become a FAILURE.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from tomskit.celery._client.retrying import Outage, retry_stores
 from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery_backend import STORED_WITH_PATIENCE
 from tomskit.celery._internals.celery_worker import quit_requested
+from tomskit.celery._internals.python import leave_out_others
 
 if TYPE_CHECKING:
     from celery.backends.base import Backend
@@ -69,7 +71,10 @@ class PatientBackends:
         """Call a method of `backend` with its arguments, again until the server returns."""
         retrying = retry_stores(self._app, backend, self._outage, stopped=quit_requested)
         if self._may_wait():
-            return retrying.run(call, sleep=_pause)
+            value = retrying.run(call, sleep=_pause)
+            # A coroutine of another thread's task may have raised the same error meanwhile.
+            leave_out_others(sys.exception())
+            return value
         # In its order: what comes later waits for what came first.
         if not self._calls:
             try:
