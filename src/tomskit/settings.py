@@ -19,7 +19,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
-from pydantic_core import InitErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -38,6 +38,7 @@ from tomskit.variables import (
     UnlessFor,
     env_file,
     misspelt,
+    place_of,
     rename,
     unreadable,
 )
@@ -134,7 +135,7 @@ class TomsKitBaseSettings(_Settings):
                 try:
                     super().__init__(**values)
                 except ValidationError as error:
-                    failure = _without_values(error)
+                    failure = _without_values(error, type(self), values, file)
                 except UnicodeDecodeError as error:
                     failure = unreadable(file, error.encoding)
             # Raised outside of the except clause: inside, the original error would become its
@@ -290,11 +291,22 @@ def _argument_names(settings: type[TomsKitBaseSettings]) -> Iterator[str]:
                 yield choice
 
 
-def _without_values(error: ValidationError) -> ValidationError | None:
+def _without_values(
+    error: ValidationError,
+    settings: type[TomsKitBaseSettings],
+    given: Collection[str],
+    file: EnvFile,
+) -> ValidationError | None:
+    def message(detail: ErrorDetails) -> str:
+        name, *_ = detail["loc"] or ("",)
+        names = {str(name), *(one for one, now in settings.renamed.items() if now == name)}
+        place = "" if names.intersection(given) else place_of(settings, names, file)
+        return f"{detail['msg']}; it is set in {place}" if place else detail["msg"]
+
     return _failure(
         error.title,
         [
-            (detail["type"], detail["loc"], detail["msg"])
+            (detail["type"], detail["loc"], message(detail))
             for detail in error.errors(include_url=False, include_context=False)
         ],
     )

@@ -17,8 +17,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
+from tomskit._internals.pydantic import variables_of
 from tomskit.errors import ConfigurationError
 
 __all__ = (
@@ -29,6 +30,7 @@ __all__ = (
     "UnlessFor",
     "env_file",
     "misspelt",
+    "place_of",
     "rename",
     "unreadable",
     "warn_of_no_effect",
@@ -89,11 +91,31 @@ def unreadable(file: EnvFile, encoding: str) -> ConfigurationError:
 
     Python's own holds all that the file says, passwords as well.
     """
-    files = [file] if isinstance(file, (str, Path)) else [*(file or ())]
-    names = " or ".join(str(Path(one).expanduser().absolute()) for one in files)
+    names = " or ".join(str(Path(one).expanduser().absolute()) for one in _files(file))
     return ConfigurationError(
         f"{names} is not text in {encoding.upper()}: save it in that encoding"
     )
+
+
+def place_of(settings: type[BaseSettings], names: Collection[str], file: EnvFile) -> str:
+    """Where a setting was found: the environment or a file; empty where it is in neither.
+
+    Args:
+        settings: The class of the setting.
+        names: Its names.
+        file: What is read beside the environment.
+    """
+    if any(map(os.environ.get, names)):
+        return "the environment"
+    for one in reversed(_files(file)):
+        lines = variables_of(DotEnvSettingsSource(settings, env_file=one))
+        if any(map(lines.get, names)):
+            return str(Path(one).expanduser().absolute())
+    return ""
+
+
+def _files(file: EnvFile) -> list[Path | str]:
+    return [file] if isinstance(file, (str, Path)) else [*(file or ())]
 
 
 def warn_of_no_effect(given: Collection[str], names: Iterable[str], reason: str) -> None:

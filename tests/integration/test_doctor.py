@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -52,8 +53,10 @@ def run(
     )
 
 
-def examine(deployment: Deployment, *options: str, **environment: str) -> Report:
-    done = run(deployment, "--json", *options, **environment)
+def examine(
+    deployment: Deployment, *options: str, app: str = SERVICE, **environment: str
+) -> Report:
+    done = run(deployment, "--json", *options, app=app, **environment)
     assert done.returncode in {0, 1}, done.stderr
     report = json.loads(done.stdout)
     checks: dict[str, list[dict[str, str]]] = {}
@@ -205,6 +208,105 @@ def test_serializers_that_do_not_fit(deployment: Deployment) -> None:
     report = examine(deployment, CELERY_ACCEPT_CONTENT="pickle")
     assert report.status("serializers") == {"failed"}
     assert "Add 'json' to CELERY_ACCEPT_CONTENT" in report.shown("serializers")
+
+
+def examine_app(deployment: Deployment, folder: Path, code: str, **environment: str) -> Report:
+    """Examine an app whose module has this code."""
+    (folder / "examined.py").write_text(
+        "from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task\n"
+        "from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider\n"
+        "from tomskit.sqlalchemy.database import Database\n" + code,
+        encoding="utf-8",
+    )
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    return examine(deployment, app="examined", PYTHONPATH=path, **environment)
+
+
+ONCE = """
+app = AsyncCelery("examined", config=CeleryConfig())
+
+@async_shared_task(once=True, name="pay")
+async def pay() -> None: ...
+"""
+
+
+def test_tasks_that_run_once_need_their_table(deployment: Deployment, tmp_path: Path) -> None:
+    report = examine_app(deployment, tmp_path, ONCE)
+    assert report.exit_code == 1
+    assert report.status("once") == {"failed"}
+    assert "'database' has no table tomskit_once, which pay needs" in report.shown("once")
+    assert "await db.create_tables()" in report.shown("once")
+
+    make_outbox(deployment)
+    report = examine_app(deployment, tmp_path, ONCE)
+    assert report.exit_code == 0
+    assert report.status("once") == {"ok"}
+
+
+def test_tasks_that_run_once_need_their_database(deployment: Deployment, tmp_path: Path) -> None:
+    names = [name for name in deployment.environment if name.startswith("CELERY_DB_")]
+    report = examine_app(deployment, tmp_path, ONCE, **dict.fromkeys(names, ""))
+    assert report.status("database") == {"failed"}
+    assert report.exit_code == 1
+
+
+def test_each_database_is_examined(deployment: Deployment, tmp_path: Path) -> None:
+    code = f"""
+reports = DatabaseConfig(
+    SQLALCHEMY_DATABASE_URI_SCHEME="mysql+aiomysql", DB_HOST="127.0.0.1", DB_PORT={free_port()}
+)
+app = AsyncCelery(
+    "examined",
+    config=CeleryConfig(),
+    providers=[DatabaseProvider(reports, database=Database(), name="reports")],
+)
+
+@async_shared_task(once="report", name="pay")
+async def pay() -> None: ...
+"""
+    report = examine_app(deployment, tmp_path, code)
+    assert report.status("database") == {"ok"}
+    assert report.status("database 'reports'") == {"failed"}
+    assert "the DatabaseConfig of the provider 'reports'" in report.shown("database 'reports'")
+    assert report.status("once") == {"failed"}
+    assert "once='report' names no database of the app" in report.shown("once")
+    assert "It has 'database', 'reports'" in report.shown("once")
+
+
+def test_a_database_in_place_of_the_apps_own_is_examined(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    code = """
+config = DatabaseConfig(
+    SQLALCHEMY_DATABASE_URI_SCHEME="sqlite+aiosqlite", DB_DATABASE="/missing/folder/a.db"
+)
+app = AsyncCelery("examined", config=CeleryConfig(), providers=[DatabaseProvider(config)])
+"""
+    report = examine_app(deployment, tmp_path, code)
+    assert report.status("database") == {"failed"}
+    assert "unable to open database file" in report.shown("database")
+
+
+@pytest.mark.parametrize(
+    ("module", "shown"),
+    [
+        ("missing_module", "No module named 'missing_module'"),
+        ("broken", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(
+    deployment: Deployment, tmp_path: Path, module: str, shown: str
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("\n1 / 0\n", encoding="utf-8")
+    code = f'app = AsyncCelery("examined", config=CeleryConfig(), include=["{module}"])'
+    report = examine_app(deployment, tmp_path, code)
+    assert report.exit_code == 1
+    assert report.status("modules") == {"failed"}
+    assert shown in report.shown("modules")
+    assert "correct the module, or its name in include" in report.shown("modules")
+    assert (f"({broken}, line 2)" in report.shown("modules")) is (module == "broken")
+    assert report.status("broker") == {"ok"}
 
 
 @pytest.mark.parametrize("app", ["tests.integration.stock_service"])

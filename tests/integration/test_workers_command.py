@@ -169,3 +169,31 @@ def test_the_health_file_under_every_pool(
     eventually(lambda: file.stat().st_mtime_ns > first)
     assert worker.stop() == 0
     assert not file.exists()
+
+
+def test_the_health_file_comes_back_with_its_folder(deployment: Deployment, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    file = folder / "health"
+    worker = deployment.worker("threads", CELERY_WORKER_HEALTH_FILE=str(file))
+    eventually(file.exists)
+    file.unlink()
+    folder.rmdir()
+    worker.wait_for_line("HEALTH_FILE is not touched meanwhile: .* cannot be written")
+
+    folder.mkdir()
+    eventually(file.exists)
+    file.unlink()
+    folder.rmdir()
+    assert worker.stop() == 0
+    assert "Traceback" not in worker.text
+
+
+def test_a_health_file_that_cannot_be_replaced_is_an_error(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    file = tmp_path / "health"
+    file.mkdir()
+    worker = deployment.begin("threads", 1, CELERY_WORKER_HEALTH_FILE=str(file))
+    assert worker.wait() != 0
+    assert f"{file}, which is there and cannot be replaced" in worker.text

@@ -1,9 +1,9 @@
 """Where settings come from: arguments, the environment, a file, defaults."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
 from pydantic import Field, SecretStr, ValidationError
@@ -56,6 +56,38 @@ def test_the_environment_wins_over_the_file_and_an_argument_over_both(
     monkeypatch.setenv("SHOP_NAME", "environment")
     assert ShopConfig().SHOP_NAME == "environment"
     assert ShopConfig(SHOP_NAME="argument").SHOP_NAME == "argument"
+
+
+class RenamedConfig(TomsKitBaseSettings):
+    renamed: ClassVar[Mapping[str, str]] = {"OLD_SIZE": "SHOP_SIZE"}
+    SHOP_SIZE: int = 1
+
+
+build_renamed = cast("Build", RenamedConfig)
+
+
+@pytest.mark.parametrize("name", ["SHOP_SIZE", "OLD_SIZE"])
+@pytest.mark.filterwarnings("ignore::tomskit.settings.SettingsWarning")
+def test_a_value_that_does_not_fit_is_named_with_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    first, last = folder / "first.env", folder / "last.env"
+    first.write_text(f"{name}=s3cret\n")
+    last.write_text(f"{name}=s3cret\n")
+    files = [first, last]
+
+    with pytest.raises(ValidationError, match=f"an integer; it is set in {last}"):
+        build_renamed(_env_file=files)
+    last.write_text(f"{name}=\n")
+    with pytest.raises(ValidationError, match=f"an integer; it is set in {first}"):
+        build_renamed(_env_file=files)
+    monkeypatch.setenv(name, "s3cret")
+    with pytest.raises(ValidationError, match="an integer; it is set in the environment") as caught:
+        build_renamed(_env_file=files)
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(ValidationError) as caught:
+        build_renamed(SHOP_SIZE="s3cret", _env_file=files)
+    assert "it is set" not in str(caught.value)
 
 
 def test_a_variable_names_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@
 - `doctor`: ``celery -A app doctor``, its options and its table
 - `examination`: runs checks, each within a time limit
 - `checks`: what is looked at
+- `databases`: what is looked at in databases
 
 Each run of ``celery`` imports the modules of the commands, of whatever app. So they import what they
 need when they run.

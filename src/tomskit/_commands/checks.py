@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import os
 import platform
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import celery
+import kombu
 from celery.backends.base import DisabledBackend
 from celery.utils import uuid
 from kombu.exceptions import SerializerNotInstalled
@@ -18,45 +22,75 @@ from kombu.serialization import dumps, prepare_accept_content
 from kombu.transport import redis as kombu_redis
 from packaging.requirements import Requirement
 
-from tomskit._commands.examination import Check, Finding, Status, advice_for, described
-from tomskit.celery._outbox.relay import waiting_in
+import tomskit
+from tomskit._commands.databases import databases
+from tomskit._commands.examination import Check, Finding, Status, described, unless_configured
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker import overview
-from tomskit.celery._worker.connections import admitted, largest_pool
-from tomskit.errors import ConfigurationError, MissingDriverError
+from tomskit.errors import ConfigurationError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.redis.redis_pool import RedisClients
-from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
 
-__all__ = ("CHECKS",)
+__all__ = ("CHECKS", "load_modules")
 
 _SHOWN: Final = ("tomskit", "celery", "kombu", "redis", "sqlalchemy", "pydantic", "orjson")
 _CLOCK_TOLERANCE: Final = 2.0
 """Seconds by which the clocks may differ. Celery's ETA and expiry compare them."""
-_OUTBOX_ROUNDS: Final = 3
-"""A message that waits longer than so many CELERY_OUTBOX_INTERVAL is not published by anyone."""
+
+
+def load_modules(app: AsyncCelery) -> Iterator[Finding]:
+    """Import the modules with tasks, as a worker does: the checks look at the tasks."""
+    try:
+        app.loader.import_default_modules()
+        app.finalize()
+    except Exception as exc:  # noqa: BLE001 (the finding shows it)
+        yield Finding(
+            "modules",
+            "failed",
+            described(exc) + _place_of(exc),
+            "No worker can start: correct the module, or its name in include, CELERY_INCLUDE, "
+            "CELERY_IMPORTS or autodiscover_tasks().",
+        )
+
+
+def _place_of(exc: Exception) -> str:
+    """Where the application's code has failed, if it has."""
+    ours = tuple(
+        f"{Path(str(module.__file__)).parent}{os.sep}" for module in (celery, kombu, tomskit)
+    )
+    for frame in reversed(traceback.extract_tb(exc.__traceback__)):
+        if not frame.filename.startswith(("<", *ours)) and "importlib" not in frame.filename:
+            return f" ({frame.filename}, line {frame.lineno})"
+    return ""
 
 
 def versions(app: AsyncCelery) -> Iterator[Finding]:  # noqa: ARG001 (all checks take the app)
     """Are the packages that tomskit needs there, in versions that it supports?"""
-    found = {name: metadata.version(name) for name in _SHOWN}
-    shown = ", ".join(f"{name} {version}" for name, version in found.items())
+    found = {name: _version_of(name) for name in _SHOWN}
+    shown = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     yield Finding("versions", "ok", f"Python {platform.python_version()}, {shown}")
     for line in metadata.requires("tomskit") or ():
         needed = Requirement(line)
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
-        version = metadata.version(needed.name)
-        if not needed.specifier.contains(version, prereleases=True):
+        version = _version_of(needed.name)
+        if version is None or not needed.specifier.contains(version, prereleases=True):
             yield Finding(
                 "versions",
                 "failed",
-                f"{needed.name} {version} is installed",
+                f"{needed.name} {f'{version} is' if version else 'is not'} installed",
                 f"pip install '{needed.name}{needed.specifier}'",
             )
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def broker(app: AsyncCelery) -> Iterator[Finding]:
@@ -122,76 +156,19 @@ def results(app: AsyncCelery) -> Iterator[Finding]:
         yield Finding("results", "failed", f"{where}: stored 'well' and read {found!r}")
 
 
-def database(app: AsyncCelery) -> Iterator[Finding]:
-    """Does the database answer, and admit as many connections as the pool may open?"""
-    provider = next((p for p in app.resources.providers if isinstance(p, DatabaseProvider)), None)
-    if provider is None:
-        yield Finding("database", "skipped", "a provider of yours takes its place")
-        return
-    config = app.db_config
-    try:
-        limit = asyncio.run(admitted(config))
-    except Exception as exc:  # noqa: BLE001 (the finding shows it)
-        yield _unless_configured("database", config, exc, "SQLALCHEMY_* and DB_*, or CELERY_DB_*")
-        return
-    yield Finding("database", "ok", f"{overview.described(provider)}: it answers")
-    yield from _outbox(app)
-    largest = largest_pool(config)
-    if limit is None or largest is None:
-        return
-    shown = "any number of" if largest == math.inf else f"up to {largest}"
-    detail = f"a process opens {shown} connections, the server admits {limit}"
-    if largest <= limit:
-        yield Finding("pool size", "ok", detail)
-    else:
-        yield Finding(
-            "pool size",
-            "warning",
-            detail,
-            "Lower SQLALCHEMY_POOL_SIZE (or CELERY_SQLALCHEMY_POOL_SIZE), so that the pools of all "
-            "processes fit; tasks then wait for a connection.",
-        )
-
-
-def _outbox(app: AsyncCelery) -> Iterator[Finding]:
-    """Do messages of ``delay_on_commit`` wait, and does a worker publish them?"""
-    for provider in app.resources.providers:
-        if not isinstance(provider, DatabaseProvider):
-            continue
-        try:
-            waiting = asyncio.run(waiting_in(app, provider.config))
-        except Exception as exc:  # noqa: BLE001 (the finding shows it)
-            yield Finding("outbox", "warning", f"{provider.name!r}: {described(exc)}")
-            continue
-        if waiting is None:
-            # Nobody has made our tables, so nobody uses them.
-            continue
-        detail = f"{waiting.count} messages wait in {provider.name!r}"
-        if waiting.count:
-            detail += f", the oldest for {waiting.oldest_seconds:.0f} s"
-        if waiting.oldest_seconds <= _OUTBOX_ROUNDS * app.config.CELERY_OUTBOX_INTERVAL:
-            yield Finding("outbox", "ok", detail)
-        else:
-            yield Finding(
-                "outbox",
-                "warning",
-                detail,
-                "Workers publish what is left: see whether one runs, and what its log says of "
-                "committed messages.",
-            )
-
-
 def redis(app: AsyncCelery) -> Iterator[Finding]:
     """Does the Redis of ``redis_client`` answer?"""
     provider = next((p for p in app.resources.providers if isinstance(p, RedisProvider)), None)
     if provider is None:
         yield Finding("redis_client", "skipped", "a provider of yours takes its place")
         return
-    config = app.redis_config
+    config = provider.config
     try:
         limit = asyncio.run(_ask_redis(config))
     except Exception as exc:  # noqa: BLE001 (the finding shows it)
-        yield _unless_configured("redis_client", config, exc, "REDIS_*, or CELERY_WORKER_REDIS_*")
+        settings = "REDIS_*, or CELERY_WORKER_REDIS_*"
+        is_needed = bool(config.model_fields_set)
+        yield unless_configured("redis_client", exc, settings, is_needed=is_needed)
         return
     yield Finding("redis_client", "ok", f"{overview.described(provider)}: it answers")
     if limit is not None and limit < config.REDIS_MAX_CONNECTIONS:
@@ -218,18 +195,6 @@ async def _ask_redis(config: RedisConfig) -> int | None:
             return None
     finally:
         await own.close()
-
-
-def _unless_configured(
-    name: str, config: DatabaseConfig | RedisConfig, exc: Exception, settings: str
-) -> Finding:
-    """A failure; or, where nothing was set, a note: many apps use no such server."""
-    if config.model_fields_set:
-        advice = (
-            described(exc) if isinstance(exc, MissingDriverError) else advice_for(exc, settings)
-        )
-        return Finding(name, "failed", described(exc), advice)
-    return Finding(name, "skipped", f"not configured ({described(exc)})")
 
 
 def signatures(app: AsyncCelery) -> Iterator[Finding]:
@@ -284,7 +249,7 @@ CHECKS: Final[dict[str, tuple[Check, str]]] = {
     "versions": (versions, "the installed packages"),
     "broker": (broker, "CELERY_BROKER_*"),
     "results": (results, "CELERY_RESULT_BACKEND_*"),
-    "database": (database, "CELERY_DB_*"),
+    "database": (databases, "CELERY_DB_*"),
     "redis_client": (redis, "CELERY_WORKER_REDIS_*"),
     "annotations": (signatures, "the tasks"),
     "serializers": (serializers, "CELERY_*_SERIALIZER"),

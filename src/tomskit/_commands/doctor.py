@@ -32,7 +32,7 @@ def doctor(ctx: click.Context, as_json: bool, timeout: float) -> None:
 
     Prints what it finds and what to do about it. The exit code is 1 if something failed.
     """
-    from tomskit._commands.checks import CHECKS
+    from tomskit._commands.checks import CHECKS, load_modules
     from tomskit._commands.examination import examine
     from tomskit.celery.app import AsyncCelery
 
@@ -41,9 +41,7 @@ def doctor(ctx: click.Context, as_json: bool, timeout: float) -> None:
         raise click.UsageError(
             f"{app!r} is no AsyncCelery app. Name yours: celery -A app doctor", ctx
         )
-    app.loader.import_default_modules()
-    app.finalize()
-    findings = examine(app, CHECKS, timeout)
+    findings = [*load_modules(app), *examine(app, CHECKS, timeout)]
     failed = any(finding.status == "failed" for finding in findings)
     if as_json:
         shown = [finding.as_dict() for finding in findings]

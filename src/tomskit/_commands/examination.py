@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from typing_extensions import override
 
+from tomskit.errors import MissingDriverError
+
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
 
-__all__ = ("Check", "Finding", "Status", "examine")
+__all__ = ("Check", "Finding", "Status", "advice_for", "described", "examine", "unless_configured")
 
 Status = Literal["ok", "skipped", "warning", "failed"]
 
@@ -112,7 +114,7 @@ class _Run(threading.Thread):
 
 
 def described(exc: BaseException) -> str:
-    """An error as one line: its innermost cause, if that says more."""
+    """An error as one line."""
     text = " ".join(str(exc).split()) or repr(exc)
     # SQLAlchemy appends a link to its documentation.
     return f"{type(exc).__name__}: {text.partition(' (Background on this error')[0]}"
@@ -134,3 +136,19 @@ def advice_for(exc: BaseException, settings: str) -> str:
         if part.lower() in seen.lower():
             return advice.format(set=settings)
     return f"Look at {settings}."
+
+
+def unless_configured(name: str, exc: Exception, settings: str, *, is_needed: bool) -> Finding:
+    """A failure; or, where nothing was set, a note: many apps use no such server.
+
+    Args:
+        name: What was looked at.
+        exc: Its error.
+        settings: The settings that name the server.
+        is_needed: Whether somebody has said where the server is, or something needs it.
+    """
+    if not is_needed:
+        return Finding(name, "skipped", f"not configured ({described(exc)})")
+    is_missing = isinstance(exc, MissingDriverError)
+    advice = described(exc) if is_missing else advice_for(exc, settings)
+    return Finding(name, "failed", described(exc), advice)

@@ -95,12 +95,16 @@ class Supervisor:
         has_been_ready = False
         while not self._stopping.is_set():
             started = time.monotonic()
-            code, ready = await worker.run(self._output)
+            try:
+                code, ready = await worker.run(self._output)
+                how = _described(code)
+            except OSError as exc:
+                # No more processes or memory, or its Python is being replaced.
+                code, ready, how = os.EX_OSERR, False, str(exc)
             has_been_ready = has_been_ready or ready
             if self._stopping.is_set():
                 self._note(code)
                 return
-            how = _described(code)
             if code == 0:
                 self._say(f"{worker.name} was stopped ({how}) and stays stopped")
                 return
@@ -157,6 +161,10 @@ class _Worker:
                 # so that the workers do not get it twice, which means "at once".
                 start_new_session=True,
             )
+        except OSError:
+            os.close(lines)
+            os.close(ready)
+            raise
         finally:
             os.close(lines_end)
             os.close(ready_end)

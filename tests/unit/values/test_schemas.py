@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import pytest
 from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr, Strict
@@ -149,3 +149,12 @@ def test_iterators_are_refused_as_parameters(make: Maker) -> None:
 
     with pytest.raises((ConfigurationError, TaskArgumentsError), match=task.name):
         delay(task, iter([1]))
+
+
+class Named(Protocol):
+    name: str
+
+
+def test_what_pydantic_says_is_the_reason(make: Maker) -> None:
+    with pytest.raises(ConfigurationError, match="'cls' must be valid as the first argument"):
+        delay(make.taking(Named), 1)

@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final, Never, TypeVar
+from typing import Any, Final, Never, TypeVar
 
-from celery import Celery
+from celery import Celery, Task
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tomskit.celery._app import AsyncApp
@@ -22,7 +22,7 @@ from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
 from tomskit.sqlalchemy.database import Database, db
 from tomskit.sqlalchemy.sessions import TaskSession
 
-__all__ = ("OnceCall", "committing", "database_named", "run_once")
+__all__ = ("OnceCall", "committing", "database_named", "database_of", "run_once")
 
 T = TypeVar("T")
 
@@ -86,6 +86,16 @@ def database_named(app: Celery, name: str | None) -> Database:
         f"AsyncCelery(providers=[DatabaseProvider(config, database=Database(), name={name!r})]). "
         f"It has {', '.join(map(repr, known)) or 'none'}."
     )
+
+
+def database_of(task: Task[..., Any]) -> Database | None:
+    """The database in which a task with ``once=True`` has its effects; None for any other task.
+
+    Raises:
+        ConfigurationError: It names a provider that the app does not have.
+    """
+    once: bool | str = getattr(task, "_tomskit_once", False)
+    return database_named(task.app, once if isinstance(once, str) else None) if once else None
 
 
 async def run_once(database: Database, call: OnceCall) -> object:

@@ -14,7 +14,7 @@ from celery.exceptions import TimeLimitExceeded
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
-from tomskit.celery._outbox.once import OnceCall, database_named, run_once
+from tomskit.celery._outbox.once import OnceCall, database_of, run_once
 from tomskit.celery._running.places import LeanCall, here
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.reporting import end_reports, reporters
@@ -137,9 +137,8 @@ def body_of(
             def dump(value: object) -> object:
                 return codec.dump_result(value) if is_sent else value
 
-            once: bool | str = getattr(self, "_tomskit_once", False)
-            if once:
-                database = database_named(self.app, once if isinstance(once, str) else None)
+            database = database_of(self)
+            if database is not None:
                 call = _once_call(self, request, body, dump, is_nested)
                 return _run_body(self, self, run_once(database, call))
             return dump(_run_body(self, self, body()))

@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from pydantic.fields import FieldInfo
+
 __all__ = ("PLAIN", "is_plain", "never_plain", "plain_check")
 
 PLAIN: Final[Mapping[type, str]] = {
@@ -56,7 +58,10 @@ def plain_check(parameters: Sequence[inspect.Parameter]) -> Callable[..., bool]:
         names.isdisjoint({"type", *PLAIN.values()})
         and all(name.isidentifier() and not keyword.iskeyword(name) for name in names)
         and all(
-            parameter.kind not in _VARIADIC and parameter.annotation in PLAIN
+            parameter.kind not in _VARIADIC
+            and parameter.annotation in PLAIN
+            # `= Field(5, gt=1)` says more than the annotation, and is not the default itself.
+            and not isinstance(parameter.default, FieldInfo)
             for parameter in parameters
         )
     ):

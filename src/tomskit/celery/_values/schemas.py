@@ -44,10 +44,14 @@ def schema_of(
     try:
         adapter = TypeAdapter(cast("type[object]", annotation), config=config)
     except (PydanticUserError, SchemaError, TypeError, NameError, RuntimeError) as exc:
-        reason = str(exc).partition("\n")[0]
+        # Of a SchemaError only the last line says what is wrong.
+        lines = str(exc).splitlines() or [repr(exc)]
+        reason = (
+            lines[-1 if isinstance(exc, SchemaError) else 0].strip().removeprefix("SchemaError: ")
+        )
         raise ConfigurationError(
             f"The task {name} cannot be used, because pydantic does not understand {what}: "
-            f"{reason} Use a model, a dataclass or a TypedDict, or send an identifier."
+            f"{reason.rstrip('.')}. Use a model, a dataclass or a TypedDict, or send an identifier."
         ) from None
     # A copy: the schema of a model is the model's own, for everybody.
     schema = with_unset_kept(adapter.core_schema)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
@@ -16,7 +17,7 @@ from pathlib import PurePath
 from typing import Final
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from tomskit.celery._values.conversion import (
@@ -41,7 +42,8 @@ def _convert_key(key: object) -> str:
         return key.isoformat()
     if isinstance(key, (int, float, Decimal, UUID, PurePath)):
         return str(key)
-    text = _convert_by_pydantic(key)
+    kind = type(key)
+    text = _converter_of(kind)(key)  # type: ignore[arg-type] # classes are hashable
     if not isinstance(text, str):
         raise TypeError(
             f"JSON has only text as keys, and the key {key!r} has no text form: use str keys"
@@ -63,6 +65,26 @@ def _convert_by_pydantic(value: object) -> object:
         return to_jsonable_python(value, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError) as exc:
         raise TypeError(f"{type(value).__qualname__} has no form in JSON: {exc}") from None
+
+
+@functools.cache
+def _converter_of(kind: type) -> Converter:
+    """The converter of a class of which nothing else is known: what it tells pydantic, if it does."""
+    if not hasattr(kind, "__get_pydantic_core_schema__"):
+        return _convert_by_pydantic
+    try:
+        serializer = TypeAdapter(kind).serializer
+    except Exception:  # noqa: BLE001
+        # The method is the application's; what is wrong with it shows in the annotation.
+        return _convert_by_pydantic
+
+    def convert(value: object) -> object:
+        try:
+            return serializer.to_python(value, mode="json", warnings="none")
+        except (PydanticSerializationError, ValueError) as exc:
+            raise TypeError(f"{kind.__qualname__} has no form in JSON: {exc}") from None
+
+    return convert
 
 
 UNCHANGED: Final[frozenset[type]] = frozenset(
@@ -87,7 +109,9 @@ def _make_table(*, whole: bool) -> ConverterTable:
 
     def find(kind: type) -> Converter:
         converter = first_by_base(kind, by_base, _convert_by_pydantic)
-        return convert_dataclass if dataclasses.is_dataclass(kind) else converter
+        if bool(dataclasses.is_dataclass(kind)):
+            return convert_dataclass
+        return _converter_of(kind) if converter is _convert_by_pydantic else converter
 
     table = ConverterTable({}, unchanged=UNCHANGED, key=_convert_key, find=find)
     by_base: tuple[tuple[type, Converter], ...] = (

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -56,6 +57,7 @@ class HealthStep(bootsteps.StartStopStep):
                 f"CELERY_WORKER_HEALTH_FILE is {self._path}, and {folder} is no folder that this "
                 "process may write to: make it, or name another file."
             )
+        self._remove_stale()
         self._app: Celery = app
         self._turned = threading.Event()
         self._in_soft_shutdown = False
@@ -63,9 +65,17 @@ class HealthStep(bootsteps.StartStopStep):
         self._is_ill = False
         self._thread: threading.Thread | None = None
 
+    def _remove_stale(self) -> None:
+        try:
+            self._path.unlink(missing_ok=True)  # an earlier worker may have been killed
+        except OSError as exc:
+            raise ConfigurationError(
+                f"CELERY_WORKER_HEALTH_FILE is {self._path}, which is there and cannot be replaced "
+                f"({exc.strerror}): remove it, or name another file."
+            ) from None
+
     @override
     def start(self, parent: Worker) -> None:
-        self._path.unlink(missing_ok=True)  # an earlier worker may have been killed
         parent.timer.call_repeatedly(INTERVAL, self._turned.set)
         self._turned.set()
         parent.wait_for_soft_shutdown = partial(self._wait, parent.wait_for_soft_shutdown)
@@ -78,7 +88,8 @@ class HealthStep(bootsteps.StartStopStep):
         if self._thread is not None:
             # A connection in the making has its own time-outs; nothing depends on its outcome.
             self._thread.join(1.0)
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may be gone
+            self._path.unlink(missing_ok=True)
 
     def _wait(self, wait: Callable[[], object]) -> None:
         self._in_soft_shutdown = True
@@ -95,17 +106,18 @@ class HealthStep(bootsteps.StartStopStep):
                 return
             if fault is None:
                 self._turned.clear()
-                self._write()
-            elif not self._is_ill:
+                fault = self._write()
+            if fault is not None and not self._is_ill:
                 logger.warning("CELERY_WORKER_HEALTH_FILE is not touched meanwhile: %s", fault)
             self._is_ill = fault is not None
             self._stopping.wait(INTERVAL)
 
-    def _write(self) -> None:
+    def _write(self) -> str | None:
         try:
             self._path.touch()
-        except OSError:
-            logger.exception("Cannot touch CELERY_WORKER_HEALTH_FILE, %s", self._path)
+        except OSError as exc:
+            return f"{self._path} cannot be written ({exc.strerror})"
+        return None
 
     def _fault(self) -> str | None:
         try:
