@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 
+from billiard.einfo import ExceptionInfo
 from celery import shared_task
 
 from tests.support.gaps import longest_gap
@@ -52,6 +54,29 @@ async def count_when_free(key: str) -> int:
 @async_shared_task(acks_late=True, track_started=False)
 async def late_nothing() -> None:
     """Ends in the turn in which it began."""
+
+
+@async_shared_task
+async def fail_when_free() -> None:
+    """Counts as begun, waits until all are free, counts, and fails."""
+    await redis_client.incr("begun")
+    await _freed()
+    await redis_client.incr("failing")
+    raise ValueError("all at once")
+
+
+@async_shared_task(ignore_result=True)
+async def count_tracebacks() -> None:
+    """How many of Celery's copies of tracebacks there are at most, and how often that was looked at.
+
+    It ends when somebody sets the key ``counted``.
+    """
+    most = 0
+    while not await redis_client.get("counted"):
+        most = max(most, sum(type(one) is ExceptionInfo for one in gc.get_objects()))
+        await redis_client.set("tracebacks", most)
+        await redis_client.incr("looks")
+        await asyncio.sleep(0.1)
 
 
 @async_shared_task

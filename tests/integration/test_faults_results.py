@@ -10,6 +10,7 @@ from tests.support.deployment import Deployment
 from tests.support.faults import Faults, faults
 from tests.support.patience import wait_until
 from tests.support.servers.redis import call
+from tomskit.celery.asyncio_pool.failures import MOST
 
 MANY = 50
 
@@ -72,3 +73,26 @@ def test_a_redis_that_has_forgotten_its_scripts_is_told_them_again(place: Faults
     wait_until(lambda: place.held() == 0, 30, "all messages are acknowledged")
     place.worker.send_signal(signal.SIGTERM)
     assert place.worker.wait(30) == 0
+
+
+def test_few_of_the_tasks_that_fail_at_once_hold_a_traceback(deployment: Deployment) -> None:
+    many = 400
+    with faults(deployment, slots=2 * many) as place:
+        place.send("count_tracebacks")
+        sent = [place.send("fail_when_free") for _ in range(many)]
+        place.wait_for_count("begun", many)
+        place.results.accept_silently()
+        place.results.freeze()
+        place.free()
+        place.wait_for_count("failing", many)
+        place.wait_for_count("looks", place.count("looks") + 5)
+
+        assert 0 < place.count("tracebacks") <= 2 * MOST
+
+        place.results.heal()
+        outcomes = place.outcomes(sent)
+        with deployment.redis.client(deployment.redis_db.result_db) as client:
+            client.set("counted", "yes")
+        assert {str(outcome) for outcome in outcomes} == {"all at once"}
+        # Those that are stored meanwhile and those that come after them.
+        assert place.count("tracebacks") <= 3 * MOST

@@ -19,6 +19,7 @@ from tests.support.manual_clock import ClockLoop, clock_loop, is_closed
 from tomskit.celery._running.guard import CLEANUP_SECONDS
 from tomskit.celery._running.places import here
 from tomskit.celery._running.steering import Limits
+from tomskit.celery.asyncio_pool.failures import Failures
 from tomskit.celery.asyncio_pool.job import CoroutineJob, PlainJob, job_of
 from tomskit.resources import Resources
 
@@ -46,7 +47,12 @@ class Started:
         self.told = Told()
         self.context = copy_context()
         self.job = CoroutineJob(
-            lambda *_: tracer(), ARGS, self.told.report, loop=loop, limits=limits
+            lambda *_: tracer(),
+            ARGS,
+            self.told.report,
+            loop=loop,
+            limits=limits,
+            failures=Failures(),
         )
         if start:
             self.job.start(self.context)
@@ -88,7 +94,9 @@ def test_what_the_tracer_returns_is_told(loop: ClockLoop) -> None:
 def test_the_tracer_gets_the_arguments_of_celery(loop: ClockLoop) -> None:
     for args in (ARGS, (*ARGS, 3, 4, 5, 6)):
         told = Told()
-        job = CoroutineJob(lambda *got: got, args, told.report, loop=loop, limits=NO_LIMITS)
+        job = CoroutineJob(
+            lambda *got: got, args, told.report, loop=loop, limits=NO_LIMITS, failures=Failures()
+        )
         job.start(copy_context())
         loop.settle()
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 from tests.support.jobs import Told
 from tomskit.celery._running.places import here
 from tomskit.celery._running.steering import Limits
+from tomskit.celery.asyncio_pool.failures import Failures
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
@@ -58,7 +59,12 @@ def watchdog(hub: LoopHub, warnings: Warnings) -> Iterator[Watchdog]:
 def start_job(hub: LoopHub, tracer: "Tracer") -> Told:
     told = Told()
     job = CoroutineJob(
-        tracer, ("work", "the id"), told.report, loop=hub.asyncio_loop, limits=Limits(None, None)
+        tracer,
+        ("work", "the id"),
+        told.report,
+        loop=hub.asyncio_loop,
+        limits=Limits(None, None),
+        failures=Failures(),
     )
     job.start(copy_context())
     return told

@@ -96,6 +96,9 @@ class Place(ABC):
     def check(self) -> None:  # noqa: B027 (nothing to raise, but for the place of a task)
         """Raise what unwinds the code that runs here, if its task was ended."""
 
+    def fails(self) -> None:  # noqa: B027 (nothing to wait for, but where a thousand tasks may fail at once)
+        """The task here is about to fail or to be retried; waits until few others do."""
+
     def may_store(self) -> bool:
         """Whether the code here may store a task's state; it may not once its task was ended."""
         return True

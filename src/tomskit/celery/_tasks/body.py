@@ -113,9 +113,12 @@ def body_of(
             loaded, named = codec.load(args, kwargs)
             coro = function(task, *loaded, **named) if bind else function(*loaded, **named)
             value = _run_body(task, lean, coro)
+            return codec.dump_result(value) if lean.is_result_sent else value
+        except BaseException:
+            _fails_here()
+            raise
         finally:
             _running.reset(token)
-        return codec.dump_result(value) if lean.is_result_sent else value
 
     @functools.wraps(function)
     def run(self: Task[..., object], *args: object, **kwargs: object) -> object:
@@ -137,11 +140,10 @@ def body_of(
             def dump(value: object) -> object:
                 return codec.dump_result(value) if is_sent else value
 
-            database = database_of(self)
-            if database is not None:
-                call = _once_call(self, request, body, dump, is_nested)
-                return _run_body(self, self, run_once(database, call))
-            return dump(_run_body(self, self, body()))
+            return _result_of(self, request, body, dump, is_nested)
+        except BaseException:
+            _fails_here()
+            raise
         finally:
             _running.reset(token)
 
@@ -153,6 +155,26 @@ def body_of(
         signature = signature.replace(parameters=[task, *signature.parameters.values()])
     vars(run)["__signature__"] = signature
     return run
+
+
+def _fails_here() -> None:
+    place = here()
+    if place is not None:
+        place.fails()
+
+
+def _result_of(
+    task: Task[..., Any],
+    request: Context,
+    body: Callable[[], Coroutine[object, Never, object]],
+    dump: Callable[[object], object],
+    is_nested: bool,
+) -> object:
+    database = database_of(task)
+    if database is not None:
+        call = _once_call(task, request, body, dump, is_nested)
+        return _run_body(task, task, run_once(database, call))
+    return dump(_run_body(task, task, body()))
 
 
 def _is_result_sent(task: Task[..., object], request: Context) -> bool:

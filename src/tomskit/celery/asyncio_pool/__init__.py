@@ -8,6 +8,7 @@ Chosen by ``CELERY_WORKER_POOL=asyncio``, ``worker_pool = "asyncio"`` or ``-P as
     lean_request      Celery's request of such a message
     lean_job          its task, without Celery's tracer while that has nothing to do
     report            what Celery is told of a task
+    failures          how many tasks fail at once
     hub               the worker's event loop, waiting through asyncio's
     main_loop         AsyncRuntime.run in the worker's loop
     consumer          connecting and reconnecting, in a thread

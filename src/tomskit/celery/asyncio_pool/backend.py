@@ -23,6 +23,7 @@ from tomskit.celery._internals.celery_backend import (
 )
 from tomskit.celery._running.greenlets import GreenletCoroutine
 from tomskit.celery._running.places import GreenletPlace, Place, here
+from tomskit.celery.asyncio_pool.failures import Failures
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.redis_results import RedisResults
 
@@ -49,6 +50,9 @@ class BackendCalls:
 
     They are made in threads of their own: a store that is away blocks only the tasks that use it.
     States in Redis need no thread while Redis answers.
+
+    Attributes:
+        failures: How many tasks fail at once.
     """
 
     def __init__(self, app: AsyncApp, hub: LoopHub) -> None:
@@ -58,6 +62,7 @@ class BackendCalls:
         self._outage = Outage("store a result", "the result backend", logger)
         self._threads = ThreadPoolExecutor(_THREADS, "tomskit-results")
         self._detached: set[asyncio.Task[None]] = set()
+        self.failures: Final = Failures()
 
     def wrap(self, backend: Backend) -> Backend:
         """The backend that Celery is to use in place of `backend`, in the worker's thread."""
@@ -158,9 +163,10 @@ class _PoolBackend(Backend):
             return None
         if not place.may_store() or (place.has_started and states.STARTED in args):
             return None
-        if self.in_loop is None:
-            return self._calls.call(name, *args, **kwargs)
-        return self._retry_in_loop(place, partial(getattr(self.in_loop, name), *args, **kwargs))
+        with self._calls.failures.storing(place):
+            if self.in_loop is None:
+                return self._calls.call(name, *args, **kwargs)
+            return self._retry_in_loop(place, partial(getattr(self.in_loop, name), *args, **kwargs))
 
     def _store_later(self, call: Callable[[], object]) -> asyncio.Task[None]:
         return self._calls.detach(lambda: self._retry_in_loop(here(), call))

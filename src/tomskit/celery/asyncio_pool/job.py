@@ -21,6 +21,7 @@ from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.guard import Guard
 from tomskit.celery._running.places import GreenletPlace
 from tomskit.celery._running.steering import Limits, SoftTimeLimit, Steered, as_celery_error
+from tomskit.celery.asyncio_pool.failures import Failures
 from tomskit.celery.asyncio_pool.report import Report
 from tomskit.resources import Resources
 
@@ -109,6 +110,7 @@ class CoroutineJob(Job, GreenletPlace):
         "_begun",
         "_depth",
         "_ending",
+        "_failures",
         "_guard",
         "_limits",
         "_loop",
@@ -124,9 +126,11 @@ class CoroutineJob(Job, GreenletPlace):
         *,
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
+        failures: Failures,
     ) -> None:
         super().__init__(tracer, args, report)
         self._loop = loop
+        self._failures = failures
         self._limits = limits
         self._begun: float | None = None
         self._guard = Guard(loop)
@@ -185,6 +189,8 @@ class CoroutineJob(Job, GreenletPlace):
         else:
             self.report.returned(outcome)
             drop_traceback(outcome)
+        finally:
+            self._failures.ended(self)
 
     @override
     def run(self, coro: Coroutine[object, Never, R], resources: Resources) -> R:
@@ -228,6 +234,20 @@ class CoroutineJob(Job, GreenletPlace):
         # it cleans up.
         if not self._depth:
             self._check_ended()
+
+    @override
+    def fails(self) -> None:
+        if self._depth or self._ending is not None or self._failures.admits(self):
+            # What a coroutine calls directly may fail without an end of the task.
+            return
+        self._depth += 1
+        try:
+            await_here(self._failures.admit(self))
+        except asyncio.CancelledError:
+            # The task is ended, or has come to its soft limit too late.
+            self._guard.take_pending()
+        finally:
+            self._depth -= 1
 
     @override
     def may_store(self) -> bool:

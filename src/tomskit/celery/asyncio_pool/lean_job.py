@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from celery.app.task import Context as TaskContext
 
     from tomskit.celery._running.steering import Limits
+    from tomskit.celery.asyncio_pool.failures import Failures
     from tomskit.celery.asyncio_pool.lean_request import LeanRequest
     from tomskit.celery.asyncio_pool.redis_results import RedisResults
 
@@ -54,6 +55,7 @@ class LeanJob(CoroutineJob, Execution):
         report: Tells Celery what happens to the task.
         loop: The event loop.
         limits: The time limits.
+        failures: How many tasks fail at once.
         results: Where the result goes; None if it is ignored.
     """
 
@@ -79,9 +81,17 @@ class LeanJob(CoroutineJob, Execution):
         *,
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
+        failures: Failures,
         results: RedisResults | None,
     ) -> None:
-        super().__init__(_no_tracer, (request.type, request.id), report, loop=loop, limits=limits)
+        super().__init__(
+            _no_tracer,
+            (request.type, request.id),
+            report,
+            loop=loop,
+            limits=limits,
+            failures=failures,
+        )
         self._request = request
         self._results = results
         self._outcome: Callable[[], object] | None = None

@@ -244,6 +244,7 @@ class AsyncioPool(TaskPool):
                 report,
                 loop=self._hub.asyncio_loop,
                 limits=self._limits_of(name, request_in(args), soft_timeout, timeout),
+                failures=self._backend.failures,
             )
         else:
             job = PlainJob(tracer, args, report, executor=self._threads)
@@ -273,6 +274,7 @@ class AsyncioPool(TaskPool):
             report,
             loop=self._hub.asyncio_loop,
             limits=self._limits_of(request.type, request.request_dict, soft, hard),
+            failures=self._backend.failures,
             results=None if request.ignore_result else self._backend.in_loop,
         )
         self._lean += 1
