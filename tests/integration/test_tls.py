@@ -1,5 +1,6 @@
 """Broker, results and redis_client over TLS: certificates are checked, in both directions."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import cast
 
@@ -7,18 +8,20 @@ import pytest
 from celery.backends.base import KeyValueStoreBackend
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.deployment import SERVICE, Deployment
+from tests.support.proxy import Proxy
 from tests.support.servers import Certificates, TLSRedisServer
 from tests.support.workers import Pool, Worker
-from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig
+from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
 
 ROLES = ("CELERY_BROKER", "CELERY_RESULT_BACKEND", "CELERY_WORKER")
 # A deployment has numbers of databases of its own.
 MANY_DATABASES = [("databases", "2000")]
 REFUSED = "CERTIFICATE_VERIFY_FAILED"
+UNCERTIFIED = "CERTIFICATE_REQUIRED"
+LOST = "Connection reset by peer|Broken pipe"
 
 pytestmark = pytest.mark.usefixtures("clean_process")
 
@@ -77,11 +80,27 @@ def reach_by_redis_client(app: AsyncCelery) -> None:
     AsyncRuntime.run(ask())
 
 
+@async_shared_task
+async def sent_in_vain() -> None: ...
+
+
+def reach_broker_in_a_loop(app: AsyncCelery) -> None:
+    app.set_current()
+    asyncio.run(sent_in_vain.aapply_async(retry=False))
+
+
+def reach_results_in_a_loop(app: AsyncCelery) -> None:
+    asyncio.run(app.AsyncResult("never sent").astate())
+
+
 REACH = {
     "broker": reach_broker,
+    "broker-in-a-loop": reach_broker_in_a_loop,
     "results": reach_results,
+    "results-in-a-loop": reach_results_in_a_loop,
     "redis_client": reach_by_redis_client,
 }
+IN_A_LOOP = ("broker-in-a-loop", "results-in-a-loop", "redis_client")
 each_connection = pytest.mark.parametrize("connection", REACH)
 
 
@@ -128,11 +147,42 @@ def test_worker_and_client_show_their_certificate(
 def test_server_refuses_who_shows_no_certificate(
     connection: str, asking_server: TLSRedisServer, certificates: Certificates
 ) -> None:
-    # In TLS 1.3 a server refuses after the client's handshake: redis_client may wait for its login in vain.
-    with pytest.raises((OperationalError, RedisConnectionError, RedisTimeoutError)):
+    # In TLS 1.3 the refusal comes after the handshake, as an answer to the first command. What blocks are
+    # redis-py's own connections, where the operating system may have dropped that.
+    words = UNCERTIFIED if connection in IN_A_LOOP else f"{UNCERTIFIED}|{LOST}"
+    with pytest.raises((OperationalError, RedisConnectionError), match=words):
         connect(connection, asking_server, SSL_CA_CERTS=certificates.certificate("ca"))
 
     connect(connection, asking_server, **client_certificate(certificates))
+
+
+@pytest.mark.parametrize(
+    ("without", "words", "connections"),
+    # Without a certificate another one may be needed to hear why.
+    [("certificate", UNCERTIFIED, 2), ("password", "invalid username", 1)],
+)
+def test_redis_client_tries_only_once_where_it_is_refused(
+    without: str,
+    words: str,
+    connections: int,
+    asking_server: TLSRedisServer,
+    certificates: Certificates,
+) -> None:
+    variables = environment(asking_server, **client_certificate(certificates))
+    if without == "certificate":
+        variables = environment(asking_server, SSL_CA_CERTS=certificates.certificate("ca"))
+    variables["CELERY_WORKER_REDIS_PASSWORD"] = "wrong"
+    variables["CELERY_WORKER_REDIS_USERNAME"] = "nobody"
+    with Proxy(asking_server.host, asking_server.port) as proxy:
+        variables["CELERY_WORKER_REDIS_PORT"] = str(proxy.port)
+        config = CeleryConfig.model_validate(variables)
+        with (
+            AsyncCelery("client", config=config, set_as_current=False) as app,
+            pytest.raises(RedisConnectionError, match=words),
+        ):
+            reach_by_redis_client(app)
+
+        assert proxy.accepted <= connections
 
 
 @each_connection
@@ -167,5 +217,22 @@ def test_worker_that_does_not_know_the_authority_says_so(
 ) -> None:
     with Worker(SERVICE, pool="threads", env=environment(server)) as worker:
         worker.wait_for_line(rf"Cannot connect to rediss://.*{REFUSED}")
+        assert " ready." not in worker.text
+        worker.kill()
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+@pytest.mark.parametrize("fast_path", ["true", "false"])
+def test_worker_without_a_certificate_says_so(
+    deployment: Deployment,
+    asking_server: TLSRedisServer,
+    certificates: Certificates,
+    pool: Pool,
+    fast_path: str,
+) -> None:
+    variables = environment(asking_server, SSL_CA_CERTS=certificates.certificate("ca"))
+    variables["CELERY_REDIS_FAST_PATH"] = fast_path
+    with Worker(SERVICE, pool=pool, env=variables) as worker:
+        worker.wait_for_line(rf"Cannot connect to rediss://.*({UNCERTIFIED}|{LOST})")
         assert " ready." not in worker.text
         worker.kill()

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tomskit.celery._client.retrying import is_away as server_is_away
-from tomskit.redis.away import is_away, is_refused
+from tomskit.redis.away import is_away, is_distrusted, is_refused
 
 AWAY = (
     "LOADING Redis is loading the dataset in memory",
@@ -85,6 +85,25 @@ def test_other_answers_are_neither(text: str) -> None:
 )
 def test_a_server_that_cannot_be_reached_is_away(error: Exception) -> None:
     assert is_away(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed (_ssl.c:1006)",
+            True,
+        ),
+        ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required", True),
+        ("[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca (_ssl.c:2580)", True),
+        ("[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert handshake failure", True),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)", True),
+        ("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol", False),
+        ("Connection reset by peer", False),
+    ],
+)
+def test_a_certificate_that_is_not_accepted_is_distrust(text: str, *, expected: bool) -> None:
+    assert is_distrusted(RedisConnectionError(f"Error 1 connecting to h:6379. {text}.")) is expected
 
 
 @pytest.mark.parametrize("error", [DataError("x"), ValueError("x")], ids=repr)

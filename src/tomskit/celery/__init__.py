@@ -1,6 +1,7 @@
 """Async tasks for Celery: the app, its configuration, the decorator and the runtime."""
 
-from tomskit.celery._client.result import TypedEagerResult, TypedGroupResult, TypedResult
+from tomskit.celery._client.result import TypedEagerResult, TypedResult
+from tomskit.celery._client.result_sets import TypedGroupResult, TypedResultSet
 from tomskit.celery._running.runner import AsyncTaskRunner
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.bound import BoundTask, TaskRequest
@@ -42,6 +43,7 @@ __all__ = (
     "TypedGroup",
     "TypedGroupResult",
     "TypedResult",
+    "TypedResultSet",
     "TypedSignature",
     "async_shared_task",
     "celery_context",

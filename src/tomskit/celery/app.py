@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast, overload
 
 from celery.app.utils import Settings
 from typing_extensions import override
@@ -18,7 +18,8 @@ from tomskit.celery._client.ignored import note_ignored
 from tomskit.celery._client.listening import listen_well
 from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
-from tomskit.celery._client.result import TypedGroupResult
+from tomskit.celery._client.result import TypedResult
+from tomskit.celery._client.result_sets import TypedGroupResult, TypedResultSet
 from tomskit.celery._internals.celery import is_set_as_current
 from tomskit.celery._internals.celery_app import (
     import_configuration,
@@ -52,7 +53,7 @@ __all__ = ("AsyncCelery", "celery_context")
 
 logger: Final = logging.getLogger(__name__)
 
-R = TypeVar("R")
+R = TypeVar("R", bound="AsyncResult[Any]")
 
 celery_context: Final[ContextVar[AsyncCelery | None]] = cast(
     "ContextVar[AsyncCelery | None]", context.celery_context
@@ -193,8 +194,12 @@ class AsyncCelery(TaskApp):
         listen_well(backend)
         return carry_errors(self, keep_quiet(self, backend))
 
+    @overload  # type: ignore[override]
+    def send_task(self, *args: Any, result_cls: type[R], **kwargs: Any) -> R: ...
+    @overload
+    def send_task(self, *args: Any, result_cls: None = None, **kwargs: Any) -> TypedResult[Any]: ...
     @override
-    def send_task(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+    def send_task(self, *args: Any, **kwargs: Any) -> Any:
         """Send a task by name; as of ``celery.Celery``.
 
         Under the asyncio pool only the task that sends it waits for the broker. Where the broker is
@@ -210,6 +215,26 @@ class AsyncCelery(TaskApp):
             result = place.publish(self, super().send_task, args, kwargs)
         note_ignored(result)
         return result
+
+    @cached_property
+    @override
+    def AsyncResult(self) -> type[TypedResult[Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The class of results made of an id: ``await app.AsyncResult(task_id)``.
+
+        Without ``task_name=`` it does not know the task, and values are as JSON has them; the result
+        that ``task.AsyncResult(task_id)`` makes has the type that the function returns.
+        """
+        made: type[TypedResult[Any]] = self.subclass_with_self(TypedResult, reverse="AsyncResult")
+        return made
+
+    @cached_property
+    @override
+    def ResultSet(self) -> type[TypedResultSet[Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The class of results that are read together: ``await app.ResultSet([first, second])``."""
+        made: type[TypedResultSet[Any]] = self.subclass_with_self(
+            TypedResultSet, reverse="ResultSet"
+        )
+        return made
 
     @cached_property
     @override

@@ -26,7 +26,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ("AWAY_CODES", "ServerAwayError", "is_away", "is_refused")
+__all__ = ("AWAY_CODES", "ServerAwayError", "is_away", "is_distrusted", "is_refused")
 
 AWAY_CODES: Final = (
     "BUSY",
@@ -65,6 +65,9 @@ _REFUSED_TEXTS: Final = (
     "NOAUTH",
     "SELECT is not allowed in cluster mode",
 )
+# As Python names what OpenSSL reports: of the server's certificate, or in an alert of the server's. The
+# connection's end without a word ("EOF occurred in violation of protocol") is none of them.
+_DISTRUST: Final = re.compile(r"\[SSL: \w*(?:CERTIFICATE|_ALERT_|WRONG_VERSION_NUMBER)\w*\]")
 
 
 class ServerAwayError(RedisConnectionError):
@@ -92,3 +95,8 @@ def is_refused(error: BaseException) -> bool:
     if isinstance(error, _REFUSED_CLASSES):
         return True
     return isinstance(error, RedisError) and any(one in str(error) for one in _REFUSED_TEXTS)
+
+
+def is_distrusted(error: BaseException) -> bool:
+    """Whether TLS has failed because client or server does not accept the other one."""
+    return _DISTRUST.search(str(error)) is not None

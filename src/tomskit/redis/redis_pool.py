@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
@@ -20,12 +20,16 @@ from typing_extensions import deprecated, override
 
 from tomskit._internals.redis import BlockingPool, new_sentinel, says_pool_is_full
 from tomskit.errors import NotInitializedError
+from tomskit.redis.away import is_distrusted, is_refused
 from tomskit.redis.config import RedisConfig
+from tomskit.redis.login import log_in
 from tomskit.urls import HostPort, parse_nodes
 
 __all__ = ("RedisClientWrapper", "RedisClients", "clients", "redis_client")
 
 logger: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _DEFAULT_SENTINEL_PORT: Final = 26379
 _WARN_AFTER: Final = 20.0
@@ -210,12 +214,41 @@ class _WaitingCluster(RedisCluster):
             self._free.release()
 
 
+class _Final(Exception):  # noqa: N818 (never leaves `_Retry`)
+    """Carries an error past redis-py's loop of retries."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class _Retry(Retry):
+    """redis-py's, but not of what the next try would meet as well: a wrong password, a certificate."""
+
+    @override
+    async def call_with_retry(
+        self, do: Callable[[], Awaitable[T]], *rest: Any, **options: Any
+    ) -> T:
+        async def once() -> T:
+            try:
+                return await do()
+            except RedisConnectionError as exc:
+                if is_refused(exc) or is_distrusted(exc):
+                    raise _Final(exc) from None
+                raise
+
+        try:
+            return await super().call_with_retry(once, *rest, **options)
+        except _Final as exc:
+            raise exc.error from None
+
+
 def _retry() -> Retry:
     """What redis-py's own client does on a lost connection, and its pools do not by themselves.
 
     Its cluster client does the like.
     """
-    return Retry(ExponentialWithJitterBackoff(base=1, cap=10), retries=3)
+    return _Retry(ExponentialWithJitterBackoff(base=1, cap=10), retries=3)
 
 
 def _connection_options(config: RedisConfig) -> dict[str, Any]:
@@ -240,7 +273,7 @@ def _login_within(seconds: float) -> Callable[[Connection], Awaitable[None]]:
     async def login(connection: Connection) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await connection.on_connect()
+                await log_in(connection)
         except TimeoutError:
             raise RedisTimeoutError(
                 "Redis has accepted the connection and does not answer"

@@ -39,6 +39,8 @@ class Plain(Task[..., Any]):
 class Ours(AsyncTask[..., Any]):
     """Its hooks are awaited. Only mypy compares with the class above AsyncTask as well."""
 
+    lock_expiry = 30
+
     @override
     async def on_failure(  # type: ignore[override]
         self,

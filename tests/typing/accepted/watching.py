@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import assert_type
+from typing import Any, assert_type
 from uuid import UUID
 
+from celery.result import AsyncResult
 from tests.typing.accepted.shop import charge, price
 
-from tomskit.celery import TypedGroupResult, TypedResult, group
+from tomskit.celery import AsyncCelery, TypedGroupResult, TypedResult, TypedResultSet, group
 
 
 async def status(task_id: str) -> tuple[str, bool]:
@@ -39,3 +40,21 @@ async def of_an_eager_call(sku: str) -> str:
     done = price.apply((sku,))
     await done.arevoke()
     return await done.astate()
+
+
+async def of_an_id(app: AsyncCelery, task_id: str) -> None:
+    result = app.AsyncResult(task_id)
+    assert_type(result, TypedResult[Any])
+    sent = app.send_task("shop.price", ("tea",))
+    assert_type(sent, TypedResult[Any])
+    assert_type(await result.astate(), str)
+    assert_type(await app.AsyncResult(task_id, task_name=price.name), Any)
+    assert_type(app.send_task("shop.price", result_cls=AsyncResult[str]), AsyncResult[str])
+    members = app.ResultSet([result, sent])
+    assert_type(members, TypedResultSet[Any])
+    assert_type(await members, list[Any])
+    together: TypedResultSet[Decimal] = TypedResultSet([price.AsyncResult(task_id)])
+    assert_type(await together.aget(timeout=3), list[Decimal])
+    restored = app.GroupResult.restore("group")
+    if restored is not None:
+        assert_type(await restored, list[Any])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.typing.accepted.shop import charge, price
 
-from tomskit.celery import group
+from tomskit.celery import AsyncCelery, group
 
 
 async def of_a_result(task_id: str) -> None:
@@ -25,3 +25,13 @@ async def of_a_group(skus: list[str]) -> None:
     members = await group(price.s(sku) for sku in skus).adelay()
     await members.astate()  # E: each of the tasks has a state of its own
     await members.arevoke(True)  # E: terminate is keyword-only
+
+
+async def of_an_id(app: AsyncCelery, task_id: str) -> None:
+    result = app.AsyncResult(task_id)
+    await result.astate(3)  # E: timeout is keyword-only
+    app.AsyncResult()  # E: the id is missing
+    await app.AsyncResult(3)  # E: int for an id
+    ready: str = await app.ResultSet([result]).aready()  # E: bool is not str
+    await app.GroupResult.restore("group")  # E: None where nothing was saved
+    print(ready)

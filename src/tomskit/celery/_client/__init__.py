@@ -8,6 +8,7 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     templates      messages of calls without options, without Celery's publish path
     subscriptions  results, as Redis announces them
     result         results that know what the task's function returns
+    result_sets    those of several tasks, and of groups
     ignored        which tasks have no result to wait for
     progress       what tasks report while they run
     states         a task's state, and revoking and forgetting it

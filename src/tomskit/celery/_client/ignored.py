@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
-from celery.result import AsyncResult, GroupResult
+from celery.result import AsyncResult, ResultSet
 
 __all__ = ("ignores_result", "is_ignored", "mark_ignored", "note_ignored", "noting_ignored")
 
@@ -37,7 +37,7 @@ def mark_ignored(result: object, ids: set[str]) -> None:
 
     Celery makes the results of a group before it sends the tasks, and these do not know of it.
     """
-    if isinstance(result, GroupResult):
+    if isinstance(result, ResultSet):
         for member in result.results or ():
             mark_ignored(member, ids)
     elif isinstance(result, AsyncResult) and result.id in ids:

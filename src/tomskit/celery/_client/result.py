@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
+import functools
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from celery import states
 from celery.exceptions import TimeoutError as CeleryTimeoutError
-from celery.result import AsyncResult, EagerResult, GroupResult
+from celery.result import AsyncResult, EagerResult
 from typing_extensions import override
 
 from tomskit.celery._client.client import subscriptions_of
-from tomskit.celery._client.ignored import is_ignored
 from tomskit.celery._client.progress import watch_progress
-from tomskit.celery._client.states import StatefulGroup, StatefulResult, tasks_before
+from tomskit.celery._client.states import StatefulResult, tasks_before
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._internals.celery import assert_will_not_block
-from tomskit.celery._internals.celery_results import (
-    keep_outcome,
-    kept_outcome,
-    raise_error_of_parents,
-)
+from tomskit.celery._internals.celery_results import keep_outcome, raise_error_of_parents
 from tomskit.celery._values.progress import progress_loader
 from tomskit.errors import TaskResultError
 
@@ -32,7 +26,7 @@ if TYPE_CHECKING:
     from celery.backends.base import Backend
     from celery.result import ResultBase
 
-__all__ = ("TypedEagerResult", "TypedGroupResult", "TypedResult")
+__all__ = ("TypedEagerResult", "TypedResult", "as_typed")
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -46,22 +40,12 @@ class _Codec(Protocol):
     def load_result(self, wire: object) -> object: ...
 
 
-class _Awaitable(Protocol):
-    async def aget(
-        self,
-        timeout: float | None = None,
-        *,
-        propagate: bool = True,
-        interval: float = 0.5,
-        disable_sync_subtasks: bool = True,
-    ) -> Any: ...
-
-
 class TypedResult(StatefulResult[R_co]):
-    """The result of an async task, of the type that its function returns.
+    """The result of a task, which can be awaited, of the type that the task's function returns.
 
     Whoever reads it gets that type: ``get()``, ``await``, ``result``, a group's ``get()``. The
-    task has to be registered in the reader's app; else values are as JSON has them.
+    task has to be registered in the reader's app; else, and where the result was made of an id alone
+    (``app.AsyncResult(id)``), values are as JSON has them.
     """
 
     _task_name: str | None = None
@@ -104,7 +88,7 @@ class TypedResult(StatefulResult[R_co]):
         if disable_sync_subtasks:
             assert_will_not_block()
         if self._cache is None and timeout is not None and timeout <= 0:
-            if not await in_thread(partial(self._look, propagate=propagate)):
+            if not await in_thread(functools.partial(self._look, propagate=propagate)):
                 raise CeleryTimeoutError("The operation timed out.")
         elif self._cache is None:
             try:
@@ -151,7 +135,7 @@ class TypedResult(StatefulResult[R_co]):
         if subscriptions is None:
             pause = min(_FIRST_PAUSE, interval)
             # A thread polls, and none waits in between: sending tasks needs the same threads.
-            while not await in_thread(partial(self._look, propagate=propagate)):
+            while not await in_thread(functools.partial(self._look, propagate=propagate)):
                 await asyncio.sleep(pause)
                 pause = min(pause * _SLOWER, interval)
             return
@@ -237,150 +221,48 @@ class TypedEagerResult(EagerResult[R_co], TypedResult[R_co]):  # pyright: ignore
         return self.get(propagate=propagate, disable_sync_subtasks=disable_sync_subtasks)
 
 
-class TypedGroupResult(StatefulGroup, Generic[R_co]):
-    """The results of a group, in its order."""
+def as_typed(result: object, task_name: str) -> Any:
+    """The result that a task class of a user's has made, as one that can be awaited.
 
-    if TYPE_CHECKING:
-
-        @override
-        def __getitem__(self, index: int) -> TypedResult[R_co]: ...
-        @override
-        def __iter__(self) -> Iterator[TypedResult[R_co]]: ...
-        @override
-        def get(
-            self,
-            timeout: float | None = None,
-            propagate: bool = True,
-            interval: float = 0.5,
-            callback: Callable[[str, R_co], object] | None = None,
-            no_ack: bool = True,
-            on_message: Callable[..., object] | None = None,
-            disable_sync_subtasks: bool = True,
-            on_interval: Callable[..., object] | None = None,
-        ) -> list[R_co]: ...
-        @override
-        def join(
-            self,
-            timeout: float | None = None,
-            propagate: bool = True,
-            interval: float = 0.5,
-            callback: Callable[[str, R_co], object] | None = None,
-            no_ack: bool = True,
-            on_message: Callable[..., object] | None = None,
-            disable_sync_subtasks: bool = True,
-            on_interval: Callable[..., object] | None = None,
-        ) -> list[R_co]: ...
-        @override
-        def join_native(
-            self,
-            timeout: float | None = None,
-            propagate: bool = True,
-            interval: float = 0.5,
-            callback: Callable[[str, R_co], object] | None = None,
-            no_ack: bool = True,
-            on_message: Callable[..., object] | None = None,
-            on_interval: Callable[..., object] | None = None,
-            disable_sync_subtasks: bool = True,
-        ) -> list[R_co]: ...
-
-    else:
-
-        @property
-        def supports_native_join(self):
-            # Celery asks the first member, which may be one without a result.
-            expected = (result for result in self.results if not is_ignored(result))
-            return getattr(next(expected, None), "supports_native_join", False)
-
-        def iter_native(self, timeout=None, *args, **kwargs):
-            expected = [one for one in self.results if isinstance(one, AsyncResult)]
-            groups = [one for one in self.results if isinstance(one, GroupResult)]
-            for member in expected:
-                if is_ignored(member):
-                    yield member.id, {"status": states.SUCCESS, "result": None}
-            expected = [one for one in expected if not is_ignored(one)]
-            if len(expected) == len(self.results):
-                yield from self._iter_own(timeout, *args, **kwargs)
-                return
-            end = None if timeout is None else time.monotonic() + timeout
-            if expected:
-                rest = self._with_members(expected)
-                yield from rest.iter_native(timeout, *args, **kwargs)
-            for nested in groups:
-                left = None if end is None else max(end - time.monotonic(), 0.0)
-                # Celery reads the values of these from the results themselves.
-                for _ in _awaitable(nested).iter_native(left, *args, **kwargs):
-                    pass
-                yield nested.id, nested.results
-
-        def _with_members(self, members):
-            return TypedGroupResult(self.id, members, parent=self.parent, app=self.app)
-
-        def _iter_own(self, *args, **kwargs):
-            # Backends that do not push results return them as they have read them.
-            members = {result.id: result for result in self.results}
-            for member in self.results:
-                # Celery does that when it sends them; adelay() does not.
-                self.backend.add_pending_result(member)
-            for task_id, meta in super().iter_native(*args, **kwargs):
-                member = members.get(task_id)
-                if isinstance(member, TypedResult) and isinstance(meta, dict):
-                    meta = kept_outcome(member, meta)  # noqa: PLW2901
-                yield task_id, meta
-
-    async def aget(
-        self,
-        timeout: float | None = None,
-        *,
-        propagate: bool = True,
-        interval: float = 0.5,
-        disable_sync_subtasks: bool = True,
-    ) -> list[R_co]:
-        """Wait for all of them without blocking the event loop.
-
-        Args:
-            timeout: Seconds for all together; None waits for ever.
-            propagate: Raise what one of them has raised. Else the exception is in the list.
-            interval: The longest pause between two polls of the result backend, in seconds.
-            disable_sync_subtasks: Refuse to wait within a task.
-
-        Raises:
-            celery.exceptions.TimeoutError: It took longer than `timeout`.
-        """
-        waiting = [
-            asyncio.create_task(
-                _awaitable(result).aget(
-                    timeout,
-                    propagate=propagate,
-                    interval=interval,
-                    disable_sync_subtasks=disable_sync_subtasks,
-                )
-            )
-            for result in self
-        ]
-        try:
-            values: list[R_co] = await asyncio.gather(*waiting)
-            return values
-        finally:
-            for task in waiting:
-                task.cancel()
-
-    def __await__(self) -> Generator[object, None, list[R_co]]:
-        return self.aget().__await__()
+    It stays of the class that it is of. What is no result stays as it is.
+    """
+    kind: type = type(result)
+    if _is_untyped(kind):
+        made: Any = result
+        made.__class__ = _typed_class(kind)
+        vars(made)["_task_name"] = task_name
+    return result
 
 
-def _awaitable(result: ResultBase) -> _Awaitable:
-    """The same result; that of a plain task, or of a group of these, as one that can be awaited."""
-    if isinstance(result, TypedResult | TypedGroupResult):
-        return cast("_Awaitable", result)
-    if isinstance(result, GroupResult):
-        members: list[AsyncResult[Any]] = result.results or []
-        made: TypedGroupResult[object] = TypedGroupResult(
-            result.id, members, parent=result.parent, app=result.app
-        )
-        return made
-    assert isinstance(result, AsyncResult)  # noqa: S101 (Celery has no others)
-    one: TypedResult[object] = TypedResult(
-        result.id, result.backend, app=result.app, parent=result.parent
-    )
-    one.ignored = result.ignored
-    return one
+def _is_untyped(kind: type) -> bool:
+    return issubclass(kind, AsyncResult) and not issubclass(kind, TypedResult)
+
+
+_typed_classes: Final[dict[type, type[TypedResult[Any]]]] = {}
+
+
+def _typed_class(kind: type) -> type[TypedResult[Any]]:
+    is_eager = issubclass(kind, EagerResult)
+    typed: type[TypedResult[Any]] = TypedEagerResult if is_eager else TypedResult
+    if issubclass(typed, kind):
+        return typed
+    if kind not in _typed_classes:
+        members: dict[str, object] = {
+            "__module__": kind.__module__,
+            "__qualname__": kind.__qualname__,
+            "__doc__": kind.__doc__,
+            "__reduce_ex__": _reduce,
+        }
+        bases: tuple[type, ...] = (kind, typed)
+        made: Any = type(str(kind.__name__), bases, members)
+        _typed_classes[kind] = made
+    return _typed_classes[kind]
+
+
+def _reduce(self: Any, _: int) -> tuple[object, ...]:
+    # By its name pickle would find the class without what is added here.
+    return _make_typed, (type(self).__bases__[0], *self.__reduce_args__())
+
+
+def _make_typed(kind: type, *arguments: Any) -> TypedResult[Any]:
+    return _typed_class(kind)(*arguments)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from celery import states
 from celery.exceptions import TimeoutError as CeleryTimeoutError
-from celery.result import EagerResult, GroupResult
+from celery.result import EagerResult, ResultSet
 from celery.utils.log import get_logger
 
 from tomskit.celery._client.client import send, subscriptions_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from celery.result import ResultBase
 
 
-__all__ = ("StatefulGroup", "StatefulResult", "tasks_before")
+__all__ = ("StatefulResult", "StatefulSet", "tasks_before")
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -110,8 +110,8 @@ class StatefulResult(AsyncResult[R_co]):
             await _forget(self)
 
 
-class StatefulGroup(GroupResult):
-    """The results of a group, all of which can be asked without blocking an event loop."""
+class StatefulSet(ResultSet):
+    """Results of several tasks, all of which can be asked without blocking an event loop."""
 
     async def aready(self, *, timeout: float = _SECONDS) -> bool:
         """Whether all of the tasks have ended, as ``ready()``, without blocking the event loop.
@@ -174,7 +174,7 @@ def tasks_before(result: ResultBase) -> Iterator[AsyncResult[object]]:
 
 
 def _tasks_of(result: ResultBase) -> Iterator[AsyncResult[object]]:
-    if isinstance(result, GroupResult):
+    if isinstance(result, ResultSet):
         for member in result:
             yield from _tasks_of(member)
     elif isinstance(result, AsyncResult):

@@ -3,6 +3,7 @@
     app_tasks         how an app makes its tasks, and which it refuses
     decorator         async_shared_task
     functions         what may be decorated
+    unknown_options   options of the decorator that nobody reads
     periodic          every=, and the app's schedule
     bases             task classes of users
     overrides         methods that such classes replace

@@ -16,6 +16,7 @@ from tomskit.celery._tasks.functions import coroutine_function
 from tomskit.celery._tasks.periodic import EVERY, Every, Periodic, check_every, declare
 from tomskit.celery._tasks.proxy import TaskProxy
 from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._tasks.unknown_options import check_options
 from tomskit.celery.options import TaskOptions
 from tomskit.errors import ConfigurationError
 
@@ -116,8 +117,8 @@ def async_shared_task(
         every: How often beat sends the task, which has to need no arguments: seconds, a timedelta,
             or a schedule such as ``crontab(hour=3)``. An entry of ``beat_schedule`` with the task's
             name takes its place.
-        base: A task class, whose methods and hooks the task gets. Further options are attributes of
-            the task, as with Celery. Its hooks may be ``async def``.
+        base: A task class, whose methods and hooks the task gets. Options that it declares, or that its
+            methods read, are attributes of the task, as with Celery. Its hooks may be ``async def``.
         **options: See `TaskOptions`.
 
     Raises:
@@ -125,7 +126,7 @@ def async_shared_task(
         ConfigurationError: The function takes ``self``, and ``bind=True`` is missing; or it has no
             name that the task could have.
         TypeError: `every` is no schedule, or the function needs an argument; or `base` is no class
-            that goes together with AsyncTask.
+            that goes together with AsyncTask; or an option is one that nobody reads.
         ValueError: `every` is no time that could pass.
     """
 
@@ -173,6 +174,7 @@ def make_task(
         members |= _commits_once(once, given, name)
     body = body_of(function, members["_tomskit_codec"], bind=bind)
     kind = async_class(base)
+    check_options(given, kind, function, name)
     made: Any = create(base=kind, bind=True, **members, **given)(body)
     if every is not None:
         declare(Periodic(given.get("name"), function.__module__, function.__name__, every), app)

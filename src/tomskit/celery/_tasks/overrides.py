@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from celery import Task
 
+from tomskit.celery._client.result import as_typed
 from tomskit.errors import NotACoroutineFunctionError
 
-__all__ = ("check_overrides", "prepare_sending")
+__all__ = ("check_overrides", "prepare_results", "prepare_sending")
 
 _CALLED: Final = ("__call__", "apply", "apply_async", "delay", "retry")
 """Methods that Celery calls and does not await."""
@@ -19,6 +20,8 @@ _CALLED: Final = ("__call__", "apply", "apply_async", "delay", "retry")
 _SENDING: Final = ("apply_async", "delay")
 
 _SENDS_WIRE_FORMS: Final = "_tomskit_sends_wire_forms"
+
+_MAKES_TYPED_RESULTS: Final = "_tomskit_makes_typed_results"
 
 
 def check_overrides(cls: type[Task[..., Any]]) -> None:
@@ -56,6 +59,27 @@ def prepare_sending(cls: type[Task[..., Any]], own: type[Task[..., Any]]) -> boo
     return any(name in vars(one) for one in others for name in _SENDING)
 
 
+def prepare_results(cls: type[Task[..., Any]], own: type[Task[..., Any]]) -> None:
+    """Let the results that an override of ``AsyncResult`` makes be awaited.
+
+    Args:
+        cls: The class of one task.
+        own: The class whose results can be: AsyncTask.
+    """
+    found = next(vars(one)["AsyncResult"] for one in cls.__mro__ if "AsyncResult" in vars(one))
+    if found is not vars(own)["AsyncResult"] and not hasattr(found, _MAKES_TYPED_RESULTS):
+        cls.AsyncResult = _making_typed_results(found)  # type: ignore[method-assign]
+
+
+def _making_typed_results(method: Any) -> Any:
+    @functools.wraps(method)
+    def make(self: Any, *args: object, **options: object) -> object:
+        return as_typed(method.__get__(self, type(self))(*args, **options), self.name)
+
+    vars(make)[_MAKES_TYPED_RESULTS] = True
+    return make
+
+
 def _sending_wire_forms(method: Any) -> object:
     @functools.wraps(method)
     def apply_async(
@@ -66,7 +90,7 @@ def _sending_wire_forms(method: Any) -> object:
         **options: object,
     ) -> object:
         bound = method.__get__(self, type(self))
-        return bound(*self._to_wire(args, kwargs), *rest, **options)
+        return as_typed(bound(*self._to_wire(args, kwargs), *rest, **options), self.name)
 
     vars(apply_async)[_SENDS_WIRE_FORMS] = True
     return apply_async

@@ -15,7 +15,8 @@ from typing_extensions import TypeIs, override
 
 from tomskit.celery._client.client import send
 from tomskit.celery._client.ignored import mark_ignored, noting_ignored
-from tomskit.celery._client.result import TypedEagerResult, TypedGroupResult, TypedResult
+from tomskit.celery._client.result import TypedEagerResult, TypedResult
+from tomskit.celery._client.result_sets import TypedGroupResult
 from tomskit.celery._internals.celery_tasks import ChainSignature
 from tomskit.celery._outbox.commits import asend_on_commit, send_on_commit
 from tomskit.celery._tasks.signature_base import SignatureBase, TypedClasses, with_celery_class

@@ -30,7 +30,7 @@ from tomskit.celery._tasks.body import body_of, members_of
 from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.functions import coroutine_function, is_async
 from tomskit.celery._tasks.hooks import await_hooks
-from tomskit.celery._tasks.overrides import check_overrides, prepare_sending
+from tomskit.celery._tasks.overrides import check_overrides, prepare_results, prepare_sending
 from tomskit.celery._tasks.periodic import EVERY, Every, add_to_schedule
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery._values.codec import Codec
@@ -102,6 +102,7 @@ class AsyncTask(ContainedTask[P, R_co]):
         super().bind(app)
         await_hooks(cls)
         cls._tomskit_sends_itself = prepare_sending(cls, AsyncTask)
+        prepare_results(cls, AsyncTask)
         every: Every | None = getattr(cls, EVERY, None)
         if every is not None and not isinstance(app, AsyncApp):
             add_to_schedule(app, cls.name, every)

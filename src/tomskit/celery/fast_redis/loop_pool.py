@@ -19,6 +19,7 @@ from tomskit.celery._internals.redis_connections import (
     sentinel_source_of,
     sentinels_of,
 )
+from tomskit.redis.login import log_in
 
 __all__ = ("close_pool", "loop_pool")
 
@@ -70,4 +71,5 @@ def _parameters(pool: redis.ConnectionPool, kind: type) -> dict[str, Any]:
         parameters["socket_connect_timeout"] = parameters.get("socket_timeout") or _CONNECT_SECONDS
     # With its default redis-py would start a timer for each answer, and a health check would read the
     # answers that another command waits for.
-    return {**parameters, "socket_timeout": None, "health_check_interval": 0}
+    alike = {"socket_timeout": None, "health_check_interval": 0, "redis_connect_func": log_in}
+    return {**parameters, **alike}
