@@ -153,6 +153,15 @@ def test_a_later_delivery_answers_without_running_the_body(redis_db: RedisDb) ->
 
 
 @pytest.mark.usefixtures("app")
+@pytest.mark.parametrize("task_id", ["a\0b", "a\nb", " ", "é" * 200], ids=ascii)
+def test_an_id_may_be_any_text(task_id: str) -> None:
+    for _ in range(2):
+        assert run(place, "a", task_id=task_id).get() == "placed a"
+    assert runs == ["a"]
+    assert count(once) == 1
+
+
+@pytest.mark.usefixtures("app")
 def test_a_delivery_in_whose_way_another_one_was_answers_what_that_returned() -> None:
     begun = asyncio.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from tomskit.celery import AsyncCelery, CeleryConfig
+    from tomskit.redis import RedisConfig
     from tomskit.sqlalchemy import DatabaseConfig
     from tomskit.testing.sending import SentTask
 
@@ -31,15 +33,24 @@ def tomskit_config() -> CeleryConfig:
 @pytest.fixture
 def tomskit_database(tmp_path: Path) -> DatabaseConfig | None:
     """The database of `tomskit_app`: a SQLite file of the test's own, where aiosqlite is installed."""
+    from sqlalchemy import URL
+
+    from tomskit.settings import SettingsWarning
     from tomskit.sqlalchemy import DatabaseConfig
 
     if find_spec("aiosqlite") is None:
         return None
-    return DatabaseConfig(
-        SQLALCHEMY_DATABASE_URI_SCHEME="sqlite+aiosqlite",
-        SQLALCHEMY_DATABASE_SYNC_URI_SCHEME="sqlite",
-        DB_DATABASE=str(tmp_path / "tomskit.db"),
-    )
+    with warnings.catch_warnings():
+        # The environment, or .env, may name the database of the application: never that one.
+        warnings.simplefilter("ignore", SettingsWarning)
+        url = URL.create("sqlite+aiosqlite", database=str(tmp_path / "tomskit.db"))
+        return DatabaseConfig(SQLALCHEMY_DATABASE_URI=url.render_as_string())
+
+
+@pytest.fixture
+def tomskit_redis() -> RedisConfig | None:
+    """Where ``redis_client`` goes in tests with `tomskit_app`; None is where `tomskit_config` says."""
+    return None
 
 
 @pytest.fixture
@@ -52,6 +63,7 @@ def tomskit_metadata() -> MetaData | None:
 def tomskit_app(
     tomskit_config: CeleryConfig,
     tomskit_database: DatabaseConfig | None,
+    tomskit_redis: RedisConfig | None,
     tomskit_metadata: MetaData | None,
 ) -> Generator[AsyncCelery]:
     """An app of the test's own, current and with its runtime, with broker and results in memory."""
@@ -63,8 +75,10 @@ def tomskit_app(
         "tests",
         config=tomskit_config,
         database=tomskit_database,
+        redis=tomskit_redis,
         broker="memory://",
         backend="cache+memory://",
+        changes={"broker_read_url": "memory://", "broker_write_url": "memory://"},
         set_as_current=False,
     )
     with running(app):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Final, Literal
 
 from celery.contrib.testing.worker import start_worker
 
 from tomskit.celery.app import AsyncCelery
+from tomskit.errors import ConfigurationError
 
 __all__ = ("worker",)
+
+_IN_MEMORY: Final = ("cache+memory", "memory")
 
 
 @contextmanager
@@ -26,15 +29,22 @@ def worker(
     It takes tasks when this begins, and has finished them and stopped when it ends.
 
     Args:
-        app: The app; it becomes the current one. The asyncio pool needs a Redis or AMQP broker, the
-            others work with ``memory://`` as well.
+        app: The app; it becomes the current one. The asyncio pool needs a Redis or AMQP broker, solo
+            and threads work with ``memory://`` as well. The processes of prefork need results that
+            are not in the memory of one.
         pool: The worker's pool.
         concurrency: Tasks at once.
         shutdown_timeout: Seconds that running tasks have to finish when this ends.
 
     Raises:
+        ConfigurationError: The pool is prefork, and results are kept in memory.
         RuntimeError: The worker did not stop within `shutdown_timeout`.
     """
+    if pool == "prefork" and str(app.conf.result_backend).startswith(_IN_MEMORY):
+        raise ConfigurationError(
+            f"Results in {app.conf.result_backend} stay in the pool's processes, where the test cannot "
+            'see them: use pool="threads", or a result backend with a server.'
+        )
     with start_worker(
         app,
         pool=pool,

@@ -91,6 +91,35 @@ def test_a_worker_after_it(tomskit_worker, tomskit_app):
 """
 
 
+OWN_APP = """
+import pytest
+from tomskit.celery import AsyncCelery, CeleryConfig
+from tomskit.testing import running
+
+app = AsyncCelery("shop", config=CeleryConfig(), set_as_current=False)
+
+
+@app.task
+async def double(number: int) -> int:
+    return 2 * number
+
+
+@pytest.fixture
+def tomskit_app():
+    with running(app):
+        yield app
+
+
+def test_what_is_sent(tomskit_sent):
+    double.delay(2)
+    assert [message.args for message in tomskit_sent] == [(2,)]
+
+
+def test_a_worker(tomskit_worker):
+    assert double.delay(2).get(timeout=60) == 4
+"""
+
+
 def test_the_fixtures(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(tasks=TASKS, test_tasks=TESTS)
     pytester.makeconftest(CONFTEST)
@@ -101,3 +130,50 @@ def test_the_fixtures(pytester: pytest.Pytester) -> None:
     )
 
     result.assert_outcomes(passed=7)
+
+
+ELSEWHERE = "redis://127.0.0.1:1/0"
+"""Nobody listens there."""
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"CELERY_BROKER_URL": ELSEWHERE, "CELERY_RESULT_BACKEND": ELSEWHERE},
+        {"CELERY_BROKER_READ_URL": ELSEWHERE, "CELERY_BROKER_WRITE_URL": ELSEWHERE},
+        {"SQLALCHEMY_DATABASE_URI": "mysql+aiomysql://127.0.0.1:1/production"},
+        {"DB_HOST": "127.0.0.1", "DB_PORT": "1", "CELERY_DB_DATABASE": "production"},
+    ],
+    ids=lambda environment: next(iter(environment)),
+)
+def test_tests_never_use_the_servers_of_the_application(
+    pytester: pytest.Pytester, environment: dict[str, str]
+) -> None:
+    pytester.makepyfile(tasks=TASKS, test_tasks=TESTS)
+    pytester.makeconftest(CONFTEST)
+    pytester.makeini("[pytest]\nfilterwarnings = error::tomskit.settings.SettingsWarning\n")
+    lines = [f"{name}={value}\n" for name, value in environment.items()]
+    (pytester.path / ".env").write_text("".join(lines))
+
+    result = pytester.runpytest_subprocess(
+        *("-p", "tomskit.testing.plugin", "-p", "no:cacheprovider"),
+        *("-k", "database or after_it"),
+        timeout=patience(120),
+    )
+
+    result.assert_outcomes(passed=3, deselected=4)
+
+
+def test_the_fixtures_use_an_app_of_the_project(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(test_own=OWN_APP)
+    pytester.makeini("[pytest]\n")
+    monkeypatch.setenv("CELERY_BROKER_URL", "memory://")
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", "cache+memory://")
+
+    result = pytester.runpytest_subprocess(
+        *("-p", "tomskit.testing.plugin", "-p", "no:cacheprovider"), timeout=patience(120)
+    )
+
+    result.assert_outcomes(passed=2)

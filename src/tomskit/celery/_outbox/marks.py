@@ -221,6 +221,7 @@ async def _in_time(coro: Coroutine[object, Never, T]) -> T:
 
 def _key(task_id: str) -> str:
     """The id, or what stands for one that would not come back as it is."""
-    if len(task_id) <= _LONGEST_ID and task_id.isascii() and task_id == task_id.strip():
+    is_plain = task_id.isascii() and task_id.isprintable() and task_id == task_id.strip()
+    if is_plain and len(task_id) <= _LONGEST_ID:
         return task_id
     return hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()
