@@ -36,11 +36,11 @@ from tomskit.variables import (
     EnvFile,
     SettingsWarning,
     UnlessFor,
+    check_files,
     env_file,
     misspelt,
     place_of,
     rename,
-    unreadable,
 )
 
 __all__ = (
@@ -101,8 +101,8 @@ class TomsKitBaseSettings(_Settings):
     a setting of CeleryConfig, DatabaseConfig or RedisConfig.
 
     Raises:
-        ConfigurationError: ``TOMSKIT_ENV_FILE`` names a file that does not exist, or the file is not
-            text in UTF-8.
+        ConfigurationError: ``TOMSKIT_ENV_FILE`` names a file that does not exist, the file is not
+            text in UTF-8, or a line of it names a setting and gives it no value.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -129,6 +129,8 @@ class TomsKitBaseSettings(_Settings):
             values["_env_file"] = file = (
                 env_file(type(self).model_config) if file is _NOT_GIVEN else file
             )
+            encoding = values.get("_env_file_encoding") or self.model_config["env_file_encoding"]
+            check_files(file, encoding or "utf-8", {*_argument_names(type(self)), *type(self).renamed})
             _warn(rename(type(self).renamed, values))
             failure: Exception | None = _unknown_arguments(type(self), values)
             if failure is None:
@@ -136,8 +138,6 @@ class TomsKitBaseSettings(_Settings):
                     super().__init__(**values)
                 except ValidationError as error:
                     failure = _without_values(error, type(self), values, file)
-                except UnicodeDecodeError as error:
-                    failure = unreadable(file, error.encoding)
             # Raised outside of the except clause: inside, the original error would become its
             # `__context__`, and that one's `errors()` contains the values.
             if failure is not None:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
+from tomskit._internals.dotenv import lines_of
 from tomskit._internals.pydantic import variables_of
 from tomskit.errors import ConfigurationError
 
@@ -28,11 +29,11 @@ __all__ = (
     "EnvFile",
     "SettingsWarning",
     "UnlessFor",
+    "check_files",
     "env_file",
     "misspelt",
     "place_of",
     "rename",
-    "unreadable",
     "warn_of_no_effect",
 )
 
@@ -86,15 +87,46 @@ def env_file(settings: SettingsConfigDict) -> EnvFile:
     return path
 
 
-def unreadable(file: EnvFile, encoding: str) -> ConfigurationError:
-    """The error for a file that is not text of this encoding.
+def check_files(file: EnvFile, encoding: str, names: Collection[str]) -> None:
+    """Check that what files say of some variables can be read.
 
-    Python's own holds all that the file says, passwords as well.
+    Args:
+        file: The files.
+        encoding: Of their text.
+        names: The variables; lines about others are none of ours.
+
+    Raises:
+        ConfigurationError: A file cannot be read, or a line names a variable and gives it no value, which
+            python-dotenv ignores. The message has nothing of what the file says.
     """
-    names = " or ".join(str(Path(one).expanduser().absolute()) for one in _files(file))
-    return ConfigurationError(
-        f"{names} is not text in {encoding.upper()}: save it in that encoding"
-    )
+    for one in _files(file):
+        path = Path(one).expanduser().absolute()
+        if not path.is_file():
+            continue
+        reason = ""
+        try:
+            text = path.read_text(encoding)
+        except UnicodeDecodeError:
+            # Python's own error holds all that the file says, passwords as well.
+            text = "\0"
+        except OSError as exc:
+            text, reason = "", f"cannot be read: {exc.strerror}"
+        if "\0" in text:
+            reason = (
+                f"is not text in {encoding.removesuffix('-sig').upper()}: save it in that encoding"
+            )
+        for line in () if reason else lines_of(text):
+            found = _NAMED.match(line.text)
+            if found is not None and found[1] in names and not line.has_value:
+                reason = (
+                    f"has a line {line.number} that does not say {found[1]}=value: correct it, quotes "
+                    "included, or make it a comment"
+                )
+        if reason:
+            raise ConfigurationError(f"{path} {reason}")
+
+
+_NAMED: Final = re.compile(r"(?:export\s+)?(\w+)")
 
 
 def place_of(settings: type[BaseSettings], names: Collection[str], file: EnvFile) -> str:

@@ -132,7 +132,45 @@ def test_a_byte_order_mark_and_lines_of_others_do_no_harm(folder: Path) -> None:
     assert Strict().SHOP_NAME == "file"
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ('SHOP_NAME=a\n\nSHOP_KEY="hush\nSHOP_PIN=1\n', 3),
+        ("export SHOP_KEY\n", 1),
+        ("# SHOP_KEY\nSHOP_KEY=hush\nSHOP_KEY: hush\n", 3),
+        ("SHOP_KEY='hush' and more\n", 1),
+    ],
+    ids=["an open quote", "no value", "another notation", "text after a quote"],
+)
+def test_a_line_of_a_setting_that_cannot_be_read_is_an_error_that_names_it(
+    folder: Path, text: str, number: int
+) -> None:
+    (folder / ".env").write_text(text)
+
+    with pytest.raises(
+        ConfigurationError, match=f"a line {number} that does not say SHOP_KEY=v"
+    ) as e:
+        ShopConfig()
+
+    assert str(folder / ".env") in str(e.value)
+    assert "hush" not in str(e.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_lines_of_others_may_be_anything(folder: Path) -> None:
+    (folder / ".env").write_text(
+        "if true; then\nOTHER='a\nfi\nSHOP_NAME=a\n# SHOP_KEY\nSHOP_PIN=\n"
+    )
+    assert ShopConfig().SHOP_NAME == "a"
+
+
+def test_a_file_that_must_not_be_read_is_an_error_that_names_it() -> None:
+    # Only the process itself may read it, whoever asks.
+    with pytest.raises(ConfigurationError, match="/proc/self/mem cannot be read: "):
+        build_shop(_env_file="/proc/self/mem")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
 def test_a_file_in_another_encoding_is_an_error_that_names_it(folder: Path, encoding: str) -> None:
     (folder / ".env").write_text("SHOP_KEY=hüsh\n", encoding=encoding)
 
@@ -143,6 +181,13 @@ def test_a_file_in_another_encoding_is_an_error_that_names_it(folder: Path, enco
     # Python's own error has all that the file says.
     assert caught.value.__context__ is None
     assert "SHOP_KEY" not in repr(caught.value)
+
+
+def test_ascii_in_two_bytes_is_another_encoding(folder: Path) -> None:
+    (folder / ".env").write_text("SHOP_KEY=hush\n", encoding="utf-16-le")
+
+    with pytest.raises(ConfigurationError, match="is not text in UTF-8"):
+        ShopConfig()
 
 
 def test_a_folder_called_env_is_no_file(folder: Path) -> None:
