@@ -130,7 +130,9 @@ class TomsKitBaseSettings(_Settings):
                 env_file(type(self).model_config) if file is _NOT_GIVEN else file
             )
             encoding = values.get("_env_file_encoding") or self.model_config["env_file_encoding"]
-            check_files(file, encoding or "utf-8", {*_argument_names(type(self)), *type(self).renamed})
+            check_files(
+                file, encoding or "utf-8", {*_argument_names(type(self)), *type(self).renamed}
+            )
             _warn(rename(type(self).renamed, values))
             failure: Exception | None = _unknown_arguments(type(self), values)
             if failure is None:
