@@ -125,10 +125,9 @@ class TomsKitBaseSettings(_Settings):
     if not TYPE_CHECKING:  # type checkers see the signature of BaseSettings
 
         def __init__(self, **values: object) -> None:
-            file = values.get("_env_file", _NOT_GIVEN)
-            values["_env_file"] = file = (
-                env_file(type(self).model_config) if file is _NOT_GIVEN else file
-            )
+            if "_env_file" not in values:
+                values["_env_file"] = env_file(type(self).model_config)
+            file = values["_env_file"]
             encoding = values.get("_env_file_encoding") or self.model_config["env_file_encoding"]
             check_files(
                 file, encoding or "utf-8", {*_argument_names(type(self)), *type(self).renamed}
@@ -259,9 +258,6 @@ def instead_of_parts(
         )
     # Not as an assignment: nobody set these fields.
     vars(settings).update(parts)
-
-
-_NOT_GIVEN: Final = object()
 
 
 def _unknown_arguments(
