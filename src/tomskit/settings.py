@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, overload
+from typing import TYPE_CHECKING, Annotated, ClassVar, overload
 
 from pydantic import (
     AfterValidator,
