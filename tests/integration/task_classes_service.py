@@ -11,6 +11,7 @@ import asyncio
 from typing import Any, cast
 
 from celery import Task
+from celery.utils.log import get_task_logger
 from celery.worker.request import Request
 from celery_once import QueueOnce
 from celery_singleton import Singleton
@@ -35,6 +36,7 @@ class OfTheApp(Task[..., Any]):
         await note(self, f"before_start {args} {kwargs}")
 
 
+logger = get_task_logger(__name__)
 config = CeleryConfig()
 app = AsyncCelery("task-classes-service", config=config, task_cls=OfTheApp)
 redis_url = str(app.conf.result_backend)
@@ -184,6 +186,21 @@ class Collected(Task[..., Any]):
                 )
 
         return receive
+
+
+class Taken(Task[..., Any]):
+    """Acknowledges a message, and fails before it gives it to the pool."""
+
+    def Strategy(self, task: Any, app: Any, consumer: Any) -> object:
+        def receive(message: Any, body: object, ack: Any, *_: object) -> None:
+            ack(logger, consumer.connection_errors)
+            raise LookupError("nowhere to be put")
+
+        return receive
+
+
+@async_shared_task(base=Taken)
+async def taken() -> None: ...
 
 
 def answer(calls: list[tuple[str, int]]) -> None:

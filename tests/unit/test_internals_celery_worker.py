@@ -5,11 +5,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
+from unittest.mock import Mock
 from weakref import ref
 
 import pytest
 from celery import Celery, _state
 from celery.app import trace
+from celery.concurrency import solo
 from celery.concurrency.base import BasePool
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.worker import WorkController, components, loops, state
@@ -203,6 +205,18 @@ def test_a_pool_has_the_hooks_that_we_override() -> None:
     assert_signature(BasePool, "terminate_job", "(self, pid, signal=None)")
     for method, hook in (("start", "on_start"), ("stop", "on_stop"), ("terminate", "on_terminate")):
         assert hook in getattr(BasePool, method).__code__.co_names
+
+
+def test_the_solo_pool_has_what_runs_a_function_as_an_attribute() -> None:
+    """``BasePool.on_apply``, which `SoloPool` sets in its ``__init__``."""
+    pool: Any = solo.TaskPool()
+    pool.on_apply = Mock()
+
+    pool.apply_async(len, ("ab",), callback=print)
+
+    [call] = pool.on_apply.call_args_list
+    assert call.args == (len, ("ab",), {})
+    assert call.kwargs["callback"] is print
 
 
 def test_the_worker_gives_its_time_limits_to_the_pool() -> None:

@@ -175,3 +175,20 @@ def test_without_its_hub_the_worker_does_not_sleep(make: Callable[..., AsyncCele
     prepare(worker, app)
 
     worker.wait_for_soft_shutdown()
+
+
+def test_a_function_that_fails_in_the_solo_pool_is_logged(
+    make: Callable[..., AsyncCelery], caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = prepared(make(), "solo").pool_cls()
+    done: list[object] = []
+    errors: list[Any] = []
+
+    pool.apply_async(divmod, (1, 0), callback=done.append)
+    pool.apply_async(divmod, (7, 2), callback=done.append)
+    pool.apply_async(divmod, (1, 0), callback=done.append, error_callback=errors.append)
+
+    assert done == [(3, 1)]
+    assert [one.type for one in errors] == [ZeroDivisionError]
+    assert len([one for one in caplog.messages if "function in the pool failed" in one]) == 1
+    assert str(pool.__class__.__module__) == "celery.concurrency.solo"

@@ -5,6 +5,7 @@
     servers  refusing servers that refuse
     patient_backend  what is stored again until the result backend returns
     prepare  the parts that the worker's pool needs
+    solo_pool  the solo pool, in which a function of another package may fail
     unreadable  messages that no worker can read
     connections  a warning of more database connections than a server admits
     overview  what is in force, for the banner and for ``celery report``

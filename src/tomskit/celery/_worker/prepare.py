@@ -17,6 +17,7 @@ from tomskit.celery._internals.celery_worker import (
     obey_commands_by,
 )
 from tomskit.celery._worker.overview import banner
+from tomskit.celery._worker.solo_pool import contained_solo_pool
 from tomskit.celery._worker.unreadable import GuardedNode, guarded_consumer
 from tomskit.celery.asyncio_pool.consumer import consumer_class
 from tomskit.celery.asyncio_pool.hub import LoopHub
@@ -46,6 +47,8 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
     guarded = guarded_consumer(consumer_class_of(worker))
     worker.consumer_cls = consumer_class(guarded, in_loop=in_loop)
     obey_commands_by(GuardedNode, app)
+    if issubclass(pool, SoloPool):
+        worker.pool_cls = contained_solo_pool(pool)
     if not in_loop:
         parts = _fast_parts(pool, fetch_bytes) if fast else kombu_parts()
         connect_with(app, connection_class(parts))

@@ -85,8 +85,8 @@ class GuardedConsumer(Consumer):
             _shown(message.headers),
             _shown(message.properties),
         )
-        # An acknowledgement of the task may be on its way, in the next turn.
-        self.call_soon(self._settle, message)
+        # An acknowledgement of the task may be on its way, in the next turn, which has no order.
+        self.call_soon(self.call_soon, self._settle, message)
         signals.task_rejected.send(sender=self, message=message, exc=InvalidTaskError(problem))
 
     def _settle(self, message: TaskMessage) -> None:
