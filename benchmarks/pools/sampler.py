@@ -22,6 +22,7 @@ PARTS: Final = {
         "/logging/",
         "/_worker/logging.py",
         "celery_task_lines.py",
+        "/_internals/log_lines.py",
         "/celery/utils/log.py",
     ),
     "the function, its arguments and its result": ("/_tasks/", "/_values/", "tomskit_app.py"),

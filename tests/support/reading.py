@@ -12,6 +12,7 @@ from kombu.utils.json import loads
 
 from tests.support import hostile
 from tomskit.celery._worker.unreadable import problem_of
+from tomskit.celery.fast_redis.calls import ordinary_call
 from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, GuardedChannel, decoded_json, readable
 
 __all__ = ("SEPARATOR", "check", "wrapped")
@@ -63,9 +64,12 @@ def check(data: bytes) -> bool:
     if message.errors:
         return False  # left to the consumer, which rejects it
     try:
-        if problem_of(message) is not None:
-            return False
+        ordinary = ordinary_call(message)
+        problem = problem_of(message)
     except ERRORS_OF_DATA:
+        return False
+    assert ordinary is None or problem is None, f"nothing special about it, but {problem}"
+    if problem is not None:
         return False
     body = message.payload
     if message.content_type == "application/json":

@@ -3,6 +3,7 @@
 import base64
 import json
 from random import Random
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,16 @@ from hypothesis import strategies as st
 from tests.support import hostile
 from tests.support.fuzzing import mutant
 from tests.support.reading import SEPARATOR, check
+
+FIELDS: Final = [
+    *(("headers", name) for name in hostile.call()["headers"]),
+    *(("headers", name) for name in ("stamps", "stamped_headers", "replaced_task_nesting")),
+    *(("properties", name) for name in ("correlation_id", "reply_to")),
+]
+VALUES: Final[list[object]] = [
+    *(None, True, False, 0, 1, -1, 2.5, float("nan"), float("inf"), "", [], {}, [None], [1, 2]),
+    *([None, float("inf")], [True, None], [[1], 2], {"a": 1}, [{}], ["a"], [None, None, None]),
+]
 
 
 def test_call_is_run() -> None:
@@ -21,6 +32,20 @@ def test_body_beyond_its_envelope_is_run() -> None:
     body = base64.b64decode(hostile.call(1, 2)["body"])
 
     assert check(SEPARATOR + body)
+
+
+@given(
+    st.sampled_from(FIELDS),
+    st.sampled_from([*VALUES, "eight", "\ud800", "é", "2026-11-28T00:00:00+00:00"]),
+)
+def test_what_is_taken_for_an_ordinary_call_can_be_read(
+    field: tuple[str, str], value: object
+) -> None:
+    """The check that most messages are done with is as strict as the one that gives reasons."""
+    call = hostile.call(1, 2)
+    call[field[0]][field[1]] = value
+
+    check(json.dumps(call).encode())
 
 
 @pytest.mark.parametrize("name", hostile.UNREADABLE)

@@ -3,9 +3,11 @@
 import logging
 
 import pytest
+from celery.utils.log import ColorFormatter
 
 from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
 from tomskit.celery._running.context import task_id_context
+from tomskit.celery._worker.logging import note_format
 
 FORMATS = [
     logging.Formatter("%(task_id)s|%(message)s"),
@@ -176,3 +178,25 @@ def test_an_application_writes_what_it_likes(
     logging.getLogger("somewhere").warning("%s", FORGED)
 
     assert own(caplog).getMessage() == FORGED
+
+
+def test_lines_of_a_second_show_its_time() -> None:
+    """Made once for each second, in Celery's format or that of the application."""
+    logger = logging.getLogger("of.its.own")
+    logger.handlers = []
+    plain: list[logging.Formatter] = []
+    for datefmt in (None, "%H.%M.%S"):
+        handler = logging.StreamHandler()
+        handler.setFormatter(formatter := ColorFormatter("%(asctime)s %(message)s"))
+        formatter.datefmt = datefmt
+        logger.addHandler(handler)
+        plain.append(logging.Formatter("%(asctime)s %(message)s", datefmt))
+
+    note_format(logger=logger)
+
+    for created in (1_700_000_000.25, 1_700_000_000.999, 1_700_000_001.0, 1_800_000_000.5):
+        record = logging.makeLogRecord(
+            {"msg": "x", "created": created, "msecs": int(created % 1 * 1000)}
+        )
+        shown = [handler.format(record) for handler in logger.handlers]
+        assert shown == [formatter.format(record) for formatter in plain]

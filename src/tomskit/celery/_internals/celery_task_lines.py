@@ -1,6 +1,6 @@
 """Celery: the log lines and the events of a task, as its strategy and its tracer make them.
 
-`trace.LOG_SUCCESS`, `trace.LOG_RECEIVED`, `trace.info`, `trace.safe_repr` and `strategy.logger`
+`trace.LOG_SUCCESS`, `LOG_RECEIVED`, `info`, `safe_repr` and `logger`, and `strategy.logger`
     For: the two log lines of a task.
     When it is missing: an import of the asyncio pool raises ImportError.
 
@@ -16,12 +16,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import Task
 from celery.app import trace
 from celery.utils.saferepr import saferepr
 from celery.worker import request, strategy
+
+from tomskit.celery._internals.log_lines import RepeatedLine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = (
     "log_received",
@@ -38,6 +43,18 @@ _trace: Final[Any] = trace
 _request: Final[Any] = request
 _strategy: Final[Any] = strategy
 _PLAIN_TYPES: Final = (int, bool, type(None))
+
+
+def _write_received(context: Mapping[str, object]) -> None:
+    _strategy.logger.info(_trace.LOG_RECEIVED, context, extra={"data": context})
+
+
+def _write_success(context: Mapping[str, object]) -> None:
+    _trace.info(_trace.LOG_SUCCESS, context)
+
+
+_received: Final = RepeatedLine(_strategy.logger, _write_received)
+_succeeded: Final = RepeatedLine(_trace.logger, _write_success)
 
 
 def sends_events(eventer: Any) -> bool:
@@ -82,7 +99,7 @@ def log_received(request: Any) -> None:
         "kwargs": request.kwargsrepr,
         "eta": None,
     }
-    _strategy.logger.info(_trace.LOG_RECEIVED, context, extra={"data": context})
+    _received.log(context, request.id)
 
 
 def logs_success() -> bool:
@@ -94,17 +111,15 @@ def logs_success() -> bool:
 def log_success(request: Any, shown: str, seconds: float) -> None:
     """Log that a task has succeeded, as Celery does."""
     known = request.request_dict
-    _trace.info(
-        _trace.LOG_SUCCESS,
-        {
-            "id": request.id,
-            "name": request.name,
-            "return_value": shown,
-            "runtime": seconds,
-            "args": known.get("argsrepr") or _trace.safe_repr(request.args),
-            "kwargs": known.get("kwargsrepr") or _trace.safe_repr(request.kwargs),
-        },
-    )
+    context = {
+        "id": request.id,
+        "name": request.name,
+        "return_value": shown,
+        "runtime": seconds,
+        "args": known.get("argsrepr") or _trace.safe_repr(request.args),
+        "kwargs": known.get("kwargsrepr") or _trace.safe_repr(request.kwargs),
+    }
+    _succeeded.log(context, request.id)
 
 
 def shown_result(value: object, task: Task[..., object]) -> str:

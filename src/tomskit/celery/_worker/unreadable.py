@@ -17,6 +17,7 @@ from kombu.pidbox import Node
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer
+from tomskit.celery.fast_redis.calls import ordinary_call
 from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, is_object, is_text
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class TaskMessage(Protocol):
 
     headers: Mapping[str, object]
     properties: Mapping[str, object]
+    content_type: str
     acknowledged: bool
 
     @property
@@ -63,7 +65,7 @@ class GuardedConsumer(Consumer):
 
         def guarded(message: TaskMessage) -> None:
             try:
-                problem = problem_of(message)
+                problem = None if ordinary_call(message) is not None else problem_of(message)
                 if problem is None:
                     handle(message)
                     return

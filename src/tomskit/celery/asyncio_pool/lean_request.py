@@ -12,6 +12,7 @@ from typing_extensions import override
 from tomskit.celery._internals.celery_lean import (
     LeanRequestBase,
     fill_request,
+    is_revoked,
     note_accepted,
     note_success,
 )
@@ -35,6 +36,11 @@ class LeanRequest(LeanRequestBase):
 
     def __init__(self, **parts: Any) -> None:
         fill_request(self, **parts)
+
+    @override
+    def revoked(self) -> bool:
+        # It has no expiry, and no stamps: what Celery looks at besides.
+        return (self._already_revoked or is_revoked(self.id)) and super().revoked()
 
     @override
     def on_accepted(self, pid: int, time_accepted: float) -> object:

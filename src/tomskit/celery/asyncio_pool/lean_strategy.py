@@ -9,7 +9,7 @@ and a job of ours, and whatever turns out to be special later goes on with Celer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import signals
 
@@ -33,7 +33,7 @@ from tomskit.celery._internals.celery_task_lines import (
 )
 from tomskit.celery.asyncio_pool.lean_request import LeanRequest
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
-from tomskit.celery.fast_redis.guarded import is_object
+from tomskit.celery.fast_redis.calls import ordinary_call
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -42,7 +42,6 @@ __all__ = ("strategy",)
 
 Handler = Callable[..., object]
 
-_JSON: Final = frozenset({"application/json", "application/x-tomskit-orjson"})
 _SERIALIZERS: Final = frozenset({"json", "orjson"})
 
 
@@ -100,10 +99,9 @@ class _Strategy:
         **options: object,
     ) -> object:
         """Take a message; called by Celery's consumer."""
-        payload = None
-        if body is None and _is_ordinary(message.headers) and self._is_ordinary_now(message):
-            payload = _decoded(message)
-        if payload is None:
+        # Of the first protocol the worker hands over the body.
+        call = ordinary_call(message) if body is None else None
+        if call is None or not self._is_ordinary_now(message):
             return self._celerys(message, body, ack, reject, callbacks, **options)
         consumer = self._consumer
         request = LeanRequest(
@@ -115,7 +113,7 @@ class _Strategy:
             eventer=consumer.event_dispatcher,
             task=self._task,
             connection_errors=consumer.connection_errors,
-            payload=payload,
+            payload=(*call, NO_EMBED),
         )
         if self._logs:
             log_received(request)
@@ -147,47 +145,3 @@ class _Strategy:
             self._known = known
             self._is_run_by_celery = is_run_by_celery(task, self._body)
         return self._is_run_by_celery
-
-
-def _is_ordinary(headers: Any) -> bool:
-    if not is_object(headers):
-        return False
-    get = headers.get
-    return (
-        isinstance(get("id"), str)
-        and isinstance(get("task"), str)
-        and get("eta") is None
-        and get("expires") is None
-        and get("shadow") is None
-        and not get("stamped_headers")
-        and not get("replaced_task_nesting")
-        and isinstance(get("retries", 0), int)
-        and _are_limits(get("timelimit"))
-    )
-
-
-def _are_limits(limits: object) -> bool:
-    return limits is None or (
-        _is_list(limits)
-        and len(limits) == len(("hard", "soft"))
-        and all(limit is None or type(limit) in {int, float} for limit in limits)
-    )
-
-
-def _is_list(value: object) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
-def _decoded(message: Any) -> tuple[list[Any], dict[str, Any], dict[str, Any]] | None:
-    """The arguments of a message, if nothing follows them."""
-    if message.content_type not in _JSON:
-        return None
-    payload: object = message.payload
-    if not _is_list(payload) or len(payload) != len(("args", "kwargs", "embed")):
-        return None
-    args: object = payload[0]
-    kwargs: object = payload[1]
-    embed: object = payload[2]
-    if _is_list(args) and is_object(kwargs) and is_object(embed) and embed == NO_EMBED:
-        return args, kwargs, embed
-    return None

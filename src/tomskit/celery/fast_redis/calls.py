@@ -1,0 +1,122 @@
+"""Calls with nothing special about them: what most messages are, told by one look at each."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any, Final, Protocol, TypeGuard
+
+from tomskit.celery._internals.celery_lean import NO_EMBED
+
+__all__ = ("Arguments", "ordinary_call")
+
+Arguments = tuple[list[Any], dict[str, Any]]
+
+_JSON: Final = frozenset({"application/json", "application/x-tomskit-orjson"})
+_TEXTS: Final = ("root_id", "parent_id", "group")
+_ABSENT: Final = ("eta", "expires", "shadow")
+_BODY: Final = ("args", "kwargs", "embed")
+_LIMITS: Final = ("hard", "soft")
+_NO_LIMITS: Final = (None, [None, None])
+_NO_STAMPS: Final[tuple[object, ...]] = (None, {})
+_NO_NAMES: Final[tuple[object, ...]] = (None, [])
+
+_LOOKED_AT: Final = "_tomskit_call"
+_UNKNOWN: Final = object()
+
+
+class _Message(Protocol):
+    """``kombu.Message``, as far as it is looked at here."""
+
+    headers: Any
+    properties: Any
+    content_type: Any
+
+    @property
+    def payload(self) -> object: ...
+
+
+def ordinary_call(message: _Message) -> Arguments | None:
+    """The arguments in a message of Celery's second protocol that says nothing but what to call.
+
+    It has neither a schedule nor an expiry, stamps, links or a workflow around it, and everything in it
+    is as Celery writes it. It is looked at once, however often this is asked.
+
+    Args:
+        message: The message; it is decoded if it is one.
+
+    Returns:
+        Its args and its kwargs; None if there is anything else.
+
+    Raises:
+        Exception: Its body cannot be decoded.
+    """
+    known: dict[str, Any] = message.__dict__
+    found = known.get(_LOOKED_AT, _UNKNOWN)
+    if found is _UNKNOWN:
+        found = known[_LOOKED_AT] = _arguments(message)
+    arguments: Arguments | None = found
+    return arguments
+
+
+def _arguments(message: _Message) -> Arguments | None:
+    if message.content_type not in _JSON or not _are_ordinary(message.headers, message.properties):
+        return None
+    payload: object = message.payload
+    if not _is_list(payload) or len(payload) != len(_BODY):
+        return None
+    args: object = payload[0]
+    kwargs: object = payload[1]
+    if _is_list(args) and _is_object(kwargs) and payload[2] == NO_EMBED:
+        return args, kwargs
+    return None
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return type(value) is list
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return type(value) is dict
+
+
+def _are_ordinary(headers: Any, properties: Any) -> bool:
+    get = headers.get
+    for name in _ABSENT:
+        if get(name) is not None:
+            return False
+    for name in _TEXTS:
+        value = get(name)
+        if value is not None and not _is_ascii(value):
+            return False
+    retries = get("retries", 0)
+    limits = get("timelimit")
+    return (
+        bool(_is_ascii(get("task")) and _is_ascii(get("id")))
+        and type(retries) is int
+        and retries >= 0
+        and (limits in _NO_LIMITS or _are_limits(limits))
+        and get("stamps") in _NO_STAMPS
+        and get("stamped_headers") in _NO_NAMES
+        and not get("replaced_task_nesting")
+        and _is_none_or_ascii(properties.get("correlation_id"))
+        and _is_none_or_ascii(properties.get("reply_to"))
+    )
+
+
+def _is_ascii(value: Any) -> bool:
+    """Whether this is a text, and not an empty one, which could be sent in any encoding."""
+    return type(value) is str and value != "" and value.isascii()
+
+
+def _is_none_or_ascii(value: Any) -> bool:
+    return value is None or _is_ascii(value)
+
+
+def _are_limits(limits: Any) -> bool:
+    return (
+        _is_list(limits)
+        and len(limits) == len(_LIMITS)
+        and all(
+            limit is None or (type(limit) in {int, float} and isfinite(limit)) for limit in limits
+        )
+    )
