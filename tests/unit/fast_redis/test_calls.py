@@ -6,6 +6,7 @@ import pytest
 from celery import Celery
 from kombu import Connection
 
+from tests.support.contracts import untyped
 from tests.support.requests import plain_app
 from tomskit.celery.fast_redis.calls import ordinary_call
 
@@ -38,7 +39,7 @@ def sent(app: Celery, **options: Any) -> Any:
         if link:
             options["link"] = task.s(3)
         task.apply_async((1,), {"b": 2}, connection=connection, **options)
-        return connection.channel().basic_get("celery")
+        return untyped(connection.channel()).basic_get("celery")
 
 
 @pytest.mark.parametrize("name", ORDINARY)
