@@ -21,8 +21,8 @@ PARTS: Final = {
     "log lines": (
         "/logging/",
         "/_worker/logging.py",
-        "celery_task_lines.py",
-        "/_internals/log_lines.py",
+        "task_lines.py",
+        "/_running/repeated_lines.py",
         "/celery/utils/log.py",
     ),
     "the function, its arguments and its result": ("/_tasks/", "/_values/", "tomskit_app.py"),

@@ -20,7 +20,6 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     kombu_redis        kombu's Redis transport
     redis_connections  connections and pools of redis-py
     pydantic_core      schemas of annotations, and models
-    log_lines          records of log lines that are written again and again
     python             frames and callbacks of a running interpreter
     refusals           errors that end a worker at its start, as click shows them
 

@@ -23,38 +23,45 @@ from celery.app import trace
 from celery.utils.saferepr import saferepr
 from celery.worker import request, strategy
 
-from tomskit.celery._internals.log_lines import RepeatedLine
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = (
-    "log_received",
-    "log_success",
+    "RECEIVED",
+    "SUCCEEDED",
     "logs_accepted",
     "logs_received",
     "logs_success",
+    "received",
     "send_received",
     "sends_events",
     "shown_result",
+    "succeeded",
+    "write_received",
+    "write_success",
 )
 
 _trace: Final[Any] = trace
 _request: Final[Any] = request
 _strategy: Final[Any] = strategy
+
+RECEIVED: Final[logging.Logger] = _strategy.logger
+"""The logger of the lines that tasks were received."""
+
+SUCCEEDED: Final[logging.Logger] = _trace.logger
+"""The logger of the lines that tasks have succeeded."""
+
 _PLAIN_TYPES: Final = (int, bool, type(None))
 
 
-def _write_received(context: Mapping[str, object]) -> None:
+def write_received(context: Mapping[str, object]) -> None:
+    """Log that a task was received, as Celery does."""
     _strategy.logger.info(_trace.LOG_RECEIVED, context, extra={"data": context})
 
 
-def _write_success(context: Mapping[str, object]) -> None:
+def write_success(context: Mapping[str, object]) -> None:
+    """Log that a task has succeeded, as Celery does."""
     _trace.info(_trace.LOG_SUCCESS, context)
-
-
-_received: Final = RepeatedLine(_strategy.logger, _write_received)
-_succeeded: Final = RepeatedLine(_trace.logger, _write_success)
 
 
 def sends_events(eventer: Any) -> bool:
@@ -86,32 +93,29 @@ def logs_accepted() -> bool:
 
 def logs_received() -> bool:
     """Whether the worker logs that it has received a task."""
-    logger: logging.Logger = _strategy.logger
-    return logger.isEnabledFor(logging.INFO)
+    return RECEIVED.isEnabledFor(logging.INFO)
 
 
-def log_received(request: Any) -> None:
-    """Log that a task was received, as Celery does."""
-    context = {
+def received(request: Any) -> dict[str, object]:
+    """What the line that a task was received shows."""
+    return {
         "id": request.id,
         "name": request.name,
         "args": request.argsrepr,
         "kwargs": request.kwargsrepr,
         "eta": None,
     }
-    _received.log(context, request.id)
 
 
 def logs_success() -> bool:
     """Whether the worker logs that a task has succeeded."""
-    logger: logging.Logger = _trace.logger
-    return logger.isEnabledFor(logging.INFO)
+    return SUCCEEDED.isEnabledFor(logging.INFO)
 
 
-def log_success(request: Any, shown: str, seconds: float) -> None:
-    """Log that a task has succeeded, as Celery does."""
+def succeeded(request: Any, shown: str, seconds: float) -> dict[str, object]:
+    """What the line that a task has succeeded shows."""
     known = request.request_dict
-    context = {
+    return {
         "id": request.id,
         "name": request.name,
         "return_value": shown,
@@ -119,7 +123,6 @@ def log_success(request: Any, shown: str, seconds: float) -> None:
         "args": known.get("argsrepr") or _trace.safe_repr(request.args),
         "kwargs": known.get("kwargsrepr") or _trace.safe_repr(request.kwargs),
     }
-    _succeeded.log(context, request.id)
 
 
 def shown_result(value: object, task: Task[..., object]) -> str:

@@ -10,6 +10,7 @@
     greenlets   plain functions that wait without blocking the loop
     places      where such code runs, and what it may do there
     host        an app's runtime together with the app's resources
+    repeated_lines  log lines that are written again and again
     runner      AsyncTaskRunner: a coroutine function in a loop of its own
 
 Of these `tomskit.celery` exports AsyncRuntime, AsyncTaskRunner and `celery_context`.

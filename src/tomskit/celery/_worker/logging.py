@@ -13,8 +13,8 @@ from typing import Any, Final
 from celery.utils.log import ColorFormatter
 from typing_extensions import override
 
-from tomskit.celery._internals.log_lines import RecordMaker
 from tomskit.celery._running.context import task_id_context
+from tomskit.celery._running.repeated_lines import RecordMaker
 
 __all__ = ("TASK_LOG_FORMAT", "WORKER_LOG_FORMAT", "install_task_id", "note_format")
 

@@ -17,7 +17,6 @@ from tomskit.celery._internals.celery import request_stack_of, task_stack
 from tomskit.celery._internals.celery_lean import new_context
 from tomskit.celery._internals.celery_replay import trace_again
 from tomskit.celery._internals.celery_task_lines import (
-    log_success,
     logs_success,
     sends_events,
     shown_result,
@@ -27,6 +26,7 @@ from tomskit.celery._running.greenlets import GreenletCoroutine, wait_to_the_end
 from tomskit.celery._running.places import LeanCall
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Ended
 from tomskit.celery.asyncio_pool.report import Report
+from tomskit.celery.asyncio_pool.task_lines import log_success
 
 if TYPE_CHECKING:
     from celery.app.task import Context as TaskContext

@@ -26,13 +26,13 @@ from tomskit.celery._internals.celery_lean import (
     uses_default_loader_hooks,
 )
 from tomskit.celery._internals.celery_task_lines import (
-    log_received,
     logs_received,
     send_received,
     sends_events,
 )
 from tomskit.celery.asyncio_pool.lean_request import LeanRequest
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
+from tomskit.celery.asyncio_pool.task_lines import log_received
 from tomskit.celery.fast_redis.calls import ordinary_call
 
 if TYPE_CHECKING:

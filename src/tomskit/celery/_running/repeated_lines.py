@@ -1,10 +1,7 @@
-"""Python: a line that a logger writes again and again, its record a copy of the first one.
+"""A line that a logger writes again and again, its record a copy of the first one.
 
-`LogRecord`, its attributes, all of which are in its ``__dict__`` where it has been made
-    For: the two lines of each task. To find out anew which module, function, thread and process writes
-    one takes 10 of its 25 us.
-    When it is missing: records of the lines that a task was received, and that it has succeeded, have
-    attributes of the first such line.
+The two lines of each task are such. To find out anew which module, function, thread and process writes one takes
+10 of its 25 us.
 """
 
 from __future__ import annotations

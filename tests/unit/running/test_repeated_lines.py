@@ -1,4 +1,4 @@
-"""What is relied on in the records of Python's logging: a copy of one is one like it."""
+"""Lines that are written again and again: a copy of a record is one like it."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tests.support.contracts import untyped
 from tomskit.celery import AsyncCelery
-from tomskit.celery._internals.log_lines import RepeatedLine
+from tomskit.celery._running.repeated_lines import RepeatedLine
 
 OF_TIME: Final = {"created", "msecs", "relativeCreated"}
 CONTEXT: Final = {"id": "7", "name": "a.b", "return_value": "None", "runtime": 0.1, "eta": None}
@@ -69,7 +69,6 @@ def kept(app: AsyncCelery, line: Line) -> Iterator[Kept]:
 
 
 def test_a_copy_is_what_the_logger_makes(kept: Kept, line: Line) -> None:
-    """`LogRecord`, its attributes."""
     logger, write = line
     repeated = RepeatedLine(logger, write)
 
