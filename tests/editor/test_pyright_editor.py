@@ -37,47 +37,62 @@ MEMBERS: Final = (
     ".options(countdown=3).|si",
 )
 
+TASKS: Final = ("resize", "publish", "archive", "restore", "sweep", "count")
+
 every_call = pytest.mark.parametrize("call", CALLS)
 every_member = pytest.mark.parametrize("member", MEMBERS)
 
 
 class Editor:
-    """An editor with the example open, and one more line typed at its end."""
+    """An editor with the example open, and lines typed at its end.
 
-    def __init__(self, server: LanguageServer, path: Path) -> None:
+    The calls and members of all tasks stand there at once, each bracket closed as editors do it: the
+    server reads the whole file again for each change. Other lines are typed when they are asked for,
+    in a copy, each in place of the one before.
+    """
+
+    def __init__(self, server: LanguageServer, folder: Path) -> None:
         self._server = server
-        self._path = path
+        self._path = folder / "example.py"
+        self._copy = folder / "copy.py"
+        self._lines = [f"{task}{rest}" for task in TASKS for rest in (*CALLS, *MEMBERS)]
+        ends = (")" if line.endswith("(|") else "" for line in self._lines)
+        typed = [line.replace("|", "") + end for line, end in zip(self._lines, ends, strict=True)]
+        server.open(self._path, "\n".join([EXAMPLE, *typed, ""]))
 
     def signature(self, line: str) -> SignatureInfo:
-        signatures = self._server.signature_help(self._path, *self._type(line))
+        signatures = self._server.signature_help(*self._type(line))
         assert signatures, f"no signature help at {line}"
         return signatures[0]
 
     def keywords(self, line: str) -> set[str]:
         """The keyword arguments that are suggested, as they would be inserted."""
-        suggested = self._server.completion(self._path, *self._type(line))
+        suggested = self._server.completion(*self._type(line))
         return {one.label for one in suggested if one.kind == VARIABLE and one.label.endswith("=")}
 
     def members(self, line: str) -> set[str]:
         """What is suggested after a dot."""
-        return {one.label for one in self._server.completion(self._path, *self._type(line))}
+        return {one.label for one in self._server.completion(*self._type(line))}
 
     def hover(self, line: str) -> str:
-        return self._server.hover(self._path, *self._type(line))
+        return self._server.hover(*self._type(line))
 
-    def _type(self, line: str) -> tuple[int, int]:
-        """Types a line and answers where its bar is, which is not typed."""
+    def _type(self, line: str) -> tuple[Path, int, int]:
+        """Where the bar of a line is, which is not typed."""
         before, bar, after = line.partition("|")
         assert bar, f"no cursor in {line}"
-        self._server.open(self._path, f"{EXAMPLE}\n{before}{after}\n")
-        return EXAMPLE.count("\n") + 1, len(before)
+        end = EXAMPLE.count("\n") + 1
+        if line in self._lines:
+            return self._path, end + self._lines.index(line), len(before)
+        self._server.open(self._copy, f"{EXAMPLE}\n{before}{after}\n")
+        return self._copy, end, len(before)
 
 
 @pytest.fixture(scope="module")
 def editor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
     root = tmp_path_factory.mktemp("project")
     with LanguageServer(root) as server:
-        yield Editor(server, root / "example.py")
+        yield Editor(server, root)
 
 
 def prose(text: str) -> str:
