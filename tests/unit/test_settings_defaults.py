@@ -134,8 +134,10 @@ def test_the_port_of_mysql_is_not_named_where_one_was_given() -> None:
 
 
 def test_a_result_database_on_the_default_port_is_a_warning(
-    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Celery tries eleven times for each of its own tries, for some twenty seconds.
+    monkeypatch.setattr("celery.backends.database.session.PREPARE_MODELS_MAX_RETRIES", 1)
     app = make_app(CeleryConfig(CELERY_RESULT_BACKEND_TYPE="database", CELERY_DB_HOST="127.0.0.1"))
     with pytest.raises(OperationalError):  # Celery makes its tables at once
         assert app.backend is None

@@ -22,6 +22,7 @@ from pydantic import SecretStr, ValidationError
 from redis.asyncio.connection import parse_url
 from sqlalchemy import make_url
 
+from tests.support.examples import examples
 from tests.support.settings import backend_of, new_app
 from tomskit import TomsKitBaseSettings
 from tomskit.celery import CeleryConfig
@@ -117,11 +118,22 @@ def outcome(make: Callable[[], TomsKitBaseSettings]) -> object:
     return vars(config), config.model_fields_set
 
 
+# Several at once: to make a configuration takes longer than to look at another field of it.
+AT_ONCE = 3
+
+
+def few_at_once(config: type[TomsKitBaseSettings]) -> list[list[str]]:
+    """Every setting, in groups of some that do not belong together."""
+    names = names_of(config)
+    groups = -(-len(names) // AT_ONCE)
+    return [names[first::groups] for first in range(groups)]
+
+
 @st.composite
-def what_sources_say(draw: st.DrawFn, config: type[TomsKitBaseSettings], name: str) -> Said:
-    others = draw(st.lists(st.sampled_from(names_of(config)), max_size=4))
+def what_sources_say(draw: st.DrawFn, config: type[TomsKitBaseSettings], names: list[str]) -> Said:
+    others = draw(st.lists(st.sampled_from(names_of(config)), max_size=2))
     said: dict[str, dict[Source, str]] = {}
-    for one in dict.fromkeys([name, *others]):
+    for one in dict.fromkeys([*names, *others]):
         texts = st.sampled_from(texts_of(config, one))
         possible = SOURCES[:1] if one in NOT_FROM_VARIABLES else SOURCES
         who = draw(st.lists(st.sampled_from(possible), unique=True, max_size=3))
@@ -132,15 +144,16 @@ def what_sources_say(draw: st.DrawFn, config: type[TomsKitBaseSettings], name: s
 
 
 @pytest.mark.parametrize(
-    ("config", "name"), [(config, name) for config in CONFIGS for name in names_of(config)]
+    ("config", "names"), [(config, names) for config in CONFIGS for names in few_at_once(config)]
 )
 @settings(max_examples=4)
 @given(data=st.data())
 def test_arguments_win_over_the_environment_and_that_over_the_file(
-    config: type[TomsKitBaseSettings], name: str, data: st.DataObject
+    config: type[TomsKitBaseSettings], names: list[str], data: st.DataObject
 ) -> None:
-    assert len(texts_of(config, name)) > 1, f"TEXTS has nothing for {name}"
-    said = data.draw(what_sources_say(config, name))
+    for name in names:
+        assert len(texts_of(config, name)) > 1, f"TEXTS has nothing for {name}"
+    said = data.draw(what_sources_say(config, names))
     make = cast("Callable[..., TomsKitBaseSettings]", config)
     with sources(said) as arguments:
         found = outcome(lambda: make(**arguments))
@@ -263,7 +276,7 @@ def engine_url_of(config: DatabaseConfig) -> object:
     return asyncio.run(open_engine())
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(places())
 def test_what_a_property_says_is_what_is_used(said: Said) -> None:
     with sources(said) as arguments:
