@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.servers import RedisServer
-from tomskit.celery.fast_redis.batches import Batches
+from tomskit.celery.fast_redis.batches import Batches, StoredState
 
 T = TypeVar("T")
 
@@ -99,12 +99,15 @@ class Between:
 def run(
     server: RedisServer,
     function: Callable[[Batches, Between], Awaitable[T]],
+    *,
+    at_once: int = 500,
     **parameters: Any,
 ) -> T:
     async def main() -> T:
         between = Between(server)
         port = await between.listen()
-        batches = Batches(redis.ConnectionPool(host="127.0.0.1", port=port, **parameters))
+        pool = redis.ConnectionPool(host="127.0.0.1", port=port, **parameters)
+        batches = Batches(pool, at_once=at_once)
         async with asyncio.timeout(60):
             # So that it has connected.
             await batches.run(("PING",))
@@ -200,6 +203,33 @@ def test_what_is_asked_for_meanwhile_makes_the_next_write(own: RedisServer) -> N
         return between.written
 
     assert [names(written) for written in run(own, main)] == [["INCR"], ["GET"] * 3]
+
+
+def test_one_write_stores_no_more_states_than_there_may_be_callers(own: RedisServer) -> None:
+    """Their tasks wait for their acknowledgement together."""
+    most = 50
+
+    async def main(batches: Batches, between: Between) -> list[bytes]:
+        stored: list[object] = []
+        all_stored = asyncio.Event()
+
+        def note(error: BaseException | None) -> None:
+            stored.append(error)
+            if len(stored) == most - 1 + most:
+                all_stored.set()
+
+        # Kept for different times, they are stored by two commands.
+        for expires, count in ((60, most - 1), (0, most)):
+            for number in range(count):
+                key = f"{expires} {number}".encode()
+                batches.store(StoredState(key, lambda: b'{"status": "SUCCESS"}', note), expires)
+        await all_stored.wait()
+        assert stored == [None] * len(stored)
+        return between.written
+
+    writes = run(own, main, at_once=most)
+
+    assert [written.count(b"EVAL") for written in writes] == [1, 1]
 
 
 # -- cancelled

@@ -341,13 +341,13 @@ class Batches:
             self._waiting.clear()
 
     def _take(self) -> list[_Entry]:
-        """What is sent next: callers up to `at_once`."""
+        """What is sent next: no more callers than `at_once`."""
         size = count = 0
         for entry in self._waiting:
             size += entry.size
-            count += 1
-            if size >= self._at_once:
+            if count and size > self._at_once:
                 break
+            count += 1
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         return taken
 
