@@ -1,0 +1,83 @@
+"""A worker whose credentials are renewed while it takes messages, and whose password changes."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pytest
+from celery.result import AsyncResult
+from redis import Redis
+
+from tests.support.credentials import FILE, USER, Renewed
+from tests.support.deployment import Deployment, redis_environment
+from tests.support.faults import SERVICE, SOCKET_TIMEOUT
+from tests.support.patience import wait_until
+from tests.support.servers import RedisDb, RedisServer
+from tests.support.servers.redis import call, info
+
+PROVIDER = f"{Renewed.__module__}.{Renewed.__qualname__}"
+RENEWING = "tests.integration.renewing_service"
+MANY = 300
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as made:
+        yield made
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_password_that_changes_under_load_loses_nothing(
+    deployment: Deployment, server: RedisServer, tmp_path: Path, fast: bool
+) -> None:
+    with server.client() as broker:
+        file = tmp_path / "password"
+        file.write_text("first", encoding="utf-8")
+        call(broker, "ACL", "SETUSER", USER, "on", ">first", "~*", "&*", "+@all")
+        deployment.client.conf.update(broker_url=server.url(0))
+        mine = RedisDb(server.host, server.port, 0, 1)
+        worker = deployment.worker(
+            "asyncio",
+            20,
+            module=RENEWING,
+            environment={
+                **redis_environment("CELERY_BROKER", mine, 0),
+                "CELERY_BROKER_URL": f"{server.url(0)}?credential_provider={PROVIDER}",
+                "CELERY_BROKER_SOCKET_TIMEOUT": str(SOCKET_TIMEOUT),
+                "CELERY_REDIS_FAST_PATH": str(fast).lower(),
+                FILE: str(file),
+            },
+        )
+        sent: list[AsyncResult[object]] = []
+        for before, after in (("first", "second"), ("second", "third"), ("third", "fourth")):
+            sent += [deployment.send(f"{SERVICE}.late", "ended", 0.01) for _ in range(MANY)]
+            call(broker, "ACL", "SETUSER", USER, f">{after}")
+            file.write_text(after, encoding="utf-8")
+            enough = logins(broker) + 5
+            wait_until(partial(has_logged_in, broker, enough), 30, "it has logged in again")
+            call(broker, "ACL", "SETUSER", USER, f"<{before}")
+            # Its next connections know the new one.
+            call(broker, "CLIENT", "KILL", "USER", USER)
+
+        counts = [result.get(timeout=60) for result in sent]
+        assert set(counts) == set(range(1, 3 * MANY + 1)), "each has run once"
+        wait_until(lambda: held(broker) == 0, 60, "all messages are acknowledged")
+        assert worker.running
+        assert "WRONGPASS" not in worker.text
+
+
+def has_logged_in(client: Redis, times: int) -> bool:
+    return logins(client) >= times
+
+
+def logins(client: Redis) -> int:
+    """How often anybody has logged in after he was connected."""
+    stats = cast("Mapping[str, int]", info(client, "commandstats").get("cmdstat_auth", {}))
+    return stats.get("calls", 0)
+
+
+def held(client: Redis) -> int:
+    """How many messages wait in the queue, or are not acknowledged."""
+    waiting = call(client, "LLEN", "celery"), call(client, "HLEN", "unacked")
+    return sum(int(str(one)) for one in waiting)
