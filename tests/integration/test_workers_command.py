@@ -83,6 +83,29 @@ def test_a_worker_that_dies_is_started_again(deployment: Deployment) -> None:
     assert workers.stop() == 0
 
 
+def test_hup_starts_all_workers_again_when_their_tasks_are_done(deployment: Deployment) -> None:
+    workers = supervise(deployment)
+    ready(workers, 1)
+    ready(workers, 2)
+    before = processes_of(name_of(workers, 1)) + processes_of(name_of(workers, 2))
+    running = deployment.send("sleep", 1.5)
+    eventually(lambda: running.state == "STARTED")
+    seen = len(workers.lines)
+
+    os.kill(workers.pid, signal.SIGHUP)
+
+    ready(workers, 1, start=seen)
+    ready(workers, 2, start=seen)
+    assert running.state == "SUCCESS"
+    after = processes_of(name_of(workers, 1)) + processes_of(name_of(workers, 2))
+    assert len(after) == 2
+    assert set(after).isdisjoint(before)
+    assert "SIGHUP: the workers are stopped and started again" in workers.text
+    assert "died" not in workers.text
+    assert "Traceback" not in workers.text
+    assert workers.stop() == 0
+
+
 def test_a_worker_that_was_told_to_stop_stays_stopped(deployment: Deployment) -> None:
     workers = supervise(deployment)
     ready(workers, 1)

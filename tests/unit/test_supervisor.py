@@ -17,7 +17,7 @@ from tomskit.celery._worker.supervised import READY_VARIABLE
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
     """Let the signals that a supervisor takes mean what they did before."""
-    before = {number: signal.getsignal(number) for number in PASSED_ON}
+    before = {number: signal.getsignal(number) for number in (*PASSED_ON, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

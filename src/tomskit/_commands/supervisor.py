@@ -21,7 +21,6 @@ PASSED_ON: Final = (
     signal.SIGTERM,
     signal.SIGINT,
     signal.SIGQUIT,
-    signal.SIGHUP,
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
@@ -42,7 +41,8 @@ class Supervisor:
 
     A worker that ends by itself with an error, or is killed, is started again, after a pause that
     grows. One that cannot even start for the first time is a mistake in the configuration: it stops
-    all. One that was told to stop (``celery control shutdown``) stays stopped.
+    all. One that was told to stop (``celery control shutdown``) stays stopped. SIGHUP lets all finish
+    their tasks and starts them again, for a new version of the application.
 
     Args:
         commands: The command of each worker, by the name that is shown in front of its lines.
@@ -72,6 +72,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in PASSED_ON:
             loop.add_signal_handler(number, self._pass_on, number)
+        loop.add_signal_handler(signal.SIGHUP, self._restart)
         await asyncio.gather(*(self._keep_running(worker) for worker in self._workers))
         return self._exit_code
 
@@ -81,6 +82,13 @@ class Supervisor:
             return
         for worker in self._workers:
             worker.send(number)
+
+    def _restart(self) -> None:
+        # Not passed on: Celery's worker would run the file of `python -m celery`, which fails.
+        self._say("SIGHUP: the workers are stopped and started again")
+        for worker in self._workers:
+            worker.is_restarted = worker.is_running
+            worker.send(signal.SIGTERM)
 
     def _stop(self, number: signal.Signals) -> None:
         if not self._stopping.is_set():
@@ -105,6 +113,10 @@ class Supervisor:
             if self._stopping.is_set():
                 self._note(code)
                 return
+            if worker.is_restarted:
+                worker.is_restarted = False
+                pause = _FIRST_PAUSE
+                continue
             if code == 0:
                 self._say(f"{worker.name} was stopped ({how}) and stays stopped")
                 return
@@ -129,6 +141,8 @@ class _Worker:
         self.name = name
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
+        self.is_restarted = False
+        """Whether it is started again as soon as it has ended."""
 
     @property
     def is_running(self) -> bool:
