@@ -309,6 +309,24 @@ def test_a_module_that_cannot_be_imported(
     assert report.status("broker") == {"ok"}
 
 
+def test_a_setting_that_does_not_fit_is_what_is_to_be_corrected(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    # Without config= the settings are read when they are first needed.
+    code = 'app = AsyncCelery("examined", broker="memory://")'
+    report = examine_app(deployment, tmp_path, code, CELERY_DB_PORT="many")
+    assert report.status("database") == {"failed"}
+    assert "CELERY_DB_PORT Input should be a valid integer" in report.shown("database")
+    assert "it is set in the environment" in report.shown("database")
+    assert "-> Correct this setting." in report.shown("database")
+
+
+def test_tls_to_a_server_without_it(deployment: Deployment) -> None:
+    report = examine(deployment, "--timeout=2", CELERY_BROKER_REDIS_USE_SSL="true")
+    assert report.status("broker") == {"failed"}
+    assert "TLS on one side only" in report.shown("broker")
+
+
 @pytest.mark.parametrize("app", ["tests.integration.stock_service"])
 def test_a_plain_celery_app(deployment: Deployment, app: str) -> None:
     done = run(deployment, app=app)

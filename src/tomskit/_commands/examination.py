@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from pydantic import ValidationError
 from typing_extensions import override
 
-from tomskit.errors import MissingDriverError
+from tomskit.errors import ConfigurationError, MissingDriverError
 
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
@@ -42,6 +43,8 @@ class Finding:
 
 Check = Callable[["AsyncCelery"], Iterable[Finding]]
 
+_NO_ANSWER: Final = "The server does not answer: a firewall, a wrong host, TLS on one side only, or an overload. {set}."
+
 _ADVICE: Final = (
     (
         "Connection refused",
@@ -49,8 +52,8 @@ _ADVICE: Final = (
     ),
     ("Name or service not known", "There is no such host. Look at {set}."),
     ("nodename nor servname", "There is no such host. Look at {set}."),
-    ("timed out", "The server does not answer: a firewall, a wrong host, or an overload. {set}."),
-    ("Timeout", "The server does not answer: a firewall, a wrong host, or an overload. {set}."),
+    ("timed out", _NO_ANSWER),
+    ("Timeout", _NO_ANSWER),
     ("WRONGPASS", "User name or password are wrong: {set}."),
     ("invalid username-password", "User name or password are wrong: {set}."),
     ("Authentication required", "The server wants a password: {set}."),
@@ -110,7 +113,7 @@ class _Run(threading.Thread):
         yield from tuple(self._found)
         if self.is_alive():
             detail = f"no answer within {timeout:g} s"
-            yield Finding(self.name, "failed", detail, _ADVICE[3][1].format(set=self._settings))
+            yield Finding(self.name, "failed", detail, _NO_ANSWER.format(set=self._settings))
 
 
 def described(exc: BaseException) -> str:
@@ -127,6 +130,8 @@ def advice_for(exc: BaseException, settings: str) -> str:
         exc: The error.
         settings: The settings that name the server.
     """
+    if isinstance(exc, (ValidationError, ConfigurationError)):
+        return "Correct this setting."
     seen = described(exc)
     cause = exc.__cause__
     while cause is not None:
