@@ -15,8 +15,8 @@ CHECKED := src tests examples scripts benchmarks
 COVERAGE := 97
 # Only `make test` measures coverage; the targets `unit` and `integration` alone do not.
 RUN := python
-# Unit tests that are measured without greenlets, which they run none of: that takes half the time.
-PURE :=
+# Half of the unit tests: those that run no greenlets. Coverage takes half the time without them.
+PURE := tests/unit/values $(sort $(wildcard tests/unit/test_internals*.py tests/unit/test_s*.py))
 PYTEST := pytest
 # What `make test-lowest`, `test-newest` and `test-pythons` run: make test-lowest TESTS=tests/unit
 TESTS := tests/unit tests/integration
@@ -40,7 +40,8 @@ ifndef CHECKING
 .NOTPARALLEL:
 endif
 .PHONY: help demo test check measure plan servers format lint types stubs typing contracts unit \
-	integration test-lowest test-newest test-pythons docs docs-site coverage bench bench-pools clean
+	unit-pure unit-others integration test-lowest test-newest test-pythons docs docs-site coverage \
+	bench bench-pools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -54,13 +55,13 @@ demo: $(VENV)/.demo ## run the quick start example on a real Redis and a real wo
 	@$(BIN)/python scripts/demo.py
 
 test: RUN := coverage run
-test: PURE := tests/unit/values $(sort $(wildcard tests/unit/test_internals*.py tests/unit/test_s*.py))
 test: plan servers lint types stubs typing contracts measure unit integration docs coverage ## run every check
 	$(call say,all checks passed)
 
 check: $(VENV)/.dev $(VENV)/.site ## run every check that needs no server, in about a minute
 	@$(MAKE) --no-print-directory -j2 --output-sync=target CHECKING=yes \
-		PYTEST='pytest --hypothesis-profile=quick' lint types stubs typing contracts unit docs
+		PYTEST='pytest --hypothesis-profile=quick' BY_FILE= \
+		types unit-pure unit-others typing docs stubs contracts lint
 	$(call say,all checks that need no server passed)
 
 # -- one by one
@@ -96,9 +97,16 @@ contracts: $(VENV)/.dev ## check which module imports which, and the structure o
 	$(call say,structure of the code)
 	@$(BIN)/python scripts/check_house.py
 
-unit: $(VENV)/.dev ## run the unit tests and the editor tests, without servers
-	$(call say,unit tests and editor tests)
-	@$(if $(PURE),$(BIN)/$(RUN) --concurrency=thread -m $(PYTEST) $(PURE) $(BY_FILE))
+unit: unit-pure unit-others ## run the unit tests and the editor tests, without servers
+
+# `make check` runs both at a time, each in one process. With processes that share them out each would
+# read all of the tests, and one more would be told of every result.
+unit-pure: $(VENV)/.dev
+	$(call say,unit tests without greenlets)
+	@$(BIN)/$(RUN) $(if $(filter coverage,$(RUN)),--concurrency=thread) -m $(PYTEST) $(PURE) $(BY_FILE)
+
+unit-others: $(VENV)/.dev
+	$(call say,the other unit tests and the editor tests)
 	@$(BIN)/$(RUN) -m $(PYTEST) tests/editor tests/unit $(PURE:%=--ignore=%) $(BY_FILE)
 
 integration: $(VENV)/.dev servers ## run the integration tests on real servers and workers
