@@ -243,3 +243,11 @@ def test_celery_config_computes_what_the_database_config_does() -> None:
     assert celery.SQLALCHEMY_DATABASE_URI == database.SQLALCHEMY_DATABASE_URI
     assert celery.SQLALCHEMY_DATABASE_SYNC_URI == database.SQLALCHEMY_DATABASE_SYNC_URI
     assert celery.SQLALCHEMY_ENGINE_OPTIONS == database.SQLALCHEMY_ENGINE_OPTIONS
+
+
+def test_an_at_sign_in_the_password_of_a_url_is_explained() -> None:
+    with pytest.raises(
+        ValidationError, match=r"a host is a name .* @ : in a password as"
+    ) as caught:
+        DatabaseConfig(SQLALCHEMY_DATABASE_URI="mysql+aiomysql://user:hush@silent@host/shop")
+    assert "silent" not in str(caught.value)

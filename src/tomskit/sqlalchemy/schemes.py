@@ -118,6 +118,9 @@ class DatabaseAddress(NamedTuple):
     extras: str
 
 
+_ENCODED: Final = "with % / ? # @ : in a password as %25 %2F %3F %23 %40 %3A"
+
+
 def parse_database_url(text: str) -> DatabaseAddress:
     """Parse ``dialect+driver://user:password@host:port/database?option=value``.
 
@@ -130,8 +133,7 @@ def parse_database_url(text: str) -> DatabaseAddress:
         port = url.port
     except (ArgumentError, ValueError):
         raise ConfigurationError(
-            "it is no URL: write dialect+driver://user:password@host:port/database, "
-            "with % / ? # @ : in a password as %25 %2F %3F %23 %40 %3A"
+            "it is no URL: write dialect+driver://user:password@host:port/database, " + _ENCODED
         ) from None
     if port is not None and not 0 < port <= _LAST_PORT:
         raise ConfigurationError(f"the URL's port is no number from 1 to {_LAST_PORT}")
@@ -140,9 +142,14 @@ def parse_database_url(text: str) -> DatabaseAddress:
     elsewhere = {"unix_socket", "host", "service", "dsn", "odbc_connect"} & url.query.keys()
     if not (url.host or is_sqlite(url.drivername) or elsewhere):
         raise ConfigurationError("the URL names no host")
+    try:
+        host = host_name(url.host) if url.host else ""
+    except ConfigurationError as exc:
+        # The rest of a password after an @.
+        raise ConfigurationError(f"{exc}; write the URL {_ENCODED}") from None
     return DatabaseAddress(
         scheme=url.drivername,
-        host=host_name(url.host) if url.host else "",
+        host=host,
         port=port or _DEFAULT_PORTS.get(dialect),
         username=url.username or "",
         password=url.password or "",
