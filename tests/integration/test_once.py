@@ -132,10 +132,20 @@ def test_a_process_that_is_killed_before_the_commit_has_done_nothing(
     eventually(lambda: bank.names("receipts") == ["a"])
 
 
-@pytest.fixture
-def served(bank: Bank) -> Bank:
-    bank.deployment.worker("asyncio", 10, module=MODULE)
+@pytest.fixture(params=["lean", "not lean"])
+def served(bank: Bank, request: pytest.FixtureRequest) -> Bank:
+    is_lean = str(request.param == "lean").lower()
+    bank.deployment.worker("asyncio", 10, module=MODULE, CELERY_WORKER_LEAN_PATH=is_lean)
     return bank
+
+
+def test_it_takes_the_lean_path_of_the_asyncio_pool(bank: Bank) -> None:
+    bank.deployment.worker("asyncio", 10, module=MODULE)
+    task(bank, service.note_with_result).delay("a").get(timeout=TIMEOUT)
+
+    found: Any = bank.deployment.client.control.inspect(timeout=patience(5)).stats()
+    [stats] = found.values()
+    assert stats["pool"]["lean"] == 1
 
 
 def test_the_marks_are_one_row_each(served: Bank) -> None:

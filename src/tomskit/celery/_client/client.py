@@ -15,7 +15,9 @@ from kombu.exceptions import OperationalError
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.publishing import LoopProducer, Sender, publishes_in_loop
+from tomskit.celery._client.recording import publish
 from tomskit.celery._client.retrying import Outage, Retrying, is_away
+from tomskit.celery._client.shapes import Shapes
 from tomskit.celery._client.subscriptions import Subscriptions
 from tomskit.celery._client.templates import Templates, Wire
 from tomskit.celery._client.threads import in_thread, in_thread_of_its_own
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from celery import Celery, Task
     from celery.result import AsyncResult
 
-__all__ = ("AsyncClient", "send", "send_call", "send_each", "subscriptions_of")
+    from tomskit.sqlalchemy.sessions import OutboxRow
+
+__all__ = ("AsyncClient", "publish_each", "send", "send_call", "subscriptions_of")
 
 R = TypeVar("R")
 
@@ -60,17 +64,17 @@ async def send_call(task: Task[..., Any], call: Callable[[], R], wire: Callable[
     return await _in_thread(task.app, call)
 
 
-async def send_each(app: Celery, calls: Sequence[Callable[[], object]]) -> list[Exception | None]:
-    """Call many things that send one task of `app` each, without blocking the event loop.
+async def publish_each(app: AsyncApp, rows: Sequence[OutboxRow]) -> list[Exception | None]:
+    """Publish recorded messages of `app`, without blocking the event loop.
 
     Returns:
         The error of each, in the same order. After one that says that the broker is away the others
-        may have the same one without having been called.
+        may have the same one without having been tried.
     """
     client = _client_of(app)
-    if client is None:
-        return await in_thread(partial(_call_each, calls))
-    return await client.send_each(calls)
+    if client is None or not client.publishes:
+        return await in_thread(partial(_publish_each, app, rows))
+    return await client.publish_each(rows)
 
 
 async def subscriptions_of(result: AsyncResult[Any] | Task[..., Any]) -> Subscriptions | None:
@@ -165,19 +169,13 @@ class AsyncClient:
         parts = await self._parts_of_loop()
         return await GreenletCoroutine(call, owner=Sender(self._app, parts.producer))
 
-    async def send_each(self, calls: Sequence[Callable[[], object]]) -> list[Exception | None]:
-        """Call many things that send one task each; see the function of that name."""
-        if not self.publishes:
-            return await in_thread(partial(_call_each, calls))
+    async def publish_each(self, rows: Sequence[OutboxRow]) -> list[Exception | None]:
+        """Publish recorded messages in the loop; see the function of that name."""
         parts = await self._parts_of_loop()
-        sending = (
-            GreenletCoroutine(call, owner=Sender(self._app, parts.producer)) for call in calls
-        )
-        outcomes = await asyncio.gather(*sending, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
-                raise outcome
-        return [outcome if isinstance(outcome, Exception) else None for outcome in outcomes]
+        try:
+            return await parts.shapes.publish(rows)
+        except OperationalError as exc:
+            return [exc] * len(rows)
 
     async def send_call(
         self, task: Task[..., Any], call: Callable[[], R], wire: Callable[[], Wire]
@@ -226,13 +224,13 @@ class AsyncClient:
             await parts.close()
 
 
-def _call_each(calls: Sequence[Callable[[], object]]) -> list[Exception | None]:
+def _publish_each(app: AsyncApp, rows: Sequence[OutboxRow]) -> list[Exception | None]:
     errors: list[Exception | None] = []
-    for call in calls:
+    for row in rows:
         try:
-            call()
+            publish(app, row)
         except OperationalError as exc:
-            return [*errors, *[exc] * (len(calls) - len(errors))]
+            return [*errors, *[exc] * (len(rows) - len(errors))]
         except Exception as exc:  # noqa: BLE001 (the caller decides)
             errors.append(exc)
         else:
@@ -255,6 +253,10 @@ class _LoopParts:
     @cached_property
     def templates(self) -> Templates:
         return Templates(self._app, self.producer)
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        return Shapes(self._app, self.producer)
 
     @cached_property
     def subscriptions(self) -> Subscriptions:

@@ -8,7 +8,7 @@ same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -170,6 +170,36 @@ class LoopProducer(Producer):
                 await retrying.run_async(
                     partial(self._batches.push, key, message), self._before_retry
                 )
+
+    async def push_each(
+        self, messages: Mapping[str, Sequence[bytes]], retry_policy: Mapping[str, Any]
+    ) -> dict[str, Exception]:
+        """Put messages at the ends of lists in Redis, in one write.
+
+        Returns:
+            The lists that Redis has refused, and why.
+
+        Raises:
+            kombu.exceptions.OperationalError: The broker is away.
+        """
+        commands = [("LPUSH", key, *values) for key, values in messages.items()]
+        retrying = self._retrying(pauses_of(**retry_policy))
+        with as_library_errors(self._kombu):
+            answers = await retrying.run_async(
+                lambda: self._batches.run(*commands), self._before_retry
+            )
+        return {
+            key: self._as_raised(answer)
+            for key, answer in zip(messages, answers, strict=True)
+            if isinstance(answer, Exception)
+        }
+
+    def _as_raised(self, error: Exception) -> Exception:
+        try:
+            with as_library_errors(self._kombu):
+                raise error  # noqa: TRY301 (what it is raised as is wanted)
+        except Exception as exc:  # noqa: BLE001 (it is the caller's)
+            return exc
 
     def _retrying(self, pauses: Iterator[float]) -> Retrying:
         return Retrying(self._outage, pauses=pauses)

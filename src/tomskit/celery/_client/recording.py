@@ -28,11 +28,19 @@ from tomskit.celery._internals.kombu import as_library_errors
 from tomskit.errors import ConfigurationError
 from tomskit.sqlalchemy.sessions import OutboxRow
 
-__all__ = ("Recording", "publish", "recording_here")
+__all__ = (
+    "AT_ONCE",
+    "Recording",
+    "as_bytes",
+    "as_text",
+    "new_id",
+    "publish",
+    "recording_here",
+)
 
 R = TypeVar("R")
 
-_AT_ONCE: Final[Mapping[str, object]] = {
+AT_ONCE: Final[Mapping[str, object]] = {
     "max_retries": 2,
     "interval_start": 0,
     "interval_step": 0.2,
@@ -148,7 +156,7 @@ class _RecordingProducer(Producer):
             "declare": [_described(self._app, entity) for entity in declare or ()],
         }
         text = as_text(body)
-        self._messages.append(OutboxRow(id=_new_id(), body=text, options=dumps(recorded)))
+        self._messages.append(OutboxRow(id=new_id(), body=text, options=dumps(recorded)))
 
 
 def publish(app: AsyncApp, message: OutboxRow) -> None:
@@ -164,7 +172,7 @@ def publish(app: AsyncApp, message: OutboxRow) -> None:
             as_bytes(message["body"]),
             declare=declare,
             retry=True,
-            retry_policy=dict(_AT_ONCE),
+            retry_policy=dict(AT_ONCE),
             **options,
         )
 
@@ -220,6 +228,6 @@ def _connection_of(app: AsyncApp) -> Connection:
     return known
 
 
-def _new_id() -> str:
+def new_id() -> str:
     """An id that sorts by the time at which it was made, in this process in order."""
     return f"{time.time_ns():016x}{b32hexencode(os.urandom(15)).decode().lower()}"

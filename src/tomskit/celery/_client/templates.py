@@ -12,7 +12,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import celery
 import kombu
@@ -22,6 +22,7 @@ from celery.utils.saferepr import saferepr
 from kombu.serialization import dumps as serialize
 from kombu.utils.encoding import str_to_bytes
 from kombu.utils.json import dumps
+from typing_extensions import override
 
 import tomskit
 from tomskit.celery._internals.celery_app import changes_of
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from tomskit.celery._app import AsyncApp
     from tomskit.celery._client.publishing import LoopProducer
 
-__all__ = ("Templates", "Wire")
+__all__ = ("KnownTemplates", "Template", "Templates", "Wire", "is_known", "is_plain")
+
+K = TypeVar("K", bound="Template")
 
 Wire = tuple[Sequence[object], Mapping[str, object]]
 """Arguments, as they are sent."""
@@ -56,26 +59,24 @@ _PACKAGES: Final = tuple(
 )
 
 
-class Templates:
-    """The templates that are known in an event loop.
+class KnownTemplates(Generic[K]):
+    """The templates of some kind that are known in an event loop.
 
     Args:
         app: Whose tasks are sent.
-        producer: Sends them.
     """
 
-    def __init__(self, app: AsyncApp, producer: LoopProducer) -> None:
+    def __init__(self, app: AsyncApp) -> None:
         self._app = app
-        self._producer = producer
-        self._known: dict[str, _Template] = {}
+        self._known: dict[str, K] = {}
         self._failures: dict[str, int] = {}
         self._settings: dict[str, object] | None = None
         self._are_possible = False
 
-    def has(self, task: Task[..., Any]) -> bool:
-        """Whether Celery would send a message now that is like the template."""
+    def find(self, task: Task[..., Any]) -> K | None:
+        """The template of a task, if Celery would make a message now that is like it."""
         template = self._known.get(task.name)
-        return (
+        if (
             template is not None
             and template.task is task
             and template.ignore_result == task.ignore_result
@@ -83,8 +84,9 @@ class Templates:
             and self._settings == changes_of(self._app)
             and not _are_connected()
             and all(getattr(owner, name) is found for owner, name, found in template.made_by)
-            and self._app.current_worker_task is None
-        )
+        ):
+            return template
+        return None
 
     def may_learn(self, task: Task[..., Any]) -> bool:
         """Whether the next message that Celery makes for this task may be a template."""
@@ -93,14 +95,45 @@ class Templates:
             self._settings = settings.copy()
             self._known.clear()
             self._failures.clear()
-            self._are_possible = _are_possible(self._app)
+            self._are_possible = self.are_possible()
         return (
             self._are_possible
             and not _are_connected()
             and self._failures.get(task.name, 0) < _TRIES
             and not _is_replaced(task)
-            and self._app.current_worker_task is None
         )
+
+    def are_possible(self) -> bool:
+        """Whether messages of the app depend on the task only, with its settings as they are."""
+        return _are_possible(self._app)
+
+    def keep(self, task: Task[..., Any], template: K | None) -> None:
+        """Keep a template; None if a message was unfit for one."""
+        if template is None:
+            self._failures[task.name] = self._failures.get(task.name, 0) + 1
+        else:
+            self._known[task.name] = template
+
+
+class Templates(KnownTemplates["_Template"]):
+    """The templates of messages to Redis.
+
+    Args:
+        app: Whose tasks are sent.
+        producer: Sends them.
+    """
+
+    def __init__(self, app: AsyncApp, producer: LoopProducer) -> None:
+        super().__init__(app)
+        self._producer = producer
+
+    def has(self, task: Task[..., Any]) -> bool:
+        """Whether Celery would send a message now that is like the template."""
+        return self.find(task) is not None and self._app.current_worker_task is None
+
+    @override
+    def may_learn(self, task: Task[..., Any]) -> bool:
+        return super().may_learn(task) and self._app.current_worker_task is None
 
     def learn(
         self, task: Task[..., Any], wire: Wire, task_id: str, commands: Sequence[Command]
@@ -110,14 +143,11 @@ class Templates:
             return  # several calls were being sent at once
         template = None
         match commands:
-            case [("LPUSH", str(key), str(message))] if _is_plain(task):
+            case [("LPUSH", str(key), str(message))] if is_plain(task):
                 template = _template(task, wire, task_id, key, message)
             case _:
                 pass
-        if template is None:
-            self._failures[task.name] = self._failures.get(task.name, 0) + 1
-        else:
-            self._known[task.name] = template
+        self.keep(task, template)
 
     async def send(self, task: Task[..., Any], wire: Wire) -> AsyncResult[Any]:
         """Send a call of a task of which `has` says that there is a template.
@@ -134,12 +164,11 @@ class Templates:
         return result
 
 
-class _Template:
-    """The text of a message, with gaps for arguments and ids."""
+class Template:
+    """A text of a message, with gaps for arguments and ids."""
 
-    def __init__(self, task: Task[..., Any], key: str, text: str) -> None:
+    def __init__(self, task: Task[..., Any], text: str) -> None:
         self.task = task
-        self.key = key
         self.ignore_result = task.ignore_result
         self.made_by = [
             (owner, name, getattr(owner, name))
@@ -151,20 +180,34 @@ class _Template:
         self._repr_sizes = messages.argsrepr_maxsize, messages.kwargsrepr_maxsize
         self._repr_levels: int = conf.task_repr_maxlevels
 
-    def filled(self, wire: Wire, task_id: str, tag: str) -> str:
+    def body(self, wire: Wire) -> bytes:
+        """The body of a message with these arguments."""
         args, kwargs = wire
         _, _, body = serialize((args, kwargs, _EMBEDDED), self._serializer)
+        return str_to_bytes(body)
+
+    def fill(self, wire: Wire, **gaps: str) -> str:
+        """The text with the arguments as events show them, and whatever else is in its gaps."""
+        args, kwargs = wire
         size_of_args, size_of_kwargs = self._repr_sizes
-        return self._text % {
-            "body": base64.b64encode(str_to_bytes(body)).decode("ascii"),
-            "id": task_id,
-            "tag": tag,
-            "args": self._repr(args, size_of_args) if args else '"()"',
-            "kwargs": self._repr(kwargs, size_of_kwargs) if kwargs else '"{}"',
-        }
+        gaps["args"] = self._repr(args, size_of_args) if args else '"()"'
+        gaps["kwargs"] = self._repr(kwargs, size_of_kwargs) if kwargs else '"{}"'
+        return self._text % gaps
 
     def _repr(self, value: object, size: int) -> str:
         return json.dumps(saferepr(value, size, maxlevels=self._repr_levels))
+
+
+class _Template(Template):
+    """A message as it is put into a list in Redis."""
+
+    def __init__(self, task: Task[..., Any], key: str, text: str) -> None:
+        super().__init__(task, text)
+        self.key = key
+
+    def filled(self, wire: Wire, task_id: str, tag: str) -> str:
+        body = base64.b64encode(self.body(wire)).decode("ascii")
+        return self.fill(wire, body=body, id=task_id, tag=tag)
 
 
 def _template(
@@ -199,8 +242,8 @@ def _are_possible(app: AsyncApp) -> bool:
         app.conf.task_protocol == 2  # noqa: PLR2004 (a name rather than a number)
         and not app.conf.task_send_sent_event
         and routes_by_default(app)
-        and all(map(_is_known, functions))
-        and all(_is_known(getattr(owner, name)) for owner, name in PUBLISH_PATH)
+        and all(map(is_known, functions))
+        and all(is_known(getattr(owner, name)) for owner, name in PUBLISH_PATH)
     )
 
 
@@ -209,14 +252,14 @@ def _is_replaced(task: Task[..., Any]) -> bool:
     return not vars(task).keys().isdisjoint(TASK_METHODS)
 
 
-def _is_plain(task: Task[..., Any]) -> bool:
+def is_plain(task: Task[..., Any]) -> bool:
     """Whether messages of a task depend on its arguments only."""
     return call_options_of(task).get("expires") is None and all(
-        _is_known(getattr(task, name)) for name in TASK_METHODS
+        is_known(getattr(task, name)) for name in TASK_METHODS
     )
 
 
-def _is_known(function: object) -> bool:
+def is_known(function: object) -> bool:
     """Whether a function is Celery's, kombu's or ours, not one that has replaced it."""
     code = getattr(function, "__code__", None)
     return code is not None and code.co_filename.startswith(_PACKAGES)

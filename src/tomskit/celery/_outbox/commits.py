@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from celery import Celery
+from celery import Celery, Task
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import send
 from tomskit.celery._client.recording import Recording
 from tomskit.celery._outbox.once import committing
-from tomskit.celery._outbox.publisher import grace_seconds, publisher_of
+from tomskit.celery._outbox.publisher import Publisher, publisher_of
 from tomskit.errors import ConfigurationError
 from tomskit.sqlalchemy.database import db
 from tomskit.sqlalchemy.sessions import OutboxRow, TaskSession
 
-__all__ = ("asend_on_commit", "send_on_commit")
+if TYPE_CHECKING:
+    from celery.result import AsyncResult
+
+    from tomskit.celery._client.templates import Wire
+
+__all__ = ("asend_on_commit", "send_call_on_commit", "send_on_commit")
 
 R = TypeVar("R")
 
@@ -30,6 +36,33 @@ def send_on_commit(app: Celery, call: Callable[[], R]) -> R:
     transaction = _Transaction(app)
     recording = Recording(transaction.app)
     result = recording.run(call)
+    transaction.hold(recording.messages)
+    return result
+
+
+def send_call_on_commit(task: Task[..., Any], call: Callable[[], R], wire: Callable[[], Wire]) -> R:
+    """Send a call of a task without options after the commit of ``db.session``.
+
+    Args:
+        task: Returns an `R` as its ``AsyncResult``.
+        call: Sends it as Celery does.
+        wire: Makes the arguments, as they are sent.
+
+    Raises:
+        NotInitializedError: There is no session here.
+    """
+    transaction = _Transaction(task.app)
+    templates = transaction.publisher.templates
+    if (template := templates.find(task)) is not None:
+        row, made = templates.record(task, template, wire())
+        transaction.hold([row])
+        return cast("R", made)
+    learns = templates.may_learn(task)
+    recording = Recording(transaction.app)
+    result = recording.run(call)
+    if learns:
+        task_id = cast("AsyncResult[Any]", result).id
+        templates.learn(task, wire(), task_id, recording.messages)
     transaction.hold(recording.messages)
     return result
 
@@ -59,9 +92,13 @@ class _Transaction:
         assert isinstance(session, TaskSession)  # noqa: S101 (a Database makes no others)
         self._session = session
 
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Publishes them after the commit."""
+        return publisher_of(self.app, self._database)
+
     def hold(self, messages: list[OutboxRow]) -> None:
         """Let the session write messages when it commits, and have them published then."""
         if messages:
-            publisher = publisher_of(self.app, self._database)
-            grace_ms = int(grace_seconds(self.app) * 1000)
-            self._session.hold(messages, publisher.hand_over, grace_ms=grace_ms)
+            publisher = self.publisher
+            self._session.hold(messages, publisher.hand_over, grace_ms=publisher.grace_ms)

@@ -32,6 +32,7 @@ __all__ = (
     "NoAnswerError",
     "SearchError",
     "Stored",
+    "commit_with",
     "find_mark",
     "mark_of",
     "write_mark",
@@ -85,6 +86,17 @@ def mark_of(task_id: str, value: object, serializer: str | None) -> Mark:
 async def write_mark(session: AsyncSession, mark: Mark) -> bool:
     """Write a mark in the running transaction; returns False if there is one, of another delivery."""
     return await _in_time(session.run_sync(_write, mark))
+
+
+def commit_with(session: Session, mark: Mark) -> bool:
+    """Commit the running transaction with a mark; returns False, without a commit, if there is one.
+
+    Both in one call: each that an `AsyncSession` awaits begins a greenlet of its own.
+    """
+    if not _write(session, mark):
+        return False
+    session.commit()
+    return True
 
 
 async def find_mark(database: Database, task_id: str) -> Stored | None:

@@ -207,14 +207,8 @@ async def _attempt(database: Database, session: AsyncSession, call: OnceCall) ->
     # may take as long as they take.
     if sync.new or sync.dirty or sync.deleted:
         await session.flush()
-    if not await marks.write_mark(session, mark):
-        await _roll_back(session)
-        logger.info("%s was delivered again and has run before", call.name)
-        stored = await _stored(database, call)
-        assert stored is not None  # noqa: S101 (marks are deleted after days)
-        return stored.value
     try:
-        await _to_the_end(session.commit())
+        is_first = await _to_the_end(session.run_sync(marks.commit_with, mark))
     except Exception as exc:
         if not is_away(exc):
             raise
@@ -222,7 +216,14 @@ async def _attempt(database: Database, session: AsyncSession, call: OnceCall) ->
         if not await _was_committed(database, call, mark):
             raise
         logger.info("%s was committed, although the connection was lost meanwhile", call.name)
-    return value
+        return value
+    if is_first:
+        return value
+    await _roll_back(session)
+    logger.info("%s was delivered again and has run before", call.name)
+    stored = await _stored(database, call)
+    assert stored is not None  # noqa: S101 (marks are deleted after days)
+    return stored.value
 
 
 async def _was_committed(database: Database, call: OnceCall, mark: marks.Mark) -> bool:

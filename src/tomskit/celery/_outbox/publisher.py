@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from celery.utils.log import get_logger
 
 from tomskit.celery._app import AsyncApp
+from tomskit.celery._client.recorded import RecordedTemplates
 from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 from tomskit.celery._outbox.store import BATCH, Batch, OutboxStore
 from tomskit.resources import background
@@ -40,6 +41,10 @@ class Publisher:
     While the broker is away, messages wait in the database only, and any process publishes them
     when it is back: this one as well, as there may be no worker that does.
 
+    Attributes:
+        grace_ms: For how long after a commit nobody else publishes its messages.
+        templates: Of the messages that are sent on commit in the event loop.
+
     Args:
         app: Whose messages they are.
         database: Whose transactions of the running loop write them.
@@ -50,6 +55,8 @@ class Publisher:
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._grace = grace_seconds(app)
+        self.grace_ms: int = int(self._grace * 1000)
+        self.templates: RecordedTemplates = RecordedTemplates(app)
         self._fresh: deque[OutboxRow] = deque()
         self._left = False
         self._task: asyncio.Task[None] | None = None

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -18,8 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tomskit.celery._app import AsyncApp
-from tomskit.celery._client.client import send_each
-from tomskit.celery._client.recording import publish
+from tomskit.celery._client.client import publish_each
 from tomskit.celery._client.retrying import is_away
 from tomskit.sqlalchemy.away import has_conflict
 from tomskit.sqlalchemy.database import Database
@@ -87,20 +85,12 @@ class OutboxStore:
         batch = Batch(size=len(rows))
         if not rows:
             return batch
-        # What declares a queue takes longer, and others to the same queue would overtake it.
-        for some in _first_of_each_queue(rows):
-            if batch.away is None:
-                await self._publish(some, batch)
-        return batch
-
-    async def _publish(self, rows: Sequence[OutboxRow], batch: Batch) -> None:
-        calls = [partial(publish, self._app, row) for row in rows]
         try:
             async with asyncio.timeout(_PUBLISH_SECONDS):
-                errors = await send_each(self._app, calls)
+                errors = await publish_each(self._app, rows)
         except TimeoutError as exc:
             batch.away = exc
-            return
+            return batch
         for row, error in zip(rows, errors, strict=True):
             if error is None:
                 batch.taken.append(row["id"])
@@ -109,6 +99,7 @@ class OutboxStore:
             else:
                 batch.refused.append((row["id"], error))
                 _log_refused(row, error)
+        return batch
 
     async def settle(self, batch: Batch) -> None:
         """Delete what was published, and put off what cannot be."""
@@ -192,19 +183,6 @@ class OutboxStore:
             # Not known before the first connection.
             return bool(version) and version >= ((10, 6) if is_mariadb else (8, 0, 1))
         return False
-
-
-def _first_of_each_queue(rows: Sequence[OutboxRow]) -> list[list[OutboxRow]]:
-    """The first messages of all queues, and then all others."""
-    seen: set[str] = set()
-    first: list[OutboxRow] = []
-    others: list[OutboxRow] = []
-    for row in rows:
-        # The queue is what the text of the options ends with.
-        queue = row["options"].rpartition('"declare"')[2]
-        (others if queue in seen else first).append(row)
-        seen.add(queue)
-    return [first, others] if others else [first]
 
 
 async def _lock(connection: AsyncConnection) -> list[OutboxRow]:

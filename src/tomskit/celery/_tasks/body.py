@@ -99,6 +99,12 @@ def body_of(
 ) -> Callable[..., object]:
     """The ``run`` method: a plain function, because Celery does not await what it calls."""
 
+    def begin(
+        task: Task[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Coroutine[object, Never, object]:
+        loaded, named = codec.load(args, kwargs)
+        return function(task, *loaded, **named) if bind else function(*loaded, **named)
+
     def run_lean(
         task: Task[..., object],
         lean: LeanCall,
@@ -110,9 +116,12 @@ def body_of(
             return outcome()
         token = _running.set(lean.identity)
         try:
-            loaded, named = codec.load(args, kwargs)
-            coro = function(task, *loaded, **named) if bind else function(*loaded, **named)
-            value = _run_body(task, lean, coro)
+            database = database_of(task)
+            if database is not None:
+                body = functools.partial(begin, task, args, kwargs)
+                call = _lean_once_call(task, lean, body, codec)
+                return _run_body(task, lean, run_once(database, call))
+            value = _run_body(task, lean, begin(task, args, kwargs))
             return codec.dump_result(value) if lean.is_result_sent else value
         except BaseException:
             _fails_here()
@@ -133,13 +142,8 @@ def body_of(
         try:
             is_sent = not is_nested and _is_result_sent(self, request)
 
-            def body() -> Coroutine[object, Never, object]:
-                loaded, named = codec.load(args, kwargs)
-                return function(self, *loaded, **named) if bind else function(*loaded, **named)
-
-            def dump(value: object) -> object:
-                return codec.dump_result(value) if is_sent else value
-
+            dump = codec.dump_result if is_sent else _as_it_is
+            body = functools.partial(begin, self, args, kwargs)
             return _result_of(self, request, body, dump, is_nested)
         except BaseException:
             _fails_here()
@@ -191,6 +195,27 @@ def _is_result_sent(task: Task[..., object], request: Context) -> bool:
 def _is_result_wanted(task: Task[..., object], request: Context) -> bool:
     is_ignored = request.ignore_result or task.ignore_result
     return not is_ignored or bool(request.chain or request.callbacks or request.chord)
+
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+def _lean_once_call(
+    task: Task[..., object],
+    lean: LeanCall,
+    body: Callable[[], Coroutine[object, Never, object]],
+    codec: Codec,
+) -> OnceCall:
+    name, task_id, _ = lean.identity
+    is_sent = lean.is_result_sent
+    return OnceCall(
+        name=f"{name}[{task_id}]",
+        task_id=task_id,
+        body=body,
+        dump=codec.dump_result if is_sent else _as_it_is,
+        serializer=task.app.conf.result_serializer if is_sent else None,
+    )
 
 
 def _once_call(

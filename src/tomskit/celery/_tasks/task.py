@@ -25,7 +25,7 @@ from typing_extensions import override
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
-from tomskit.celery._outbox.commits import send_on_commit
+from tomskit.celery._outbox.commits import send_call_on_commit, send_on_commit
 from tomskit.celery._tasks.body import body_of, members_of
 from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.functions import coroutine_function, is_async
@@ -120,7 +120,10 @@ class AsyncTask(ContainedTask[P, R_co]):
         return await send_call(self, call, functools.partial(self._check, args, kwargs))
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
-        return send_on_commit(self.app, functools.partial(self.delay, *args, **kwargs))
+        call = functools.partial(self.delay, *args, **kwargs)
+        if self._tomskit_sends_itself:
+            return send_on_commit(self.app, call)
+        return send_call_on_commit(self, call, functools.partial(self._check, args, kwargs))
 
     async def adelay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         return self.delay_on_commit(*args, **kwargs)

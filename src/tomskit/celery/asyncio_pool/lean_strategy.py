@@ -69,7 +69,6 @@ def _may_be_lean(task: Any, app: Celery) -> bool:
         and uses_default_loader_hooks(app)
         and not has_hooks(task)
         and not has_backend_of_its_own(task)
-        and not getattr(task, "_tomskit_once", False)
         and app.config.CELERY_WORKER_LEAN_PATH
         and not conf.result_extended
         and not conf.result_compression
