@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.deployment import Deployment, eventually, redis_environment
 from tests.support.faults import SERVICE
-from tests.support.servers import RedisDb, RedisServer
+from tests.support.servers import RedisClusterNode, RedisDb, RedisServer
 from tests.support.workers import Pool, Worker
 
 POOLS: tuple[Pool, ...] = ("asyncio", "prefork", "threads")
@@ -110,4 +110,19 @@ def test_without_channels_one_line_says_what_is_missing(
     assert log.count("The broker refuses what a worker needs: ") == 1
     assert "channel" in log
     assert "CELERY_WORKER_ENABLE_REMOTE_CONTROL=false" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_broker_in_a_cluster_ends_the_worker_with_one_line(
+    deployment: Deployment, pool: Pool
+) -> None:
+    with RedisClusterNode() as node:
+        cluster = environment("CELERY_BROKER", node, 0)
+
+        log = ended(deployment.begin(pool, 2, module=SERVICE, **cluster))
+
+    assert (
+        log.count("The broker belongs to a Redis Cluster, which kombu's transport cannot use") == 1
+    )
     assert "Traceback" not in log

@@ -57,6 +57,9 @@ def test_the_log_tells_it_once(place: Faults) -> None:
     place.outcomes(sent)
 
     place.worker.wait_for_line("The result backend is back")
+    place.worker.wait_for_line(
+        "Cannot store a result; .*You can't write against a read only replica"
+    )
     assert _times(place, "Cannot store a result; retrying while the result backend is away") == 1
     assert _times(place, "Traceback") == 0, place.worker.text
 

@@ -20,6 +20,9 @@ _CHUNK: Final = 1 << 16
 _SLICE_SECONDS: Final = 0.02
 """A slow connection forwards a little so often."""
 
+_ERROR: Final = b"return redis.error_reply(ARGV[1])"
+_STATUS: Final = b"return redis.status_reply(ARGV[1])"
+
 
 class _Link:
     """One connection of a client, and that to the server."""
@@ -27,6 +30,7 @@ class _Link:
     def __init__(self) -> None:
         self.frozen: set[Side] = set()
         self.answer_is_lost = False
+        self.begun = b""
         self.writers: list[asyncio.StreamWriter] = []
 
     def close(self) -> None:
@@ -60,6 +64,7 @@ class Proxy:
         self._left: int | None = None
         self._lost: tuple[bytes, bool] | None = None
         self._frozen_at: bytes | None = None
+        self._refused: tuple[bytes, list[bytes]] | None = None
 
     # -- faults
 
@@ -103,6 +108,19 @@ class Proxy:
     def freeze_at(self, request: bytes) -> None:
         """Freeze the connection of the next request that contains these bytes, which the server gets."""
         self._call(lambda: setattr(self, "_frozen_at", request))
+
+    def answer(self, error: str, *requests: bytes) -> None:
+        """Have Redis answer with an error to each request that contains any of these bytes.
+
+        Redis says it in its turn, in place of what it was asked: no such request is executed, nor is a
+        transaction with one.
+
+        Args:
+            error: The answer, with its code: ``BUSY try later``.
+            requests: What they contain; an empty one is in all of them.
+        """
+        answer = _request(b"EVAL", _ERROR, b"0", error.encode())
+        self._call(lambda: setattr(self, "_refused", (answer, list(requests))))
 
     def refuse(self) -> None:
         """Close the connections that there are, and listen no more."""
@@ -155,7 +173,7 @@ class Proxy:
         self._close_links()
 
     async def _heal(self) -> None:
-        self._silent, self._rate, self._left = False, None, None
+        self._silent, self._rate, self._left, self._refused = False, None, None, None
         if self._server is None:
             await self._listen()
 
@@ -220,9 +238,8 @@ class Proxy:
             if self._loses(link, data, answers=answers):
                 raise ConnectionResetError
             if side not in link.frozen:
-                await self._write(
-                    writer, self._cut(link, data) if answers else data, slowly=answers
-                )
+                forwarded = self._cut(link, data) if answers else self._replaced(link, data)
+                await self._write(writer, forwarded, slowly=answers)
             if not answers and self._frozen_at is not None and self._frozen_at in data:
                 self._frozen_at = None
                 link.frozen.update(_SIDES)
@@ -248,6 +265,23 @@ class Proxy:
             link.frozen.update(_SIDES)
         return begun
 
+    def _replaced(self, link: _Link, data: bytes) -> bytes:
+        """What is forwarded of requests."""
+        if self._refused is None and not link.begun:
+            return data
+        error, refused = self._refused or (b"", [])
+        *complete, link.begun = _split(link.begun + data)
+        forwarded: list[bytes] = []
+        for requests in _transactions(complete):
+            is_refused = [any(one in request for one in refused) for request in requests]
+            if len(requests) > 1 and any(is_refused):
+                queued = [error if refuses else _QUEUED for refuses in is_refused[1:-1]]
+                requests[:] = [_OK, *queued, _ABORTED]
+            elif is_refused[0]:
+                requests[:] = [error]
+            forwarded += requests
+        return b"".join(forwarded)
+
     async def _write(self, writer: asyncio.StreamWriter, data: bytes, *, slowly: bool) -> None:
         while data:
             size = len(data)
@@ -258,3 +292,48 @@ class Proxy:
             with contextlib.suppress(ConnectionError):
                 await writer.drain()
             data = data[size:]
+
+
+def _request(*words: bytes) -> bytes:
+    parts = [b"*%d\r\n" % len(words), *(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)]
+    return b"".join(parts)
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Requests, and in the end the beginning of the next one."""
+    found: list[bytes] = []
+    begin = 0
+    with contextlib.suppress(ValueError):  # of a line that has not ended yet
+        while begin < len(data):
+            place = data.index(b"\r\n", begin) + 2
+            for _ in range(int(data[begin + 1 : place])):
+                head = place
+                place = data.index(b"\r\n", head) + 2
+                place += int(data[head + 1 : place]) + 2
+                if place > len(data):
+                    raise ValueError
+            found.append(data[begin:place])
+            begin = place
+    return [*found, data[begin:]]
+
+
+def _transactions(requests: list[bytes]) -> list[list[bytes]]:
+    """Requests, those from MULTI to EXEC together. They come in one piece, as clients send them."""
+    found: list[list[bytes]] = []
+    in_transaction = False
+    for request in requests:
+        if in_transaction:
+            found[-1].append(request)
+        else:
+            found.append([request])
+        in_transaction = request == _MULTI or (in_transaction and request != _EXEC)
+    return found
+
+
+_MULTI: Final = _request(b"MULTI")
+_EXEC: Final = _request(b"EXEC")
+_OK: Final = _request(b"EVAL", _STATUS, b"0", b"OK")
+_QUEUED: Final = _request(b"EVAL", _STATUS, b"0", b"QUEUED")
+_ABORTED: Final = _request(
+    b"EVAL", _ERROR, b"0", b"EXECABORT Transaction discarded because of previous errors."
+)

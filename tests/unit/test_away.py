@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tomskit.celery._client.retrying import is_away as server_is_away
-from tomskit.redis.away import is_away, is_distrusted, is_refused
+from tomskit.redis.away import ServerAwayError, is_away, is_distrusted, is_refused, shown
 
 AWAY = (
     "LOADING Redis is loading the dataset in memory",
@@ -128,3 +128,9 @@ def test_the_cause_of_an_error_of_kombu_decides(cause: Exception, *, expected: b
     error.__cause__ = cause
 
     assert server_is_away(error) is expected
+
+
+def test_an_error_is_shown_with_what_the_server_has_said() -> None:
+    """redis-py shows an error by its class alone."""
+    assert shown(ResponseError("MISCONF no disk")) == "ResponseError('MISCONF no disk')"
+    assert repr(ServerAwayError("MISCONF no disk")) == "ServerAwayError('MISCONF no disk')"

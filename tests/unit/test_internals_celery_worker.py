@@ -149,6 +149,12 @@ def test_a_worker_has_a_method_that_waits_for_a_soft_shutdown(worker: Any) -> No
     assert_signature(WorkController, "wait_for_soft_shutdown", "(self)")
 
 
+def test_a_worker_knows_its_exit_code() -> None:
+    """``WorkController.exitcode``."""
+    assert WorkController.exitcode is None
+    assert_signature(WorkController, "stop", "(self, in_sighandler=False, exitcode=None)")
+
+
 def test_a_worker_looks_at_two_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     """``state.should_stop`` and ``state.should_terminate``."""
     assert_has(state, "should_stop", "should_terminate")

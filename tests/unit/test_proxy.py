@@ -132,3 +132,32 @@ def test_a_connection_is_frozen_at_a_request(proxy: Proxy) -> None:
         first.sendall(b"COMMIT")
         assert_silent(first)
         assert echo(second, b"COMMIT") == b"COMMIT"
+
+
+def test_requests_are_replaced_by_ones_that_redis_answers_with_an_error(proxy: Proxy) -> None:
+    """The server of this test sends back what it is given."""
+    ping, push = b"*1\r\n$4\r\nPING\r\n", b"*2\r\n$5\r\nLPUSH\r\n$1\r\nk\r\n"
+    multi, execute = b"*1\r\n$5\r\nMULTI\r\n", b"*1\r\n$4\r\nEXEC\r\n"
+    proxy.answer("BUSY now", b"LPUSH")
+
+    with socket.create_connection((proxy.host, proxy.port), patience(10)) as connection:
+        answers = connection.makefile("rb")
+        connection.sendall(ping[:5])
+        connection.sendall(ping[5:] + push + multi + ping + execute)
+        assert answers.read(len(ping)) == ping
+        refused = b"*4\r\n$4\r\nEVAL\r\n$33\r\nreturn redis.error_reply(ARGV[1])\r\n$1\r\n0\r\n$8\r\nBUSY now\r\n"
+        assert answers.read(len(refused)) == refused
+        untouched = multi + ping + execute
+        assert answers.read(len(untouched)) == untouched
+
+        connection.sendall(multi + push + execute + ping)
+        received = b""
+        while not received.endswith(ping):
+            received += answers.readline()
+        assert received.count(b"EVAL") == 3
+        assert refused in received
+        assert b"EXECABORT" in received
+
+        proxy.heal()
+        connection.sendall(push)
+        assert answers.read(len(push)) == push

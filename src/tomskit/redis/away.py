@@ -25,8 +25,16 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from typing_extensions import override
 
-__all__ = ("AWAY_CODES", "ServerAwayError", "is_away", "is_distrusted", "is_refused")
+__all__ = (
+    "AWAY_CODES",
+    "ServerAwayError",
+    "is_away",
+    "is_distrusted",
+    "is_refused",
+    "shown",
+)
 
 AWAY_CODES: Final = (
     "BUSY",
@@ -76,6 +84,15 @@ class ServerAwayError(RedisConnectionError):
     redis-py's own error is the cause. That for such an answer is a ResponseError, which kombu and
     Celery take for a mistake of the program; this one they take for a connection that was lost.
     """
+
+    @override
+    def __repr__(self) -> str:
+        return shown(self)
+
+
+def shown(error: BaseException) -> str:
+    """An error as Python shows it. What redis-py makes of its own does not say what is wrong."""
+    return BaseException.__repr__(error)
 
 
 def is_away(error: BaseException) -> bool:

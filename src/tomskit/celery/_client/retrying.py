@@ -14,7 +14,7 @@ from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
 from kombu.exceptions import OperationalError
 
 from tomskit.redis.away import is_away as redis_is_away
-from tomskit.redis.away import is_refused
+from tomskit.redis.away import is_refused, shown
 
 if TYPE_CHECKING:
     from celery.app.utils import Settings
@@ -79,10 +79,12 @@ class Outage:
                 self._reminded_at = now
         if begins:
             self._logger.warning(
-                "Cannot %s; retrying while %s is away: %r", self._what, self._server, exc
+                "Cannot %s; retrying while %s is away: %s", self._what, self._server, shown(exc)
             )
         elif reminds:
-            self._logger.warning("Still cannot %s, after %.0f s: %r", self._what, now - since, exc)
+            self._logger.warning(
+                "Still cannot %s, after %.0f s: %s", self._what, now - since, shown(exc)
+            )
 
     def ended(self) -> None:
         """Note that the server has answered."""

@@ -17,6 +17,10 @@
     When it is missing: a worker with the asyncio pool or a health file raises AttributeError when it
     starts.
 
+`WorkController.exitcode`
+    For: ending the process of a worker that has stopped while threads of tasks still run.
+    When it is missing: such a process does not end.
+
 `state.should_stop` and `state.should_terminate`
     For: ending a worker whose processes cannot start, and a second SIGTERM that ends it at once.
     When it is missing: a worker with the asyncio pool raises AttributeError when it ends.
@@ -150,6 +154,7 @@ class Worker(Protocol):
     time_limit: float | None
     use_eventloop: bool
     wait_for_soft_shutdown: Callable[[], object]
+    exitcode: int | None
     _conninfo: _ConnectionInfo
 
 

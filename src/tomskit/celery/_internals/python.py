@@ -1,8 +1,9 @@
 """Python: frames, and which context asyncio runs a callback in.
 
 `sys._current_frames`, which Python documents
-    For: naming the line that blocks the event loop.
-    When it is missing: the watchdog's thread ends with an AttributeError; tasks are not affected.
+    For: naming the line that blocks the event loop, and seeing that the program of a worker has ended.
+    When it is missing: the watchdog's thread ends with an AttributeError; tasks are not affected. A
+    process in which threads of tasks still run does not end.
 
 `asyncio.Handle._run`, the local variable ``self`` of its frame, and `asyncio.Handle._context`
     For: naming the task whose callback blocks the event loop.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from contextvars import copy_context
 from typing import ClassVar, Final, Never, TypeVar
 
 from celery import Celery
+from celery.exceptions import WorkerShutdown, WorkerTerminate
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._running.context import TaskIdentity
@@ -23,9 +25,11 @@ from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources, background
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 
-__all__ = ("EventLoop", "discard", "resources_of", "run_aside")
+__all__ = ("EventLoop", "discard", "resources_of", "run_aside", "run_loop")
 
 R = TypeVar("R")
+
+logger: Final = logging.getLogger(__name__)
 
 
 class EventLoop(ABC):
@@ -109,7 +113,19 @@ class EventLoop(ABC):
         if rest:
             await asyncio.wait(rest, timeout=CLEANUP_SECONDS)
         await self.resources.stop()
-        await self.loop.shutdown_asyncgens()
+        await self._close_generators()
+
+    async def _close_generators(self) -> None:
+        """Close what tasks have left of asynchronous generators, which run code of theirs."""
+        closing = asyncio.ensure_future(self.loop.shutdown_asyncgens())
+        _, waiting = await asyncio.wait([closing], timeout=CLEANUP_SECONDS)
+        if waiting:
+            logger.warning(
+                "Asynchronous generators that tasks have not closed do not end within %g s, and are "
+                "abandoned. Use contextlib.aclosing, or shorten what they do in their finally.",
+                CLEANUP_SECONDS,
+            )
+            closing.cancel()
 
     def _limits_of(self, identity: TaskIdentity) -> Limits | None:
         request, task, default = identity.request, identity.task, self.limits
@@ -140,6 +156,23 @@ def run_aside(
 
     with concurrent.futures.ThreadPoolExecutor(1, "tomskit-eager") as thread:
         return thread.submit(copy_context().run, work).result()
+
+
+def run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until somebody stops it, or until code that no task waits for raises SystemExit.
+
+    asyncio lets that, and KeyboardInterrupt, end the loop. Here it would be the loop of all tasks.
+    """
+    try:
+        loop.run_forever()
+    except (WorkerShutdown, WorkerTerminate):
+        raise
+    except (KeyboardInterrupt, SystemExit) as exc:
+        logger.critical(
+            "Code that a task has left to the event loop has raised %r. Other tasks go on.",
+            exc,
+            exc_info=exc,
+        )
 
 
 def _loop_runs_here() -> bool:

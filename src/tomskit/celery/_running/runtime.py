@@ -14,7 +14,7 @@ from celery import Celery
 from typing_extensions import override
 
 from tomskit.celery._running.context import find_app
-from tomskit.celery._running.event_loop import EventLoop, discard
+from tomskit.celery._running.event_loop import EventLoop, discard, run_loop
 from tomskit.celery._running.steering import Limits
 from tomskit.errors import EventLoopError, NotInitializedError
 
@@ -154,6 +154,7 @@ class _LoopThread(EventLoop):
 
     def __init__(self, app: Celery) -> None:
         super().__init__(app, asyncio.new_event_loop())
+        self._closing = False
         self._thread = threading.Thread(target=self._serve, name="tomskit-runtime", daemon=True)
 
     def start(self) -> None:
@@ -186,12 +187,15 @@ class _LoopThread(EventLoop):
         self.app.set_current()
         asyncio.set_event_loop(self.loop)
         self.inbox.open()
-        self.loop.run_forever()
+        while not self._closing:
+            # A task that stops the loop must not stop those of others.
+            run_loop(self.loop)
 
     def _wait(self, coro: Coroutine[object, Never, R]) -> R:
         return asyncio.run_coroutine_threadsafe(coro, self.loop).result()
 
     def _close(self) -> None:
+        self._closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()

@@ -4,6 +4,7 @@
     steps    the boot step that starts and stops the runtime
     servers  refusing servers that refuse
     patient_backend  what is stored again until the result backend returns
+    last_threads  a process that ends although tasks have left threads behind
     prepare  the parts that the worker's pool needs
     solo_pool  the solo pool, in which a function of another package may fail
     unreadable  messages that no worker can read

@@ -22,6 +22,7 @@ from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksErr
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._worker.last_threads import end_without_threads
 from tomskit.celery._worker.patient_backend import PatientBackends
 from tomskit.celery._worker.remarks import remarks_on
 from tomskit.celery._worker.servers import check_servers
@@ -119,8 +120,10 @@ class RuntimeStep(bootsteps.StartStopStep):
         # What follows is for processes that outlive their worker, such as those of tests.
         if isinstance(parent.app, AsyncApp):
             parent.app.pool_backend = None
-        if self._replaced is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(CHILD_FAILED, self._replaced)
+        if threading.current_thread() is threading.main_thread():
+            end_without_threads(parent)
+            if self._replaced is not None:
+                signal.signal(CHILD_FAILED, self._replaced)
         connect_as_celery(parent.app)
         if parent.hub is not None and get_event_loop() is parent.hub:
             set_event_loop(None)

@@ -28,6 +28,7 @@ from tomskit.celery._internals.kombu import (
     set_poller,
 )
 from tomskit.celery._internals.refusals import RefusedPoolError
+from tomskit.celery._running.event_loop import run_loop
 from tomskit.celery._running.places import Place
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class LoopHub(Hub):
     def _run(self) -> None:
         self._running = True
         try:
-            self.asyncio_loop.run_forever()
+            run_loop(self.asyncio_loop)
         finally:
             self._running = False
 

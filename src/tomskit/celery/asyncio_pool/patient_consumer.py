@@ -9,7 +9,7 @@ from celery.exceptions import WorkerShutdown
 from celery.platforms import EX_FAILURE
 from celery.utils.log import get_logger
 from kombu.transport import redis as kombu_redis
-from redis.exceptions import ResponseError
+from redis.exceptions import AskError, ClusterCrossSlotError, ResponseError
 from typing_extensions import override
 
 from tomskit.celery._client.retrying import Outage, Retrying
@@ -48,6 +48,13 @@ class PatientConsumer(Consumer):
     def start(self) -> None:
         try:
             super().start()
+        except (AskError, ClusterCrossSlotError) as exc:
+            logger.critical(
+                "The broker belongs to a Redis Cluster, which kombu's transport cannot use: %s. Use a "
+                "Redis that is no cluster; with Sentinel for a failover.",
+                exc,
+            )
+            raise WorkerShutdown(EX_FAILURE) from None
         except ResponseError as exc:
             if not is_refused(exc):
                 raise

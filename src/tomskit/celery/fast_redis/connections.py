@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redis.exceptions import ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
 from typing_extensions import override
 
 from tomskit.celery._internals.redis_connections import WaitingConnection, is_array
@@ -22,10 +22,10 @@ class AwayConnection(WaitingConnection):
     def read_response(self, *args: object, **kwargs: object) -> object:
         try:
             answer = super().read_response(*args, **kwargs)
-        except ResponseError as exc:
+        except (ResponseError, BusyLoadingError) as exc:
             if not is_away(exc):
                 raise
-            error = exc
+            error: Exception = exc
         else:
             # EXEC answers with those of the commands of a transaction.
             found = _error_in(answer) if is_array(answer) else None
