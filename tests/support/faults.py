@@ -14,6 +14,7 @@ from tests.support.deployment import Deployment, close_client, redis_environment
 from tests.support.patience import slowed, wait_until
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisDb, RedisServer
+from tests.support.servers.redis import ConfigLine
 from tests.support.workers import Pool, Worker
 
 SERVICE: Final = "tests.integration.faults_service"
@@ -120,11 +121,11 @@ class Servers:
 
 
 @contextmanager
-def behind_proxies() -> Generator[Servers]:
-    """Start two servers and a proxy for each."""
+def behind_proxies(more: Sequence[ConfigLine] = ()) -> Generator[Servers]:
+    """Start two servers, with more lines in their configuration, and a proxy for each."""
     with ExitStack() as stack:
         # What it has acknowledged is on the disk.
-        config = [("appendonly", "yes"), ("appendfsync", "always")]
+        config = [("appendonly", "yes"), ("appendfsync", "always"), *more]
         server = stack.enter_context(RedisServer(config=config))
         store = stack.enter_context(RedisServer(config=config))
         broker = stack.enter_context(Proxy(server.host, server.port))
@@ -136,10 +137,15 @@ def behind_proxies() -> Generator[Servers]:
 
 @contextmanager
 def faults(
-    deployment: Deployment, pool: Pool = "asyncio", slots: int = 100, **environment: str
+    deployment: Deployment,
+    pool: Pool = "asyncio",
+    slots: int = 100,
+    *,
+    config: Sequence[ConfigLine] = (),
+    **environment: str,
 ) -> Generator[Faults]:
-    """Start two servers, a proxy for each, and a worker."""
-    with behind_proxies() as servers:
+    """Start two servers, with more lines in their configuration, a proxy for each, and a worker."""
+    with behind_proxies(config) as servers:
         worker = deployment.worker(
             pool,
             slots,

@@ -1,0 +1,62 @@
+"""Workers whose Redis is started again, and reads its data for seconds before it does anything else."""
+
+from typing import Any, Final, cast
+
+from tests.support.deployment import Deployment
+from tests.support.faults import faults
+from tests.support.patience import wait_until
+from tests.support.servers import RedisServer
+from tests.support.servers.redis import call, info
+
+KEYS: Final = 4000
+SLOWLY: Final = [
+    # Microseconds for each key, and how often it answers meanwhile: that it is LOADING.
+    ("key-load-delay", "1000"),
+    ("loading-process-events-interval-bytes", "1024"),
+]
+MANY: Final = 30
+
+
+def test_a_broker_that_loads_its_data_is_waited_for(deployment: Deployment) -> None:
+    with faults(deployment, slots=4, config=SLOWLY) as place:
+        place.send("watch")
+        assert place.send("add", 1, 2).get(timeout=30) == 3
+        fill(place.server)
+        # Each takes a while, so that most of them wait for a slot or in the queue.
+        sent = [place.send("late", "ended", 0.1) for _ in range(MANY)]
+        place.wait_for_count("ended", 1)
+
+        place.server.kill()
+        place.server.start()
+
+        assert is_loading(place.server)
+        place.worker.wait_for_line("LOADING|loading the dataset", 20)
+        wait_until(lambda: not is_loading(place.server), 60, "the data is loaded")
+        assert all(isinstance(outcome, int) for outcome in place.outcomes(sent))
+        assert place.send("add", 1, 2).get(timeout=60) == 3
+        wait_until(lambda: place.held() == 0, 60, "all messages are acknowledged")
+        assert place.count("ended") >= MANY
+        place.assert_no_gap()
+
+
+def fill(server: RedisServer) -> None:
+    """Give it data that it takes seconds to load."""
+    with server.client(5) as client:
+        pipeline: Any = cast("Any", client).pipeline(transaction=False)
+        for number in range(KEYS):
+            pipeline.set(f"key {number}", "x" * 100)
+        pipeline.execute()
+        # What is loaded from this form it reads in small portions, and answers in between.
+        call(client, "BGREWRITEAOF")
+        wait_until(lambda: has_rewritten(server), 30, "the data is on the disk")
+
+
+def has_rewritten(server: RedisServer) -> bool:
+    with server.client() as client:
+        found = info(client, "persistence")
+        return not found["aof_rewrite_in_progress"] and not found["aof_rewrite_scheduled"]
+
+
+def is_loading(server: RedisServer) -> bool:
+    with server.client() as client:
+        return info(client, "persistence")["loading"] == 1
