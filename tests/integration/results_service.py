@@ -22,6 +22,13 @@ add = async_shared_task(name=f"{__name__}.add")(tasks.add)
 wait_for = async_shared_task(name=f"{__name__}.wait_for")(tasks.wait_for)
 
 
+@async_shared_task(ignore_result=True, store_errors_even_if_ignored=True)
+async def quiet(number: int) -> int:
+    if number < 0:
+        raise LookupError(number)
+    return number
+
+
 @async_shared_task
 async def look_and_forget(done: str, running: str) -> list[str]:
     """What a task sees of two others, the second of which it ends."""

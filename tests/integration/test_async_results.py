@@ -9,7 +9,7 @@ import pytest
 from celery.exceptions import TaskRevokedError
 
 from tests.integration import results_service
-from tests.integration.results_service import add, look_and_forget, wait_for
+from tests.integration.results_service import add, look_and_forget, quiet, wait_for
 from tests.integration.typed_service import client as client_app
 from tests.support.async_client import looking
 from tests.support.deployment import Deployment, deploy
@@ -33,6 +33,20 @@ def service(
     with deploy(redis_server, mariadb_server) as fresh:
         fresh.environment["CELERY_RESULT_BACKEND_TYPE"] = backend
         fresh.running = fresh.worker(pool, 4, module=MODULE)
+        until_it_hears(fresh)
+        yield fresh
+
+
+@pytest.fixture(scope="module", params=["threads", "asyncio"])
+def replying(
+    request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
+) -> Iterator[Deployment]:
+    """A worker that sends results in messages, to the thread that has sent their tasks."""
+    with deploy(redis_server, mariadb_server) as fresh:
+        for name in [one for one in fresh.environment if one.startswith("CELERY_RESULT_BACKEND")]:
+            del fresh.environment[name]
+        fresh.environment["CELERY_RESULT_BACKEND"] = "rpc://"
+        fresh.running = fresh.worker(request.param, 4, module=MODULE)
         until_it_hears(fresh)
         yield fresh
 
@@ -138,3 +152,37 @@ def test_loop_goes_on_while_redis_hangs(service: Deployment) -> None:
     # On a fast machine three times as many would fit in.
     assert ticks > 20
     assert state == "SUCCESS"
+
+
+@pytest.mark.usefixtures("app")
+def test_a_call_may_ask_for_the_result_of_a_task_that_ignores_it() -> None:
+    async def main() -> list[object]:
+        asked = await quiet.options(ignore_result=False).adelay(3)
+        ignored = await quiet.adelay(4)
+        failed = await quiet.adelay(-1)
+        error = await of_id(failed).aget(propagate=False)
+        return [await asked, await ignored, await ignored.astate(), type(error)]
+
+    assert run(main()) == [3, None, "PENDING", LookupError]
+
+
+def of_id(result: TypedResult[object]) -> TypedResult[object]:
+    """The same, as one that knows nothing of its task, and so not that it ignores its result."""
+    return TypedResult(result.id, app=result.app)
+
+
+@pytest.mark.usefixtures("clean_process")
+def test_results_that_come_in_messages_are_awaited(replying: Deployment) -> None:
+    async def main() -> list[object]:
+        several = [await add.adelay(number, number) for number in range(5)]
+        together = await group(add.s(number, 1) for number in range(3)).adelay()
+        found: list[object] = [await one for one in reversed(several)]
+        asked = await quiet.options(ignore_result=False).adelay(3)
+        return [*found, await together, await asked, await asyncio.gather(*map(again, several))]
+
+    async def again(result: TypedResult[int]) -> int:
+        return await result
+
+    with client_app(replying.environment) as app:
+        app.set_current()
+        assert run(main()) == [8, 6, 4, 2, 0, [1, 2, 3], 3, [0, 2, 4, 6, 8]]

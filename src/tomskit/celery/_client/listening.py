@@ -27,9 +27,15 @@ logger = get_logger(__name__)
 
 
 def listen_well(backend: object) -> None:
-    """Let a backend for Redis find results although the connection on which it listens is dead."""
+    """Let a backend find results where Celery's would not hear of them.
+
+    One for Redis does although the connection on which it listens is dead. One that gets messages, as
+    ``rpc://`` does, gets them from the queue of the thread that has sent the tasks, whichever thread looks.
+    """
     if is_redis_backend(backend):
         replace_result_consumer(backend, _ListeningConsumer)
+    # Celery takes the queue of the thread that first asks, and for an event loop a thread of its own does.
+    getattr(backend, "oid", None)
 
 
 def results_away(backend: RedisBackend, reason: Exception) -> ServerAwayError:

@@ -131,9 +131,14 @@ class _Strategy:
         return (
             not self._consumer.task_buckets[self._task.name]
             and not is_revoked(message.headers["id"])
-            and self._pool.is_lean_for(self._task)
+            and (self._pool.stores_in_loop or self._is_ignored(message.headers))
             and self._is_untouched()
         )
+
+    def _is_ignored(self, headers: Any) -> bool:
+        # A call may say something else than its task.
+        ignored: bool | None = headers.get("ignore_result")
+        return bool(self._task.ignore_result if ignored is None else ignored)
 
     def _is_untouched(self) -> bool:
         # Libraries for tracing replace these, before the first message or with it.

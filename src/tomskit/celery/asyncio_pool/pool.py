@@ -252,9 +252,10 @@ class AsyncioPool(TaskPool):
         self._start_waiting(slots)
         return job
 
-    def is_lean_for(self, task: AsyncTask[..., object]) -> bool:
-        """Whether the results of a task can be stored without Celery's tracer around it."""
-        return self._backend.in_loop is not None or task.ignore_result
+    @property
+    def stores_in_loop(self) -> bool:
+        """Whether results can be stored without Celery's tracer around a task."""
+        return self._backend.in_loop is not None
 
     def apply_lean(self, request: LeanRequest) -> Job:
         """Run the task of a request as soon as there is a slot for it."""
