@@ -302,7 +302,7 @@ class Model(RuleBasedStateMachine):
         self.delivered: set[str] = set()
         self.publishers: dict[str, Process] = {}
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr("tomskit.celery._outbox.store.publish", self.publish)
+        self.patch.setattr("tomskit.celery._client.client.publish", self.publish)
         self.run(self.make_tables())
 
     def new_name(self) -> str:
