@@ -10,6 +10,7 @@
     greenlets   plain functions that wait without blocking the loop
     places      where such code runs, and what it may do there
     host        an app's runtime together with the app's resources
+    forks       threads beside a pool of processes, between its forks
     repeated_lines  log lines that are written again and again
     runner      AsyncTaskRunner: a coroutine function in a loop of its own
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from sqlalchemy import text
 
+from tomskit.celery._running.forks import between_forks
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 from tomskit.sqlalchemy.database import Database
 
@@ -63,7 +64,8 @@ def compare(configs: Sequence[tuple[str, DatabaseConfig]], processes: int) -> No
         if most is None:
             continue
         try:
-            limit = asyncio.run(admitted(config))
+            with between_forks():
+                limit = asyncio.run(admitted(config))
         except Exception as exc:  # noqa: BLE001 (whatever the driver raises)
             logger.debug("No answer to how many connections %r admits: %r", name, exc)
             continue

@@ -22,6 +22,7 @@ from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery_backend import STORED_WITH_PATIENCE
 from tomskit.celery._internals.celery_worker import quit_requested
 from tomskit.celery._internals.python import leave_out_others
+from tomskit.celery._running.forks import between_forks, may_fork
 
 if TYPE_CHECKING:
     from celery.backends.base import Backend
@@ -71,7 +72,7 @@ class PatientBackends:
         """Call a method of `backend` with its arguments, again until the server returns."""
         retrying = retry_stores(self._app, backend, self._outage, stopped=quit_requested)
         if self._may_wait():
-            value = retrying.run(call, sleep=_pause)
+            value = retrying.run(call, sleep=self._pause)
             # A coroutine of another thread's task may have raised the same error meanwhile.
             leave_out_others(sys.exception())
             return value
@@ -104,11 +105,19 @@ class PatientBackends:
     def _run(self) -> None:
         while True:
             self._news.get()
-            try:
-                self._calls[0]()
-            except Exception:
-                logger.exception("Cannot store a result")
-            self._calls.popleft()
+            with between_forks():
+                try:
+                    self._calls[0]()
+                except Exception:
+                    logger.exception("Cannot store a result")
+                self._calls.popleft()
+
+    def _pause(self, seconds: float) -> None:
+        if threading.current_thread() is self._thread:
+            with may_fork():
+                _pause(seconds)
+        else:
+            _pause(seconds)
 
 
 class _Method:
