@@ -21,7 +21,7 @@ ROLES = ("CELERY_BROKER", "CELERY_RESULT_BACKEND", "CELERY_WORKER")
 MANY_DATABASES = [("databases", "2000")]
 REFUSED = "CERTIFICATE_VERIFY_FAILED"
 UNCERTIFIED = "CERTIFICATE_REQUIRED"
-LOST = "Connection reset by peer|Broken pipe"
+LOST = "Connection reset by peer|Broken pipe|EOF occurred in violation of protocol"
 
 pytestmark = pytest.mark.usefixtures("clean_process")
 
