@@ -27,6 +27,7 @@ VERSIONS := $(BIN)/python scripts/versions.py
 PROCESSES := 2
 # By file, so that one process has all tests of the editor, and the language server that they share.
 # They come first, as they take longest.
+BY_FILE_PURE = $(BY_FILE)
 BY_FILE = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # The tests start hundreds of Python processes: none shall compile what another has compiled already.
@@ -60,7 +61,7 @@ test: plan servers lint types stubs typing contracts measure unit integration do
 
 check: $(VENV)/.dev $(VENV)/.site ## run every check that needs no server, in about a minute
 	@$(MAKE) --no-print-directory -j2 --output-sync=target CHECKING=yes \
-		PYTEST='pytest --hypothesis-profile=quick' BY_FILE= \
+		PYTEST='pytest --hypothesis-profile=quick' BY_FILE_PURE= \
 		types unit-pure unit-others typing docs stubs contracts lint
 	$(call say,all checks that need no server passed)
 
@@ -99,11 +100,11 @@ contracts: $(VENV)/.dev ## check which module imports which, and the structure o
 
 unit: unit-pure unit-others ## run the unit tests and the editor tests, without servers
 
-# `make check` runs both at a time, each in one process. With processes that share them out each would
-# read all of the tests, and one more would be told of every result.
+# `make check` runs both at a time. Those without greenlets need a processor all the time: in one process, as of
+# those that share them out each would read all of the tests. The others wait more than they compute.
 unit-pure: $(VENV)/.dev
 	$(call say,unit tests without greenlets)
-	@$(BIN)/$(RUN) $(if $(filter coverage,$(RUN)),--concurrency=thread) -m $(PYTEST) $(PURE) $(BY_FILE)
+	@$(BIN)/$(RUN) $(if $(filter coverage,$(RUN)),--concurrency=thread) -m $(PYTEST) $(PURE) $(BY_FILE_PURE)
 
 unit-others: $(VENV)/.dev
 	$(call say,the other unit tests and the editor tests)

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 from weakref import WeakSet
 
 from tomskit.errors import ConfigurationError, ProviderError
 from tomskit.protocols import ResourceProvider
 
-__all__ = ("Resources", "background")
+__all__ = ("Background", "Resources", "background")
 
 T = TypeVar("T")
 
@@ -22,8 +22,23 @@ SHUTDOWN_SECONDS: Final = 10.0
 """Time limit for stopping a provider: a server that does not answer must not keep a process alive."""
 
 
-background: Final[WeakSet[asyncio.Task[None]]] = WeakSet()
-"""Tasks of an event loop that their resource ends when it is closed: nobody else cancels them."""
+class Background(Protocol):
+    """Work that goes on in an event loop after the tasks that have asked for it.
+
+    Attributes:
+        loop: The event loop.
+        task: Does it; None while there is nothing to do. Nobody but its owner cancels it.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    task: asyncio.Task[None] | None
+
+    async def finish(self) -> None:
+        """Do what is left, within some seconds; before anything in the loop is cancelled."""
+
+
+background: Final[WeakSet[Background]] = WeakSet()
+"""That of all event loops."""
 
 
 class Resources:

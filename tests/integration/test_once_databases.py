@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -150,6 +151,23 @@ def test_a_later_delivery_answers_without_running_the_body(redis_db: RedisDb) ->
     assert (count(orders), count(once)) == (1, 1)
     AsyncRuntime.shutdown()
     assert len(ids(redis_db)) == 1
+
+
+def test_a_process_that_ends_publishes_what_it_has_committed(
+    config: DatabaseConfig, redis_db: RedisDb
+) -> None:
+    """However slow the broker is, within the 5 s that a process takes for it."""
+    with (
+        Proxy(redis_db.host, redis_db.port) as proxy,
+        sending(config, replace(redis_db, port=proxy.port)),
+    ):
+        AsyncRuntime.run(make_tables())
+        proxy.slow_down(4000)
+        assert run(place, "a").get() == "placed a"
+        AsyncRuntime.shutdown()
+        assert len(ids(redis_db)) == 1
+        assert AsyncRuntime.run(rows_of(outbox)) == 0
+        AsyncRuntime.shutdown()
 
 
 @pytest.mark.usefixtures("app")

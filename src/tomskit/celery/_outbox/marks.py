@@ -125,17 +125,21 @@ class _Search:
     """Looks for marks in one database, in one event loop."""
 
     def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.task: asyncio.Task[None] | None = None
         self._waiting: list[tuple[str, _Found]] = []
-        self._task: asyncio.Task[None] | None = None
+        background.add(self)
+
+    async def finish(self) -> None:
+        """Do nothing: it ends in its own time, which is short, and those who wait for it end before."""
 
     async def find(self, database: Database, key: str) -> _Row | None:
         found: _Found = asyncio.get_running_loop().create_future()
         self._waiting.append((key, found))
-        if self._task is None:
+        if self.task is None:
             # In a context of its own: it is no part of the task that has begun it.
             search = self._search(database)
-            self._task = asyncio.get_running_loop().create_task(search, context=Context())
-            background.add(self._task)
+            self.task = self.loop.create_task(search, context=Context())
         return await found
 
     async def _search(self, database: Database) -> None:
@@ -156,7 +160,7 @@ class _Search:
                         if not found.done():
                             found.set_result(rows.get(key))
         finally:
-            self._task = None
+            self.task = None
             for _, found in some + self._waiting:
                 found.cancel()
             self._waiting = []

@@ -42,6 +42,8 @@ class Publisher:
     when it is back: this one as well, as there may be no worker that does.
 
     Attributes:
+        loop: The event loop in which it publishes.
+        task: Publishes, while there is anything.
         grace_ms: For how long after a commit nobody else publishes its messages.
         templates: Of the messages that are sent on commit in the event loop.
 
@@ -53,20 +55,22 @@ class Publisher:
 
     def __init__(self, app: AsyncApp, database: Database, *, forget: Callable[[], object]) -> None:
         self._forget = forget
-        self._loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._grace = grace_seconds(app)
         self.grace_ms: int = int(self._grace * 1000)
         self.templates: RecordedTemplates = RecordedTemplates(app)
         self._fresh: deque[OutboxRow] = deque()
         self._left = False
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._has_given_up = False
         # Connections of its own: tasks may have taken all others, and wait for each other.
         self._own: Database | None = None if is_in_memory(database.config) else Database()
         if self._own is not None:
             self._own.open(database.config)
         self._store = OutboxStore(app, self._own or database)
         database.before_close(self._close)
+        background.add(self)
 
     def hand_over(self, rows: Sequence[OutboxRow]) -> None:
         """Publish messages that are committed soon; in the loop."""
@@ -74,10 +78,9 @@ class Publisher:
             self._left = True
         else:
             self._fresh.extend(rows)
-        if self._task is None and not self._closing.is_set():
+        if self.task is None and not self._closing.is_set():
             # In a context of its own: it is no part of the task that has committed.
-            self._task = self._loop.create_task(self._run(), context=Context())
-            background.add(self._task)
+            self.task = self.loop.create_task(self._run(), context=Context())
 
     async def _run(self) -> None:
         try:
@@ -92,7 +95,7 @@ class Publisher:
             else:
                 logger.exception("Committed messages are left to workers")
         finally:
-            self._task = None
+            self.task = None
 
     async def _publish(self) -> Exception | None:
         """Publish some; returns why they were not, if the broker is away."""
@@ -151,19 +154,29 @@ class Publisher:
         except TimeoutError:
             pass
 
-    async def _close(self) -> None:
-        """Publish what is left; before the engine of the loop is closed."""
+    async def finish(self) -> None:
+        """Publish what is left, within 5 s; from here on what cannot be published is left to workers."""
         self._closing.set()
+        if self._has_given_up:
+            return
         try:
             async with asyncio.timeout(_CLOSING_SECONDS):
-                if self._task is not None:
-                    await asyncio.wait([self._task])
+                if self.task is not None:
+                    await asyncio.wait([self.task])
                 while self._fresh and await self._publish() is None:
                     pass
         except Exception as exc:  # noqa: BLE001 (a worker publishes them)
+            self._has_given_up = True
             logger.warning("Committed messages are left to workers: %r", exc)
+
+    async def _close(self) -> None:
+        """Publish what was committed since; before the engine of the loop is closed."""
+        try:
+            await self.finish()
         finally:
             self._forget()
+            if self.task is not None:
+                self.task.cancel()
             if self._own is not None:
                 await self._own.close()
 

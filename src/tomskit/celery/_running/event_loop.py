@@ -103,10 +103,13 @@ class EventLoop(ABC):
         # After a warm shutdown nothing runs any more; this is for a cold one, and for what tasks
         # have left in the background.
         self.inbox.close()
+        # Before what they wait for in tasks of their own is cancelled.
+        mine = [work for work in background if work.loop is self.loop]
+        await asyncio.gather(*(work.finish() for work in mine))
         executions = tuple(self._running)
         for execution in executions:
             execution.cancel()
-        rest = asyncio.all_tasks() - {asyncio.current_task()} - {*background}
+        rest = asyncio.all_tasks() - {asyncio.current_task()} - {work.task for work in mine}
         # Each is cancelled once: a second cancellation would interrupt its cleanup.
         for task in rest - {execution.task for execution in executions}:
             task.cancel()
