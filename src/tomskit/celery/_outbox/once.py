@@ -31,9 +31,12 @@ logger: Final = logging.getLogger(__name__)
 committing: Final[ContextVar[Database | None]] = ContextVar("tomskit_committing", default=None)
 """The database of the running body that is committed once."""
 
-_CONFLICTS: Final = 5
-"""How many times a body is repeated because of other transactions."""
+_CONFLICTS: Final = 10
+"""How many times a body is repeated because of other transactions; twenty that all want the same two rows in
+different orders need more than five now and then."""
 _CONFLICT_PAUSE: Final = 0.05
+_LONGEST_CONFLICT_PAUSE: Final = 1.6
+"""Seconds."""
 _LOSSES: Final = 10
 """How many times in a row a body is repeated because its connection was lost, by a server that answers."""
 _ROLLBACK_SECONDS: Final = 5.0
@@ -155,7 +158,8 @@ class _Repeats:
             if self._conflicts > _CONFLICTS:
                 return None
             logger.info("%s is repeated, as its transaction was in conflict: %r", self._name, error)
-            return _CONFLICT_PAUSE * (1 << self._conflicts) * random.random()  # noqa: S311
+            longest = min(_CONFLICT_PAUSE * (1 << self._conflicts), _LONGEST_CONFLICT_PAUSE)
+            return longest * random.random()  # noqa: S311
         if not (
             isinstance(error, marks.NoAnswerError) or (is_of_database(error) and is_away(error))
         ):
