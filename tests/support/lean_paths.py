@@ -147,9 +147,21 @@ def both_paths(deployment: Deployment, module: str, *arguments: str) -> Generato
 
 
 def lean_tasks(deployment: Deployment, worker: Worker) -> int:
-    replies: Mapping[str, Any] | None = deployment.client.control.inspect(
-        [worker.hostname], timeout=TIMEOUT, limit=1
-    ).stats()
+    """How many tasks have taken the lean path in a worker, once it has nothing left to do."""
+    inspect = deployment.client.control.inspect([worker.hostname], timeout=TIMEOUT, limit=1)
+    broker = deployment.redis.client(deployment.redis_db.broker_db)
+
+    def is_idle() -> bool:
+        if broker.llen("lean") or broker.llen("celerys") or broker.hlen("unacked"):
+            return False
+        return not any(
+            tasks
+            for found in (inspect.reserved(), inspect.scheduled(), inspect.active())
+            for tasks in (found or {worker.hostname: ["no answer"]}).values()
+        )
+
+    eventually(is_idle)
+    replies: Mapping[str, Any] | None = inspect.stats()
     assert replies is not None
     number: int = replies[worker.hostname]["pool"]["lean"]
     return number

@@ -15,7 +15,7 @@ from typing_extensions import override
 from tomskit.celery._client.client import AsyncClient
 from tomskit.celery._client.error_backend import carry_errors
 from tomskit.celery._client.ignored import note_ignored
-from tomskit.celery._client.listening import listen_well
+from tomskit.celery._client.listening import keep_replies, listen_well
 from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
 from tomskit.celery._client.result import TypedResult
@@ -190,6 +190,7 @@ class AsyncCelery(TaskApp):
             remark = self.config.remark_on_results()
             if remark and self.conf.result_backend == self.config.CELERY_RESULT_BACKEND:
                 logger.warning(remark)
+        keep_replies(self)
         backend = super()._get_backend()
         listen_well(backend)
         return carry_errors(self, keep_quiet(self, backend))

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from celery import states
+from celery import Celery, states
 from celery.utils.log import get_logger
 from typing_extensions import override
 
@@ -21,9 +21,18 @@ from tomskit.celery._internals.celery_backend import (
 from tomskit.celery.fast_redis.deadlines import SECONDS
 from tomskit.redis.away import ServerAwayError, is_away
 
-__all__ = ("listen_well", "results_away")
+__all__ = ("keep_replies", "listen_well", "results_away")
 
 logger = get_logger(__name__)
+
+_REPLIES = "tomskit.celery._client.replies:RepliesBackend"
+"""Its class. It is imported where it is used, which is seldom."""
+
+
+def keep_replies(app: Celery) -> None:
+    """Let `app` find every result that comes in a message, as those of ``rpc://`` do."""
+    # Whoever has named a class for them in the loader has the last word.
+    app.loader.override_backends = {"rpc": _REPLIES, **app.loader.override_backends}
 
 
 def listen_well(backend: object) -> None:

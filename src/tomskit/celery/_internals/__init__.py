@@ -12,6 +12,7 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery_replay      its tracer, for a task whose body has run
     celery_task_lines  the log lines and the events of a task
     celery_messages    how Celery publishes a task
+    celery_replies     results that come in messages
     celery_results     results, where they are kept once read
     celery_tasks       how tasks and signatures are made
     celery_worker      the worker, its pool and its consumer
