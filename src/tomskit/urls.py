@@ -87,10 +87,10 @@ def parse_redis_url(text: str, *, schemes: Sequence[str] = _REDIS_SCHEMES) -> Re
         host, port = host_name(unquote(parts.hostname or "")), parts.port
     except ValueError:
         raise ConfigurationError(
-            f"the URL names no host, or a port that is no number from 1 to {_LAST_PORT}{_ENCODED}"
+            f"the URL names no host, or a port that is not a number from 1 to {_LAST_PORT}{_ENCODED}"
         ) from None
     if port == 0:
-        raise ConfigurationError(f"the URL's port is no number from 1 to {_LAST_PORT}")
+        raise ConfigurationError(f"the URL's port is not a number from 1 to {_LAST_PORT}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     db = options.pop("db", None) or parts.path.strip("/") or "0"
     if not re.fullmatch("[0-9]{1,9}", db):

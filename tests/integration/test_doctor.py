@@ -331,4 +331,4 @@ def test_tls_to_a_server_without_it(deployment: Deployment) -> None:
 def test_a_plain_celery_app(deployment: Deployment, app: str) -> None:
     done = run(deployment, app=app)
     assert done.returncode == 2
-    assert "is no AsyncCelery app" in " ".join(done.stderr.split())
+    assert "is not an AsyncCelery app" in " ".join(done.stderr.split())

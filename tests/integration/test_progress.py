@@ -378,7 +378,7 @@ def test_what_is_no_progress_is_an_error_in_the_task(kind: str, error: str) -> N
 def test_plain_task_is_told_what_to_use(service: Deployment) -> None:
     found = str(service.call(f"{MODULE}.report_by_runtime"))
 
-    assert "report_by_runtime, which is no async task" in found
+    assert "report_by_runtime, which is not an async task" in found
     assert "self.update_state(" in found
 
 

@@ -79,13 +79,13 @@ WITH_OTHERS: Final[
         CeleryConfig,
         {"CELERY_RESULT_BACKEND": "rpc://"},
         {"CELERY_RESULT_SOCKET_TIMEOUT": "3"},
-        "the result backend is no Redis",
+        "the result backend is not Redis",
     ),
     (
         CeleryConfig,
         {"CELERY_BROKER_URL": "amqp://a"},
         {"CELERY_BROKER_SOCKET_KEEPALIVE": "true", "CELERY_REDIS_FAST_PATH": "true"},
-        "the broker is no Redis",
+        "the broker is not Redis",
     ),
 )
 

@@ -9,6 +9,7 @@ from scripts.reference import chinese, settings_page
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"(?:^<!-- [^\n]*? -->\n+)?^```[^\n]*\n.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)")
+TO_THE_OTHER = re.compile(r"\[(?:English|中文说明)\]\(\S+\)|English: .*")
 ORIGINALS = {
     "README.zh.md": ["README.md"],
     "docs/zh/configuration.md": ["docs/how-to/configuration.md"],
@@ -40,6 +41,33 @@ def test_blocks_are_those_of_the_original(page: str) -> None:
 @pytest.mark.parametrize("page", ORIGINALS)
 def test_settings_in_the_text_are_those_of_the_original(page: str) -> None:
     assert names(page) == {name for original in ORIGINALS[page] for name in names(original)}
+
+
+def outline(page: str) -> list[str]:
+    """What a page is made of, in its order: headings, paragraphs, lists and tables with their lengths, code."""
+    prose = FENCE.sub("\n```\n", (ROOT / page).read_text("utf-8"))
+    # What leads to pages of either language differs.
+    prose = re.split(r"^## (?:Documentation|文档)$", prose, flags=re.MULTILINE)[0]
+    found: list[str] = []
+    for part in re.split(r"\n\s*\n", prose):
+        lines = part.strip().splitlines()
+        text = [line for line in lines if not re.match(r"\s*- |\d+\. |\||  ", line)]
+        if text and not TO_THE_OTHER.fullmatch(" ".join(text)):
+            kinds = (("#", "heading"), ("```", "code"), ("", "paragraph"))
+            found.append(next(kind for start, kind in kinds if text[0].startswith(start)))
+        for kind, start in (("items", r"\s*- |\d+\. "), ("rows", r"\|")):
+            if count := sum(bool(re.match(start, line)) for line in lines):
+                found.append(f"{count} {kind}")
+    return found
+
+
+@pytest.mark.parametrize("page", ORIGINALS)
+def test_parts_are_those_of_the_original(page: str) -> None:
+    parts = outline(page)
+    if len(ORIGINALS[page]) > 1:
+        parts.remove("heading")  # of both together
+
+    assert parts == [part for original in ORIGINALS[page] for part in outline(original)]
 
 
 @pytest.mark.parametrize("page", ORIGINALS)

@@ -39,7 +39,7 @@ def doctor(ctx: click.Context, as_json: bool, timeout: float) -> None:
     app = ctx.obj.app
     if not isinstance(app, AsyncCelery):
         raise click.UsageError(
-            f"{app!r} is no AsyncCelery app. Name yours: celery -A app doctor", ctx
+            f"{app!r} is not an AsyncCelery app. Name yours: celery -A app doctor", ctx
         )
     findings = [*load_modules(app), *examine(app, CHECKS, timeout)]
     failed = any(finding.status == "failed" for finding in findings)

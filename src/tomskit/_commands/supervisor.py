@@ -93,7 +93,7 @@ class Supervisor:
     def _stop(self, number: signal.Signals) -> None:
         if not self._stopping.is_set():
             running = sum(worker.is_running for worker in self._workers)
-            self._say(f"{number.name}: stopping {running} workers")
+            self._say(f"{number.name}: stopping {running} worker{'' if running == 1 else 's'}")
         self._stopping.set()
         for worker in self._workers:
             worker.send(number)

@@ -94,9 +94,9 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
                 warn_of_no_effect(given, names, f"set {switch}=true as well")
         if scheme_of(self.CELERY_BROKER_URL) not in _REDIS:
             fast = {"CELERY_REDIS_FAST_PATH"} if self.CELERY_REDIS_FAST_PATH else set[str]()
-            warn_of_no_effect(given, _OF_THE_BROKER | fast, "the broker is no Redis")
+            warn_of_no_effect(given, _OF_THE_BROKER | fast, "the broker is not Redis")
         if scheme_of(self.CELERY_RESULT_BACKEND) not in _REDIS:
-            warn_of_no_effect(given, _OF_RESULTS, "the result backend is no Redis")
+            warn_of_no_effect(given, _OF_RESULTS, "the result backend is not Redis")
         if not {"given_result_backend", "CELERY_RESULT_BACKEND_TYPE"} & given:
             names = {"CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME"}
             warn_of_no_effect(given, names, "set CELERY_RESULT_BACKEND_TYPE=database as well")

@@ -57,7 +57,7 @@ def asynchronous(scheme: str) -> str:
     url = URL.create(scheme)
     if scheme not in _all(_ASYNCHRONOUS) and not _dialect(url).get_async_dialect_cls(url).is_async:
         raise ConfigurationError(
-            f"{scheme} is no asynchronous driver, which db.session needs: "
+            f"{scheme} is not an asynchronous driver, which db.session needs: "
             f"use {_instead(scheme, _ASYNCHRONOUS)}"
         )
     return scheme
@@ -74,7 +74,7 @@ def synchronous(scheme: str) -> str:
         and _dialect(URL.create(synchronous_scheme(scheme))).is_async
     ):
         raise ConfigurationError(
-            f"{scheme} is no synchronous driver: use {_instead(scheme, _SYNCHRONOUS)}"
+            f"{scheme} is not a synchronous driver: use {_instead(scheme, _SYNCHRONOUS)}"
         )
     return scheme
 
@@ -133,10 +133,10 @@ def parse_database_url(text: str) -> DatabaseAddress:
         port = url.port
     except (ArgumentError, ValueError):
         raise ConfigurationError(
-            "it is no URL: write dialect+driver://user:password@host:port/database, " + _ENCODED
+            "it is not a URL: write dialect+driver://user:password@host:port/database, " + _ENCODED
         ) from None
     if port is not None and not 0 < port <= _LAST_PORT:
-        raise ConfigurationError(f"the URL's port is no number from 1 to {_LAST_PORT}")
+        raise ConfigurationError(f"the URL's port is not a number from 1 to {_LAST_PORT}")
     dialect = url.get_backend_name()
     # Drivers find a socket by an option.
     elsewhere = {"unix_socket", "host", "service", "dsn", "odbc_connect"} & url.query.keys()

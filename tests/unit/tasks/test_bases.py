@@ -290,7 +290,7 @@ class TestAttributes:
 
 class TestRefusals:
     def test_no_class(self) -> None:
-        with pytest.raises(TypeError, match="no class"):
+        with pytest.raises(TypeError, match="is not a class"):
             attribute(async_shared_task(base=attribute(Audited, "delay")), "__call__")(cheapest)
 
     def test_classes_that_do_not_go_together(self) -> None:

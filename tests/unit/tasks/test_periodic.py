@@ -189,9 +189,9 @@ REFUSED: dict[str, tuple[object, type[Exception], str]] = {
     "schedule without an interval": (schedule(), ValueError, "run_every is None"),
     "number beyond the calendar": (1e30, ValueError, "longer than 1000 years"),
     "timedelta beyond the calendar": (timedelta.max, ValueError, "longer than 1000 years"),
-    "bool": (True, TypeError, "no schedule: give seconds"),
-    "text": ("5", TypeError, "no schedule: give seconds"),
-    "class": (crontab, TypeError, "no schedule: give seconds"),
+    "bool": (True, TypeError, "is not a schedule: give seconds"),
+    "text": ("5", TypeError, "is not a schedule: give seconds"),
+    "class": (crontab, TypeError, "is not a schedule: give seconds"),
 }
 
 

@@ -82,7 +82,7 @@ class _Transaction:
     def __init__(self, app: Celery) -> None:
         if not isinstance(app, AsyncApp):
             raise ConfigurationError(
-                f"The app {app.main!r} is no AsyncCelery, so nothing would publish its messages after "
+                f"The app {app.main!r} is not an AsyncCelery, so nothing would publish its messages after "
                 "a commit."
             )
         self.app = app

@@ -91,9 +91,9 @@ class Publisher:
         except Exception as exc:
             self._fresh.clear()
             if self._closing.is_set():
-                logger.warning("Committed messages are left to workers: %r", exc)
+                logger.warning("Cannot publish committed messages, a worker will: %r", exc)
             else:
-                logger.exception("Committed messages are left to workers")
+                logger.exception("Cannot publish committed messages, a worker will")
         finally:
             self.task = None
 
@@ -167,7 +167,7 @@ class Publisher:
                     pass
         except Exception as exc:  # noqa: BLE001 (a worker publishes them)
             self._has_given_up = True
-            logger.warning("Committed messages are left to workers: %r", exc)
+            logger.warning("Cannot publish committed messages, a worker will: %r", exc)
 
     async def _close(self) -> None:
         """Publish what was committed since; before the engine of the loop is closed."""

@@ -117,7 +117,9 @@ class Relay:
         try:
             asyncio.run(self._main(configs))
         except Exception:
-            logger.exception("This worker publishes no messages any more that others have left")
+            logger.exception(
+                "This worker no longer publishes messages that other processes have left"
+            )
 
     async def _main(self, configs: list[DatabaseConfig]) -> None:
         self._wake = asyncio.Event()

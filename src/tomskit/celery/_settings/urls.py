@@ -50,7 +50,7 @@ def _broker_url(text: str | None) -> str | None:
         scheme, separator, _ = url.partition("://")
         if not separator:
             raise ConfigurationError(
-                "it is no URL: write redis://user:password@host:port/db, or that of another broker"
+                "it is not a URL: write redis://user:password@host:port/db, or that of another broker"
             )
         _check(url, scheme.partition("+")[0], TRANSPORT_ALIASES.keys(), "kombu", "transport")
         if scheme.isalpha() and scheme not in _READ_BY_TRANSPORTS:
@@ -99,7 +99,7 @@ def _check_for_redis(url: str) -> None:
     unknown = options.keys() - (known - {"username", "password"})
     if unknown:
         raise ConfigurationError(
-            f"redis-py takes no such options as there are in the URL{named_options(unknown)}: user "
+            f"redis-py does not take these options in the URL{named_options(unknown)}: user "
             "name and password stand in front of the host"
         )
 
@@ -129,7 +129,7 @@ def _check(url: str, kind: str, known: AbstractSet[str], library: str, what: str
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ConfigurationError(
-            "the URL's port is no number from 1 to 65535; "
+            "the URL's port is not a number from 1 to 65535; "
             "in a user name or password write % / ? # @ : as %25 %2F %3F %23 %40 %3A"
         ) from None
     if kind in _WITH_HOST and (not host or port == 0):

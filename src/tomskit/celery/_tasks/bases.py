@@ -23,7 +23,9 @@ def async_class(base: object) -> type[AsyncTask[..., object]]:
         NotACoroutineFunctionError: It has a coroutine function where Celery calls a plain one.
     """
     if not isinstance(base, type):
-        raise TypeError(f"base={base!r} is no class: give a subclass of celery.Task or AsyncTask.")
+        raise TypeError(
+            f"base={base!r} is not a class: give a subclass of celery.Task or AsyncTask."
+        )
     plain: type[AsyncTask[..., object]] = AsyncTask
     if base is plain:
         return plain

@@ -77,7 +77,7 @@ def check_every(every: object, function: Callable[..., object], *, name: str, bi
     """
     if isinstance(every, bool) or not isinstance(every, (BaseSchedule, timedelta, int, float)):
         raise TypeError(
-            f"every={every!r} of the task {name} is no schedule: give seconds, a timedelta, or a "
+            f"every={every!r} of the task {name} is not a schedule: give seconds, a timedelta, or a "
             "schedule of Celery's, such as crontab(hour=3)."
         )
     interval: object = getattr(every, "run_every", every)  # of celery.schedules.schedule

@@ -68,7 +68,7 @@ async def report(progress: BaseModel | Dataclass | Mapping[str, object]) -> None
     task, request = identity.task, identity.request
     if not hasattr(task, "_tomskit_codec"):
         raise NotInitializedError(
-            f"report() was called in {task.name}, which is no async task. Define it with async def and "
+            f"report() was called in {task.name}, which is not an async task. Define it with async def and "
             'async_shared_task, or call self.update_state(state="PROGRESS", meta={...}).'
         )
     wire = dump_progress(task.name, progress)

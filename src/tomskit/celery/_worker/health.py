@@ -54,8 +54,8 @@ class HealthStep(bootsteps.StartStopStep):
         folder = self._path.parent
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise ConfigurationError(
-                f"CELERY_WORKER_HEALTH_FILE is {self._path}, and {folder} is no folder that this "
-                "process may write to: make it, or name another file."
+                f"CELERY_WORKER_HEALTH_FILE is {self._path}, and {folder} is not a folder that "
+                "this process may write to: make it, or name another file."
             )
         self._remove_stale()
         self._app: Celery = app

@@ -51,7 +51,7 @@ class PatientConsumer(Consumer):
         except (AskError, ClusterCrossSlotError) as exc:
             logger.critical(
                 "The broker belongs to a Redis Cluster, which kombu's transport cannot use: %s. Use a "
-                "Redis that is no cluster; with Sentinel for a failover.",
+                "Redis that is not a cluster, behind Sentinels if it has to fail over.",
                 exc,
             )
             raise WorkerShutdown(EX_FAILURE) from None

@@ -191,7 +191,7 @@ def readable(raw: Any, queue: str) -> dict[str, Any]:
     """
     properties: dict[str, Any] = raw["properties"]
     if not is_text(properties["delivery_tag"]):
-        raise ValueError("the delivery tag is no text")
+        raise ValueError("the delivery tag is not text")
     info: object = properties.get("delivery_info")
     priority: object = properties.get("priority")
     if not _names_a_place(info):

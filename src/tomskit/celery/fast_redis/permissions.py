@@ -43,7 +43,7 @@ class PermittedQoS(QoS):
             if self._warns:
                 self._warns = False
                 logger.warning(
-                    "What workers that were killed have held is looked for every five minutes only. "
-                    "More often it needs scripts (+@scripting): %s",
+                    "Messages that a killed worker has held are restored every five minutes only. To "
+                    "restore them sooner, permit scripts (ACL SETUSER ... +@scripting): %s",
                     exc,
                 )
