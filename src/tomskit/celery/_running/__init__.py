@@ -12,6 +12,7 @@
     host        an app's runtime together with the app's resources
     forks       threads beside a pool of processes, between its forks
     repeated_lines  log lines that are written again and again
+    stream_lines    the same, where only a stream gets them
     runner      AsyncTaskRunner: a coroutine function in a loop of its own
 
 Of these `tomskit.celery` exports AsyncRuntime, AsyncTaskRunner and `celery_context`.

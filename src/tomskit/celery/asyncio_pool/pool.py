@@ -29,6 +29,7 @@ from tomskit.celery._internals.refusals import RefusedPoolError
 from tomskit.celery._running.context import keep_by_execution
 from tomskit.celery._running.places import set_outer_place
 from tomskit.celery._running.steering import Limits
+from tomskit.celery._running.stream_lines import write_together
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.asyncio_pool.backend import BackendCalls
 from tomskit.celery.asyncio_pool.collector import Collector
@@ -137,6 +138,7 @@ class AsyncioPool(TaskPool):
         set_outer_place(self._hub.place)
         self._hub.make_calls = self._make_calls
         call_in_each_turn(self._hub, self._begin_turn)
+        write_together(self._hub.asyncio_loop.call_soon)
         self._watchdog.start()
         self._collector.relax()
         signals.worker_process_init.send(sender=None)
@@ -195,6 +197,7 @@ class AsyncioPool(TaskPool):
         self._closed = True
         signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
         self._watchdog.stop()
+        write_together(None)
         self.app.pool_backend = None
         set_outer_place(None)
         self._collector.restore()
