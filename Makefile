@@ -33,6 +33,10 @@ BY_FILE = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # The tests start hundreds of Python processes: none shall compile what another has compiled already.
 unexport PYTHONDONTWRITEBYTECODE
 
+# In `make check` what takes long and runs no tests is run again only if something that it reads has changed
+# since it passed: $(call unless_passed,name,files and folders) command
+unless_passed = $(if $(CHECKING),$(BIN)/python scripts/unless_passed.py $(1) $(2) --)
+
 say = @printf '\n==> %s\n' '$(1)'
 
 .DEFAULT_GOAL := help
@@ -79,18 +83,18 @@ lint: $(VENV)/.dev ## check the format and the lint rules (ruff)
 
 types: $(VENV)/.dev ## check the types with mypy strict and pyright strict
 	$(call say,types: mypy)
-	@$(BIN)/mypy $(CHECKED)
+	@$(call unless_passed,mypy,$(CHECKED) stubs mypy.ini) $(BIN)/mypy $(CHECKED)
 	$(call say,types: pyright)
-	@$(BIN)/pyright
+	@$(call unless_passed,pyright,$(CHECKED) stubs pyproject.toml) $(BIN)/pyright
 
 stubs: $(VENV)/.dev ## compare our stubs with the packages that they describe (stubtest)
 	$(call say,stubs of aiomysql and pymysql: stubtest)
-	@MYPYPATH=stubs $(BIN)/python -m mypy.stubtest aiomysql --ignore-missing-stub
-	@MYPYPATH=stubs $(BIN)/python -m mypy.stubtest pymysql --ignore-missing-stub
+	@$(call unless_passed,stubs,stubs) env MYPYPATH=stubs $(BIN)/python -m mypy.stubtest aiomysql pymysql \
+		--ignore-missing-stub
 
 typing: $(VENV)/.dev ## check user code, right and wrong, with five type checkers
 	$(call say,typing tests: mypy pyright basedpyright pyrefly ty)
-	@$(BIN)/python scripts/check_typing.py
+	@$(call unless_passed,typing,src tests/typing scripts/check_typing.py) $(BIN)/python scripts/check_typing.py
 
 contracts: $(VENV)/.dev ## check which module imports which, and the structure of the code
 	$(call say,import contracts)
@@ -123,14 +127,18 @@ test-newest: $(VENV)/.created servers ## the same, newest versions, pre-releases
 test-pythons: $(VENV)/.created servers ## the same, each Python that is installed, 3.11 and newer
 	@$(VERSIONS) pythons $(TESTS)
 
+# Its commands name tests, too.
+READ_BY_DOCS := $(wildcard *.md) Makefile pyproject.toml mypy.ini docs examples src stubs scripts benchmarks \
+	--names tests
+
 docs: $(VENV)/.dev docs-site ## check generated pages, links and every code block, and build the site
 	$(call say,documentation)
-	@$(BIN)/python -m scripts.docs --check
+	@$(call unless_passed,docs,$(READ_BY_DOCS)) $(BIN)/python -m scripts.docs --check
 
 docs-site: $(VENV)/.site ## build the documentation as a site, in build/site; warnings are errors
 	$(call say,documentation site)
-	@$(BIN)/python scripts/site.py
-	@$(BIN)/zensical build --strict
+	@$(call unless_passed,site,$(wildcard *.md) LICENSE docs examples scripts/site.py zensical.toml) \
+		sh -c '$(BIN)/python scripts/site.py && $(BIN)/zensical build --strict'
 
 bench: $(VENV)/.dev ## compare the speed with peers, in the same run
 	$(call say,benchmarks)
@@ -143,7 +151,7 @@ bench-pools: $(VENV)/.bench ## compare the asyncio pool with its peers, in some 
 clean: ## remove the virtual environments and all files that the tools created
 	$(call say,clean)
 	@rm -rf $(VENV) .venv-* build dist htmlcov .coverage .coverage.* \
-		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+		.cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- parts of the above

@@ -1,5 +1,6 @@
 """Fixtures for all tests. A server is started when the first test asks for it."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let a test take longer on a slow machine; a process of xdist is told how long."""
     if config.getoption("timeout") is None:
         config.option.timeout = patience(float(config.getini("timeout")))
+
+
+def pytest_collection_finish() -> None:
+    """Many tests collect garbage: the tests themselves and all that they import need no look."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

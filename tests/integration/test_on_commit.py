@@ -18,7 +18,17 @@ from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.loops import run, until
-from tests.support.once import KINDS, Kind, Message, broker, database, ids, messages, sending
+from tests.support.once import (
+    KINDS,
+    Kind,
+    Message,
+    broker,
+    database,
+    ids,
+    messages,
+    sending,
+    work,
+)
 from tests.support.patience import patience
 from tests.support.servers import RedisDb
 from tomskit.celery import AsyncCelery, async_shared_task, chain, chord, group
@@ -29,8 +39,7 @@ from tomskit.sqlalchemy.tables import outbox
 
 pytestmark = pytest.mark.usefixtures("clean_process")
 
-_own = MetaData()
-notes = Table("notes", _own, Column("id", Integer, primary_key=True))
+notes = Table("notes", MetaData(), Column("id", Integer, primary_key=True))
 
 
 @async_shared_task
@@ -72,24 +81,6 @@ def sqlite_app(
         yield made
 
 
-def work(app: AsyncCelery, body: Callable[[], Any]) -> Any:
-    """Await `body()` in a scope of the app's database, as a web view does, with all tables."""
-
-    async def main() -> Any:
-        provider = DatabaseProvider(app.db_config)
-        await provider.startup()
-        try:
-            await db.create_tables()
-            async with db.engine.begin() as connection:
-                await connection.run_sync(_own.create_all)
-            async with db.scope():
-                return await body()
-        finally:
-            await provider.shutdown()
-
-    return run(main())
-
-
 async def left() -> int:
     """How many messages are in the table, for all to see."""
     async with db.scope():
@@ -107,7 +98,7 @@ def test_a_message_is_published_after_the_commit_and_not_before(
         await until(lambda: ids(redis_db) == [result.id])
         return result.id
 
-    sent = work(app, body)
+    sent = work(app, body, notes)
     assert ids(redis_db) == [sent]
 
 
@@ -142,7 +133,7 @@ def test_a_rolled_back_transaction_sends_nothing(app: AsyncCelery, redis_db: Red
         await db.session.commit()
         assert await left() == 0
 
-    work(app, body)
+    work(app, body, notes)
     assert ids(redis_db) == []
 
 
@@ -157,7 +148,7 @@ def test_a_scope_that_is_left_without_a_commit_sends_nothing(
                 raise ZeroDivisionError
         assert await left() == 0
 
-    work(app, body)
+    work(app, body, notes)
     assert ids(redis_db) == []
 
 
@@ -172,7 +163,7 @@ def test_a_failed_transaction_sends_nothing(app: AsyncCelery, redis_db: RedisDb)
         await db.session.rollback()
         assert await left() == 0
 
-    work(app, body)
+    work(app, body, notes)
     assert ids(redis_db) == []
 
 

@@ -11,14 +11,13 @@ import pytest
 from celery import signals
 from kombu import Producer
 
-from tests.support.loops import run, until
-from tests.support.once import Message, broker, database, messages, sending
+from tests.support.loops import until
+from tests.support.once import Message, broker, database, messages, sending, work
 from tests.support.servers import RedisDb
 from tomskit.celery import AsyncCelery, TypedResult, async_shared_task
 from tomskit.celery._internals.celery import task_stack
 from tomskit.celery._outbox.publisher import publisher_of
 from tomskit.errors import TaskArgumentsError
-from tomskit.sqlalchemy import DatabaseProvider
 from tomskit.sqlalchemy.database import db
 
 pytestmark = pytest.mark.usefixtures("clean_process")
@@ -50,22 +49,6 @@ TASKS = (plain, particular, compressed, with_orjson)
 def app(request: pytest.FixtureRequest, tmp_path: Path, redis_db: RedisDb) -> Iterator[AsyncCelery]:
     with sending(database("sqlite", request, tmp_path), redis_db) as made:
         yield made
-
-
-def work(app: AsyncCelery, body: Callable[[], Any]) -> Any:
-    """Await `body()` in a scope of the app's database, as a web view does."""
-
-    async def main() -> Any:
-        provider = DatabaseProvider(app.db_config)
-        await provider.startup()
-        try:
-            await db.create_tables()
-            async with db.scope():
-                return await body()
-        finally:
-            await provider.shutdown()
-
-    return run(main())
 
 
 def waiting(redis_db: RedisDb) -> list[Message]:

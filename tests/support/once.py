@@ -1,24 +1,28 @@
 """Databases of each kind, and apps whose tasks use them, for tests of what commits once."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Literal, Protocol, TypeVar, cast
 
 import pytest
 from redis import Redis
+from sqlalchemy import Table
 
+from tests.support.loops import run
 from tests.support.servers import MariaDBServer, RedisDb
 from tests.support.servers.postgres import PostgresServer
 from tomskit.celery import AsyncCelery, CeleryConfig
-from tomskit.sqlalchemy import DatabaseConfig
+from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+from tomskit.sqlalchemy.database import db
 
 Kind = Literal["sqlite", "mariadb", "postgres", "psycopg"]
 KINDS: Final[tuple[Kind, ...]] = ("sqlite", "mariadb", "postgres", "psycopg")
 
 Message = dict[str, object]
+T = TypeVar("T")
 
 _databases = count()
 
@@ -70,6 +74,25 @@ def sending(
     ) as app:
         app.set_current()
         yield app
+
+
+def work(app: AsyncCelery, body: Callable[[], Awaitable[T]], *tables: Table) -> T:
+    """Await `body()` in a scope of the app's database, as a web view does, with our tables and these."""
+
+    async def main() -> T:
+        provider = DatabaseProvider(app.db_config)
+        await provider.startup()
+        try:
+            await db.create_tables()
+            async with db.engine.begin() as connection:
+                for table in tables:
+                    await connection.run_sync(table.create)
+            async with db.scope():
+                return await body()
+        finally:
+            await provider.shutdown()
+
+    return run(main())
 
 
 class Events(Protocol):

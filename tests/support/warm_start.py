@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import IO, Final, TypedDict
@@ -133,6 +134,19 @@ class WarmProcess:
             return self.wait(0)
         except subprocess.TimeoutExpired:
             return None
+
+    def communicate(self, timeout: float) -> str:
+        """All that it prints until its end. Who does not end within so many seconds is killed."""
+        with ThreadPoolExecutor(1) as reader, self.stdout:
+            output = reader.submit(self.stdout.read)
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired as error:
+                os.killpg(self.pid, signal.SIGKILL)
+                self.wait()
+                error.add_note(output.result())
+                raise
+            return output.result()
 
     def send_signal(self, number: int) -> None:
         # Until somebody has waited for it the number cannot be that of another process.

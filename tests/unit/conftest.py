@@ -5,13 +5,15 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import cast
+from typing import Any, cast
 from weakref import WeakSet
 
 import pytest
 from celery import Celery, _state
+from kombu.message import Message
 from kombu.utils.functional import LRUCache
 
+from tests.support.requests import plain_app, received
 from tests.support.settings import MakeApp, new_app
 from tomskit.celery import AsyncCelery, CeleryConfig
 from tomskit.celery._tasks import periodic
@@ -93,6 +95,25 @@ def app(sqlite: DatabaseConfig) -> AsyncCelery:
         task_always_eager=True,
         task_store_eager_result=False,
     )
+
+
+@pytest.fixture
+def celery_app() -> Iterator[Celery]:
+    """An app of Celery alone, with a task ``add``."""
+    with plain_app() as app:
+        yield app
+
+
+@pytest.fixture
+def celery_task(celery_app: Celery) -> Any:
+    return celery_app.tasks["add"]
+
+
+@pytest.fixture
+def celery_message(celery_task: Any) -> Iterator[Message]:
+    """A message that calls the task with 1 and 2."""
+    with received(celery_task) as message:
+        yield message
 
 
 @pytest.fixture

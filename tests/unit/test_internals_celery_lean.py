@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,11 +14,10 @@ from celery.app.task import Context
 from celery.loaders.app import AppLoader
 from celery.worker import state, strategy
 from celery.worker.request import Request
-from kombu.message import Message
 from typing_extensions import override
 
 from tests.support.contracts import assert_accepts, assert_has, untyped
-from tests.support.requests import parts, plain_app, received
+from tests.support.requests import parts
 from tomskit.celery._internals import celery_lean
 from tomskit.celery.asyncio_pool.lean_request import LeanRequest
 
@@ -30,35 +29,28 @@ ATTRIBUTES = (
 )
 
 
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    with plain_app() as app:
-        yield app
-
-
-@pytest.fixture
-def task(app: Celery) -> Any:
-    return app.tasks["add"]
-
-
-@pytest.fixture
-def message(task: Any) -> Iterator[Message]:
-    with received(task) as message:
-        yield message
-
-
 def state_of(request: Any) -> dict[str, Any]:
     found = {name: getattr(request, name) for name in (*ATTRIBUTES, "id", "name", "time_limits")}
     found.update(request.__dict__)
     return found
 
 
-def test_a_lean_request_has_what_request_sets(app: Celery, task: Any, message: Any) -> None:
+def test_a_lean_request_has_what_request_sets(
+    celery_app: Celery, celery_task: Any, celery_message: Any
+) -> None:
     """`Request`, whose ``__init__`` sets each of the names above."""
     celerys = untyped(Request)(
-        message, body=message.body, headers=message.headers, utc=True, **parts(app, task, message)
+        celery_message,
+        body=celery_message.body,
+        headers=celery_message.headers,
+        utc=True,
+        **parts(celery_app, celery_task, celery_message),
     )
-    lean = LeanRequest(message=message, payload=message.payload, **parts(app, task, message))
+    lean = LeanRequest(
+        message=celery_message,
+        payload=celery_message.payload,
+        **parts(celery_app, celery_task, celery_message),
+    )
     assert state_of(lean) == state_of(celerys)
     slots = {name for name in untyped(Request).__slots__ if not name.startswith("__")}
     assert all(hasattr(lean, name) for name in slots)
@@ -70,18 +62,24 @@ def test_default_makes_a_handler_with_these_arguments() -> None:
     assert "def task_message_handler(message, body, ack, reject, callbacks" in source
 
 
-def test_the_context_is_that_of_the_tracer(app: Celery, task: Any, message: Any) -> None:
+def test_the_context_is_that_of_the_tracer(
+    celery_app: Celery, celery_task: Any, celery_message: Any
+) -> None:
     """`Context`, its ``_protected``, which Celery sets for a call by the worker."""
     assert untyped(Context)._protected == 0
     assert "_protected = 1" in inspect.getsource(trace)
-    lean = LeanRequest(message=message, payload=message.payload, **parts(app, task, message))
+    lean = LeanRequest(
+        message=celery_message,
+        payload=celery_message.payload,
+        **parts(celery_app, celery_task, celery_message),
+    )
     context = untyped(celery_lean.new_context(lean))
     assert context._protected == 1
     assert (context.id, context.args, context.retries) == (lean.id, [1, 2], 0)
     assert context.called_directly is False
 
 
-def test_task_has_custom_and_the_tracer_of_a_task(app: Celery, task: Any) -> None:
+def test_task_has_custom_and_the_tracer_of_a_task(celery_app: Celery, celery_task: Any) -> None:
     """`task_has_custom`, ``__trace__``."""
 
     class Hooked(Task[..., Any]):
@@ -92,29 +90,33 @@ def test_task_has_custom_and_the_tracer_of_a_task(app: Celery, task: Any) -> Non
         @override
         def __call__(self, *_: object) -> object: ...
 
-    assert not celery_lean.has_hooks(task)
+    assert not celery_lean.has_hooks(celery_task)
     assert celery_lean.has_hooks(Hooked())
     assert celery_lean.has_hooks(Called())
-    run = task.__class__.run
-    assert not celery_lean.is_run_by_celery(task, run), "it has no tracer yet"
-    task.__trace__ = untyped(trace.build_tracer)("add", task, app=app)
-    assert celery_lean.is_run_by_celery(task, run)
-    task.run = state_of
-    assert not celery_lean.is_run_by_celery(task, run), "somebody has wrapped it"
+    run = celery_task.__class__.run
+    assert not celery_lean.is_run_by_celery(celery_task, run), "it has no tracer yet"
+    celery_task.__trace__ = untyped(trace.build_tracer)("add", celery_task, app=celery_app)
+    assert celery_lean.is_run_by_celery(celery_task, run)
+    celery_task.run = state_of
+    assert not celery_lean.is_run_by_celery(celery_task, run), "somebody has wrapped it"
 
 
-def test_add_autoretry_behaviour_wraps_run(app: Celery, task: Any) -> None:
+def test_add_autoretry_behaviour_wraps_run(celery_app: Celery, celery_task: Any) -> None:
     """`add_autoretry_behaviour`, ``_orig_run``."""
-    task.__trace__ = untyped(trace.build_tracer)("add", task, app=app)
-    autoretry.add_autoretry_behaviour(task, autoretry_for=(KeyError,))
-    assert_has(task, "_orig_run")
-    assert untyped(task.run).__code__.co_filename == autoretry.__file__
+    celery_task.__trace__ = untyped(trace.build_tracer)("add", celery_task, app=celery_app)
+    autoretry.add_autoretry_behaviour(celery_task, autoretry_for=(KeyError,))
+    assert_has(celery_task, "_orig_run")
+    assert untyped(celery_task.run).__code__.co_filename == autoretry.__file__
 
 
-def test_the_state_of_the_worker(app: Celery, task: Any, message: Any) -> None:
+def test_the_state_of_the_worker(celery_app: Celery, celery_task: Any, celery_message: Any) -> None:
     """`requests`, `reserved_requests`, `active_requests`, `total_count`, `all_total_count`,
     `successful_requests`, `revoked`, `revoked_stamps`: as Celery's own functions leave them."""
-    lean = LeanRequest(message=message, payload=message.payload, **parts(app, task, message))
+    lean = LeanRequest(
+        message=celery_message,
+        payload=celery_message.payload,
+        **parts(celery_app, celery_task, celery_message),
+    )
     reserved = untyped(state)
 
     def seen() -> tuple[object, ...]:
@@ -154,7 +156,7 @@ def test_the_state_of_the_worker(app: Celery, task: Any, message: Any) -> None:
 
 
 def test_a_request_tells_that_it_runs_and_has_succeeded(
-    app: Celery, task: Any, message: Any
+    celery_app: Celery, celery_task: Any, celery_message: Any
 ) -> None:
     """`on_accepted`, `on_success`, `time_start`, `worker_pid`, `acknowledge`, `send_event`, `terminate`,
     `_terminate_on_ack`."""
@@ -188,14 +190,20 @@ def test_a_request_tells_that_it_runs_and_has_succeeded(
 
     celerys = run(
         lambda: Plain(
-            message,
-            body=message.body,
-            headers=message.headers,
+            celery_message,
+            body=celery_message.body,
+            headers=celery_message.headers,
             utc=True,
-            **parts(app, task, message),
+            **parts(celery_app, celery_task, celery_message),
         )
     )
-    lean = run(lambda: Lean(message=message, payload=message.payload, **parts(app, task, message)))
+    lean = run(
+        lambda: Lean(
+            message=celery_message,
+            payload=celery_message.payload,
+            **parts(celery_app, celery_task, celery_message),
+        )
+    )
     assert lean == celerys == ["acknowledged", ("pool", 15), (7, True), False]
 
 
@@ -230,11 +238,11 @@ def test_times_of_a_second_are_those_of_the_clock(monkeypatch: pytest.MonkeyPatc
         app.close()
 
 
-def test_a_backend_of_its_own(task: Any) -> None:
+def test_a_backend_of_its_own(celery_task: Any) -> None:
     """`_backend`, which is None where a task uses that of its app."""
-    assert not celery_lean.has_backend_of_its_own(task)
-    task.backend = object()
-    assert celery_lean.has_backend_of_its_own(task)
+    assert not celery_lean.has_backend_of_its_own(celery_task)
+    celery_task.backend = object()
+    assert celery_lean.has_backend_of_its_own(celery_task)
 
 
 def test_loaders() -> None:

@@ -1,38 +1,18 @@
 """What is relied on in Celery's log lines and events of a task beyond their public names."""
 
 import inspect
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from celery import Celery
 from celery.app import trace
 from celery.events import EventDispatcher
 from celery.worker import request, strategy
-from kombu.message import Message
 
 from tests.support.contracts import assert_has, untyped
-from tests.support.requests import parts, plain_app, received
+from tests.support.requests import parts
 from tomskit.celery._internals import celery_task_lines
 from tomskit.celery.asyncio_pool.lean_request import LeanRequest
-
-
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    with plain_app() as app:
-        yield app
-
-
-@pytest.fixture
-def task(app: Celery) -> Any:
-    return app.tasks["add"]
-
-
-@pytest.fixture
-def message(task: Any) -> Iterator[Message]:
-    with received(task) as message:
-        yield message
 
 
 def test_log_lines() -> None:
@@ -45,11 +25,11 @@ def test_log_lines() -> None:
     assert untyped(trace).LOG_SUCCESS % {**names, "return_value": "1", "runtime": 0.1}
 
 
-def test_events_of_tasks_are_sent_where_a_monitor_wants_them(app: Celery) -> None:
+def test_events_of_tasks_are_sent_where_a_monitor_wants_them(celery_app: Celery) -> None:
     """`EventDispatcher`, its ``enabled`` and ``groups``."""
-    with app.connection_for_write() as connection:
-        heartbeats = EventDispatcher(connection, enabled=False, app=app, groups=["worker"])
-        everything = EventDispatcher(connection, enabled=False, app=app)
+    with celery_app.connection_for_write() as connection:
+        heartbeats = EventDispatcher(connection, enabled=False, app=celery_app, groups=["worker"])
+        everything = EventDispatcher(connection, enabled=False, app=celery_app)
         assert not celery_task_lines.sends_events(everything), "it is not enabled"
         for dispatcher in (heartbeats, everything):
             untyped(dispatcher).enabled = True
@@ -59,7 +39,9 @@ def test_events_of_tasks_are_sent_where_a_monitor_wants_them(app: Celery) -> Non
         assert celery_task_lines.sends_events(heartbeats)
 
 
-def test_the_event_that_a_task_was_received(app: Celery, task: Any, message: Any) -> None:
+def test_the_event_that_a_task_was_received(
+    celery_app: Celery, celery_task: Any, celery_message: Any
+) -> None:
     """``task-received``, with the fields that the strategy gives it."""
     sent: dict[str, Any] = {}
 
@@ -67,10 +49,10 @@ def test_the_event_that_a_task_was_received(app: Celery, task: Any, message: Any
         sent[kind] = fields
 
     lean = LeanRequest(
-        message=message,
-        payload=message.payload,
+        message=celery_message,
+        payload=celery_message.payload,
         **{
-            **parts(app, task, message),
+            **parts(celery_app, celery_task, celery_message),
             "eventer": SimpleNamespace(send=send),
         },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, Literal
 
@@ -14,6 +14,8 @@ from tomskit.errors import ConfigurationError
 __all__ = ("worker",)
 
 _IN_MEMORY: Final = ("cache+memory", "memory")
+_POLLING_INTERVAL: Final = 0.02
+"""Seconds between two looks for messages in memory. kombu lets a second pass, for each task and each end."""
 
 
 @contextmanager
@@ -45,11 +47,27 @@ def worker(
             f"Results in {app.conf.result_backend} stay in the pool's processes, where the test cannot "
             'see them: use pool="threads", or a result backend with a server.'
         )
-    with start_worker(
-        app,
-        pool=pool,
-        concurrency=concurrency,
-        perform_ping_check=False,
-        shutdown_timeout=shutdown_timeout,
+    with (
+        _looked_at_often(app),
+        start_worker(
+            app,
+            pool=pool,
+            concurrency=concurrency,
+            perform_ping_check=False,
+            shutdown_timeout=shutdown_timeout,
+        ),
     ):
         yield
+
+
+@contextmanager
+def _looked_at_often(app: AsyncCelery) -> Generator[None]:
+    """A broker in memory is looked at often, unless the app says how often."""
+    before: Mapping[str, object] = app.conf.broker_transport_options
+    broker = str(app.conf.broker_read_url or app.conf.broker_url)
+    if broker.startswith(_IN_MEMORY):
+        app.conf.broker_transport_options = {"polling_interval": _POLLING_INTERVAL, **before}
+    try:
+        yield
+    finally:
+        app.conf.broker_transport_options = before

@@ -16,7 +16,8 @@ USUAL = (700, 10, 10)
 def as_before() -> Iterator[None]:
     before = gc.get_threshold()
     yield
-    gc.unfreeze()
+    # As it is when the tests begin: see tests/conftest.py.
+    gc.freeze()
     gc.set_threshold(*before)
 
 

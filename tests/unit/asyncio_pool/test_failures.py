@@ -19,12 +19,18 @@ def test_the_first_ones_need_not_wait() -> None:
     assert not failures.admits("c")
 
 
+async def two_waiting() -> tuple[Failures, list[asyncio.Task[None]]]:
+    """Only one may fail at once: "a" does, and "b" and "c" wait for it in this order."""
+    failures = Failures(most=1, patience=NEVER)
+    failures.admits("a")
+    waiting = [asyncio.create_task(failures.admit(name)) for name in "bc"]
+    await asyncio.sleep(0)
+    return failures, waiting
+
+
 def test_who_waits_goes_on_when_another_one_has_ended() -> None:
     async def main() -> None:
-        failures = Failures(most=1, patience=NEVER)
-        failures.admits("a")
-        waiting = [asyncio.create_task(failures.admit(name)) for name in "bc"]
-        await asyncio.sleep(0)
+        failures, waiting = await two_waiting()
 
         failures.ended("a")
         await until(waiting[0].done)
@@ -72,10 +78,7 @@ def test_who_waits_for_the_result_backend_is_waited_for() -> None:
 
 def test_one_that_is_cancelled_when_it_was_its_turn_leaves_that_to_the_next() -> None:
     async def main() -> None:
-        failures = Failures(most=1, patience=NEVER)
-        failures.admits("a")
-        waiting = [asyncio.create_task(failures.admit(name)) for name in "bc"]
-        await asyncio.sleep(0)
+        failures, waiting = await two_waiting()
 
         failures.ended("a")
         waiting[0].cancel()

@@ -5,7 +5,6 @@
 
 import asyncio
 import functools
-import gc
 import pickle
 from collections.abc import AsyncGenerator
 from itertools import count
@@ -19,13 +18,6 @@ from pydantic import BaseModel
 from tests.support.settings import MakeApp
 from tomskit.celery import AsyncCelery, AsyncTask, BoundTask, async_shared_task
 from tomskit.errors import ConfigurationError
-
-
-@pytest.fixture(autouse=True)
-def no_other_apps() -> None:
-    """A shared task is given to all apps that are there, those of earlier tests included."""
-    gc.collect()
-
 
 numbers = count()
 

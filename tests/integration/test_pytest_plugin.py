@@ -1,8 +1,11 @@
 """The fixtures of the pytest plugin, used as a project uses them."""
 
+import os
+
 import pytest
 
 from tests.support.patience import patience
+from tests.support.warm_start import WarmProcess
 
 pytest_plugins = ["pytester"]
 
@@ -120,14 +123,29 @@ def test_a_worker(tomskit_worker):
 """
 
 
+def run_tests(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run the tests of a project with the plugin, in a process of their own."""
+    process = WarmProcess(
+        "pytest",
+        [
+            *("-p", "tomskit.testing.plugin", "-p", "no:cacheprovider"),
+            *(f"--basetemp={project.path / 'temporary'}", *arguments),
+        ],
+        environment=os.environ,
+        folder=project.path,
+        last_signal="KILL",
+    )
+    lines = process.communicate(patience(120)).splitlines()
+    print(*lines, sep="\n")
+    return pytest.RunResult(process.wait(), lines, [], 0.0)
+
+
 def test_the_fixtures(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(tasks=TASKS, test_tasks=TESTS)
     pytester.makeconftest(CONFTEST)
     pytester.makeini("[pytest]\n")
 
-    result = pytester.runpytest_subprocess(
-        *("-p", "tomskit.testing.plugin", "-p", "no:cacheprovider"), timeout=patience(120)
-    )
+    result = run_tests(pytester)
 
     result.assert_outcomes(passed=7)
 
@@ -155,11 +173,7 @@ def test_tests_never_use_the_servers_of_the_application(
     lines = [f"{name}={value}\n" for name, value in environment.items()]
     (pytester.path / ".env").write_text("".join(lines))
 
-    result = pytester.runpytest_subprocess(
-        *("-p", "tomskit.testing.plugin", "-p", "no:cacheprovider"),
-        *("-k", "database or after_it"),
-        timeout=patience(120),
-    )
+    result = run_tests(pytester, "-k", "database or after_it")
 
     result.assert_outcomes(passed=3, deselected=4)
 
@@ -172,8 +186,6 @@ def test_the_fixtures_use_an_app_of_the_project(
     monkeypatch.setenv("CELERY_BROKER_URL", "memory://")
     monkeypatch.setenv("CELERY_RESULT_BACKEND", "cache+memory://")
 
-    result = pytester.runpytest_subprocess(
-        *("-p", "tomskit.testing.plugin", "-p", "no:cacheprovider"), timeout=patience(120)
-    )
+    result = run_tests(pytester)
 
     result.assert_outcomes(passed=2)
