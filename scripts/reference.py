@@ -129,7 +129,7 @@ def name_of(node: ast.stmt) -> str | None:
 
 def origin(module: str, name: str) -> str:
     """The module that defines a name that `module` exports."""
-    for node in syntax_tree(module).body:
+    for node, _ in statements(syntax_tree(module).body):
         if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
             return node.module or module
     return module
