@@ -39,7 +39,8 @@ from tomskit.celery._outbox.once import OnceCall, run_once
 from tomskit.celery._outbox.store import Batch, OutboxStore
 from tomskit.sqlalchemy import DatabaseConfig
 from tomskit.sqlalchemy.database import Database
-from tomskit.sqlalchemy.sessions import OutboxRow, TaskSession
+from tomskit.sqlalchemy.rows import OutboxRow
+from tomskit.sqlalchemy.sessions import TaskSession
 
 pytestmark = pytest.mark.usefixtures("clean_process")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import inspect
 
 from tomskit._commands.examination import Finding, described, unless_configured
-from tomskit.celery._outbox.once import database_of
+from tomskit.celery._outbox.databases import database_of
 from tomskit.celery._outbox.relay import waiting_in
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker import overview

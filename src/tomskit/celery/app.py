@@ -42,7 +42,7 @@ from tomskit.celery.serializers import register_orjson_serializer, register_seri
 from tomskit.protocols import ResourceProvider, Runtime, Serializer
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources
-from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+from tomskit.sqlalchemy import DatabaseConfig
 
 if TYPE_CHECKING:
     from celery.backends.base import Backend
@@ -146,6 +146,9 @@ class AsyncCelery(TaskApp):
         defaults: list[ResourceProvider] = []
         # A replaced one is never made: its configuration need not be there.
         if "database" not in mine:
+            # Brings SQLAlchemy, which a program that only sends tasks does not need.
+            from tomskit.sqlalchemy import DatabaseProvider
+
             defaults.append(DatabaseProvider(self.db_config))
         if "redis" not in mine:
             defaults.append(RedisProvider(self.redis_config))

@@ -24,7 +24,6 @@ from tomskit._internals.sqlalchemy import QueuePool
 from tomskit.errors import ConfigurationError, MissingDriverError, NotInitializedError
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
 from tomskit.sqlalchemy.sessions import watch
-from tomskit.sqlalchemy.tables import metadata
 from tomskit.sqlalchemy.tracked import end_session, new_session
 
 __all__ = ("Database", "DatabaseSession", "SessionScope", "db")
@@ -303,6 +302,8 @@ class Database:
             await self._create_tables()
 
     async def _create_tables(self) -> None:
+        from tomskit.sqlalchemy.tables import metadata
+
         async with self.engine.begin() as connection:
             await connection.run_sync(metadata.create_all)
 

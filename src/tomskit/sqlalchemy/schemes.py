@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
-
-from sqlalchemy import URL, Dialect, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tomskit.errors import ConfigurationError
 from tomskit.urls import host_name, is_sqlite, query_string, synchronous_scheme
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Dialect
 
 __all__ = ("DatabaseAddress", "asynchronous", "parse_database_url", "synchronous", "synchronous_of")
 
@@ -54,8 +54,10 @@ def asynchronous(scheme: str) -> str:
     Raises:
         ConfigurationError: It does not. The message names the schemes of this database that it takes.
     """
-    url = URL.create(scheme)
-    if scheme not in _all(_ASYNCHRONOUS) and not _dialect(url).get_async_dialect_cls(url).is_async:
+    if scheme in _all(_ASYNCHRONOUS):
+        return scheme
+    url, dialect = _known_to_sqlalchemy(scheme)
+    if not dialect.get_async_dialect_cls(url).is_async:
         raise ConfigurationError(
             f"{scheme} is not an asynchronous driver, which db.session needs: "
             f"use {_instead(scheme, _ASYNCHRONOUS)}"
@@ -69,10 +71,10 @@ def synchronous(scheme: str) -> str:
     Raises:
         ConfigurationError: It does not. The message names the schemes of this database that it takes.
     """
-    if (
-        scheme not in _all(_SYNCHRONOUS)
-        and _dialect(URL.create(synchronous_scheme(scheme))).is_async
-    ):
+    if scheme in _all(_SYNCHRONOUS):
+        return scheme
+    _, dialect = _known_to_sqlalchemy(synchronous_scheme(scheme))
+    if dialect.is_async:
         raise ConfigurationError(
             f"{scheme} is not a synchronous driver: use {_instead(scheme, _SYNCHRONOUS)}"
         )
@@ -87,9 +89,14 @@ def synchronous_of(scheme: str) -> str:
     return f"{dialect}+{_SYNCHRONOUS_DRIVERS[driver]}".removesuffix("+")
 
 
-def _dialect(url: URL) -> type[Dialect]:
+def _known_to_sqlalchemy(scheme: str) -> tuple[URL, type[Dialect]]:
+    # Slow to import, and not needed for a scheme that is known here.
+    from sqlalchemy import URL
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    url = URL.create(scheme)
     try:
-        return url.get_dialect()
+        return url, url.get_dialect()
     except (NoSuchModuleError, ArgumentError, ValueError):
         raise ConfigurationError(
             f"SQLAlchemy knows no dialect and driver {url.drivername}: write dialect+driver, such as "
@@ -128,6 +135,9 @@ def parse_database_url(text: str) -> DatabaseAddress:
         ConfigurationError: It is no such URL. The message does not contain the text, which may hold
             a password.
     """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         url = make_url(text)
         port = url.port

@@ -7,25 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import TextClause, bindparam, event, insert, select
+from sqlalchemy import TextClause, event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext, Transaction
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
-from typing_extensions import TypedDict, override
+from typing_extensions import override
 
 from tomskit.errors import CommitRefusedError, ConfigurationError, NotInitializedError
 from tomskit.sqlalchemy.away import has_undone
-from tomskit.sqlalchemy.tables import now_ms, outbox
+from tomskit.sqlalchemy.rows import OutboxRow
 
-__all__ = ("OutboxRow", "TaskSession", "missing_table", "watch")
-
-
-class OutboxRow(TypedDict):
-    """A message, as it is written: in ASCII."""
-
-    id: str
-    body: str
-    options: str
+__all__ = ("TaskSession", "watch")
 
 
 Committed = Callable[[Sequence[OutboxRow]], None]
@@ -130,24 +121,10 @@ class TaskSession(Session):
                 "delay_on_commit needs a transaction, and this session has the isolation level "
                 "AUTOCOMMIT: leave that out, or send with delay."
             )
-        values = [{**row, "grace": one.grace_ms} for one in self._held for row in one.rows]
-        try:
-            if len(values) == 1:
-                connection.execute(_INSERT_BY_SERVER_CLOCK, values[0])
-            else:
-                # Drivers send many rows at once only where there are no expressions among them.
-                now = connection.scalar(_NOW) or 0
-                rows = [
-                    {k: v for k, v in row.items() if k != "grace"}
-                    | {"created": now, "due": now + grace}
-                    for row in values
-                    if isinstance(grace := row["grace"], int)
-                ]
-                connection.execute(insert(outbox), rows)
-        except DBAPIError as exc:
-            if missing_table(exc):
-                raise _no_table() from exc
-            raise
+        # With it come the tables, and with them a dialect, which few programs use.
+        from tomskit.sqlalchemy.writing import write_rows
+
+        write_rows(connection, [(row, one.grace_ms) for one in self._held for row in one.rows])
 
     def settle(self) -> None:
         """Note that the innermost transaction was committed."""
@@ -172,16 +149,6 @@ class TaskSession(Session):
             self.undone = None
         if self._held:
             self._held = [one for one in self._held if one.transaction is not transaction]
-
-
-_NOW: Final = select(now_ms())
-_INSERT_BY_SERVER_CLOCK: Final = insert(outbox).values(
-    id=bindparam("id"),
-    body=bindparam("body"),
-    options=bindparam("options"),
-    created=now_ms(),
-    due=now_ms() + bindparam("grace"),
-)
 
 
 def _innermost(session: Session) -> SessionTransaction:
@@ -279,18 +246,3 @@ def _after_commit(session: TaskSession) -> None:
 @event.listens_for(TaskSession, "after_transaction_end")
 def _after_transaction_end(session: TaskSession, transaction: SessionTransaction) -> None:
     session.drop(transaction)
-
-
-def missing_table(error: DBAPIError) -> bool:
-    """Whether a statement failed because our tables are not there."""
-    text = str(error.orig)
-    return "tomskit_" in text and (
-        "doesn't exist" in text or "does not exist" in text or "no such table" in text
-    )
-
-
-def _no_table() -> NotInitializedError:
-    return NotInitializedError(
-        "The table tomskit_outbox, into which delay_on_commit writes, is not in this database. Make "
-        "it once: await db.create_tables(), or with Alembic and tomskit.sqlalchemy.tables.metadata."
-    )

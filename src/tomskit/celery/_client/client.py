@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from celery import Celery, Task
     from celery.result import AsyncResult
 
-    from tomskit.sqlalchemy.sessions import OutboxRow
+    from tomskit.sqlalchemy.rows import OutboxRow
 
 __all__ = ("AsyncClient", "publish_each", "send", "send_call", "subscriptions_of")
 

@@ -17,7 +17,7 @@ from typing_extensions import override
 from tomskit.celery._client.ignored import note_ignored
 from tomskit.celery._client.recording import as_text, new_id
 from tomskit.celery._client.templates import KnownTemplates, Template, Wire, is_plain
-from tomskit.sqlalchemy.sessions import OutboxRow
+from tomskit.sqlalchemy.rows import OutboxRow
 
 if TYPE_CHECKING:
     from celery import Task

@@ -26,7 +26,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery_messages import lock_free_dispatcher
 from tomskit.celery._internals.kombu import as_library_errors
 from tomskit.errors import ConfigurationError
-from tomskit.sqlalchemy.sessions import OutboxRow
+from tomskit.sqlalchemy.rows import OutboxRow
 
 __all__ = (
     "AT_ONCE",

@@ -29,7 +29,7 @@ from tomskit.celery._running.greenlets import GreenletCoroutine
 
 if TYPE_CHECKING:
     from tomskit.celery._app import AsyncApp
-    from tomskit.sqlalchemy.sessions import OutboxRow
+    from tomskit.sqlalchemy.rows import OutboxRow
 
 __all__ = ("Shapes",)
 

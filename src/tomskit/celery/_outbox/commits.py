@@ -11,16 +11,15 @@ from celery import Celery, Task
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import send
 from tomskit.celery._client.recording import Recording
-from tomskit.celery._outbox.once import committing
-from tomskit.celery._outbox.publisher import Publisher, publisher_of
+from tomskit.celery._outbox.databases import committing
 from tomskit.errors import ConfigurationError
-from tomskit.sqlalchemy.database import db
-from tomskit.sqlalchemy.sessions import OutboxRow, TaskSession
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from tomskit.celery._client.templates import Wire
+    from tomskit.celery._outbox.publisher import Publisher
+    from tomskit.sqlalchemy.rows import OutboxRow
 
 __all__ = ("asend_on_commit", "send_call_on_commit", "send_on_commit")
 
@@ -85,6 +84,9 @@ class _Transaction:
                 f"The app {app.main!r} is not an AsyncCelery, so nothing would publish its messages after "
                 "a commit."
             )
+        from tomskit.sqlalchemy.database import db
+        from tomskit.sqlalchemy.sessions import TaskSession
+
         self.app = app
         # A body that runs once has its messages where its mark is.
         self._database = committing.get() or db
@@ -95,6 +97,8 @@ class _Transaction:
     @cached_property
     def publisher(self) -> Publisher:
         """Publishes them after the commit."""
+        from tomskit.celery._outbox.publisher import publisher_of
+
         return publisher_of(self.app, self._database)
 
     def hold(self, messages: list[OutboxRow]) -> None:

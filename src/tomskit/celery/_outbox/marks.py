@@ -23,8 +23,8 @@ from tomskit.errors import NotInitializedError
 from tomskit.resources import background
 from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
 from tomskit.sqlalchemy.database import Database
-from tomskit.sqlalchemy.sessions import missing_table
 from tomskit.sqlalchemy.tables import now_ms, once
+from tomskit.sqlalchemy.writing import missing_table
 
 __all__ = (
     "ANSWER_SECONDS",

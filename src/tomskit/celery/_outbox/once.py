@@ -6,30 +6,23 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, Never, TypeVar
+from typing import Final, Never, TypeVar
 
-from celery import Celery, Task
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.retrying import Outage, Retrying
 from tomskit.celery._outbox import marks
-from tomskit.errors import ConfigurationError
-from tomskit.sqlalchemy import DatabaseProvider
+from tomskit.celery._outbox.databases import committing
 from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
-from tomskit.sqlalchemy.database import Database, db
+from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.sessions import TaskSession
 
-__all__ = ("OnceCall", "committing", "database_named", "database_of", "run_once")
+__all__ = ("OnceCall", "run_once")
 
 T = TypeVar("T")
 
 logger: Final = logging.getLogger(__name__)
-
-committing: Final[ContextVar[Database | None]] = ContextVar("tomskit_committing", default=None)
-"""The database of the running body that is committed once."""
 
 _CONFLICTS: Final = 10
 """How many times a body is repeated because of other transactions; twenty that all want the same two rows in
@@ -69,36 +62,6 @@ _REFUSAL: Final = (
     "async with db.session.begin_nested(), and for one that is to be committed in any case a session "
     "of its own: async with db.scope()."
 )
-
-
-def database_named(app: Celery, name: str | None) -> Database:
-    """The database of the provider with this name; None is for ``db``.
-
-    Raises:
-        ConfigurationError: The app has no such provider, or it is none of a database.
-    """
-    if name is None:
-        return db
-    providers = app.resources.providers if isinstance(app, AsyncApp) else ()
-    for provider in providers:
-        if provider.name == name and isinstance(provider, DatabaseProvider):
-            return provider.database
-    known = sorted(one.name for one in providers if isinstance(one, DatabaseProvider))
-    raise ConfigurationError(
-        f"once={name!r} names no database of the app. A provider of that name is missing: "
-        f"AsyncCelery(providers=[DatabaseProvider(config, database=Database(), name={name!r})]). "
-        f"It has {', '.join(map(repr, known)) or 'none'}."
-    )
-
-
-def database_of(task: Task[..., Any]) -> Database | None:
-    """The database in which a task with ``once=True`` has its effects; None for any other task.
-
-    Raises:
-        ConfigurationError: It names a provider that the app does not have.
-    """
-    once: bool | str = getattr(task, "_tomskit_once", False)
-    return database_named(task.app, once if isinstance(once, str) else None) if once else None
 
 
 async def run_once(database: Database, call: OnceCall) -> object:

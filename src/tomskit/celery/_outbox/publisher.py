@@ -19,7 +19,7 @@ from tomskit.celery._outbox.store import BATCH, Batch, OutboxStore
 from tomskit.resources import background
 from tomskit.sqlalchemy.config import DatabaseConfig
 from tomskit.sqlalchemy.database import Database
-from tomskit.sqlalchemy.sessions import OutboxRow
+from tomskit.sqlalchemy.rows import OutboxRow
 from tomskit.urls import is_sqlite
 
 __all__ = ("Publisher", "is_in_memory", "publisher_of")

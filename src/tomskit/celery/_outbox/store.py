@@ -21,7 +21,7 @@ from tomskit.celery._client.client import publish_each
 from tomskit.celery._client.retrying import is_away
 from tomskit.sqlalchemy.away import has_conflict
 from tomskit.sqlalchemy.database import Database
-from tomskit.sqlalchemy.sessions import OutboxRow
+from tomskit.sqlalchemy.rows import OutboxRow
 from tomskit.sqlalchemy.tables import metadata, now_ms, once, outbox
 
 __all__ = ("BATCH", "Batch", "OutboxStore", "Waiting")

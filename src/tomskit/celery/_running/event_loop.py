@@ -23,7 +23,6 @@ from tomskit.celery._running.steering import Limits
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources, background
-from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 
 __all__ = ("EventLoop", "discard", "resources_of", "run_aside", "run_loop")
 
@@ -190,6 +189,8 @@ def resources_of(app: Celery) -> Resources:
     """The providers of an AsyncCelery; for any other app those that the environment configures."""
     if isinstance(app, AsyncApp):
         return app.resources
+    from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+
     return Resources([DatabaseProvider(DatabaseConfig()), RedisProvider(RedisConfig())])
 
 

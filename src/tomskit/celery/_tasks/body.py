@@ -14,7 +14,7 @@ from celery.exceptions import TimeLimitExceeded
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
-from tomskit.celery._outbox.once import OnceCall, database_of, run_once
+from tomskit.celery._outbox.databases import database_of
 from tomskit.celery._running.places import LeanCall, here
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.reporting import end_reports, reporters
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from celery.app.task import Context
 
     from tomskit.celery._tasks.functions import CoroutineFunction
+    from tomskit.sqlalchemy.database import Database
 
 __all__ = ("body_of", "members_of", "run_for")
 
@@ -119,8 +120,7 @@ def body_of(
             database = database_of(task)
             if database is not None:
                 body = functools.partial(begin, task, args, kwargs)
-                call = _lean_once_call(task, lean, body, codec)
-                return _run_body(task, lean, run_once(database, call))
+                return _run_body(task, lean, _lean_once(task, database, lean, body, codec))
             value = _run_body(task, lean, begin(task, args, kwargs))
             return codec.dump_result(value) if lean.is_result_sent else value
         except BaseException:
@@ -176,8 +176,7 @@ def _result_of(
 ) -> object:
     database = database_of(task)
     if database is not None:
-        call = _once_call(task, request, body, dump, is_nested)
-        return _run_body(task, task, run_once(database, call))
+        return _run_body(task, task, _once(task, database, request, body, dump, is_nested))
     return dump(_run_body(task, task, body()))
 
 
@@ -201,35 +200,43 @@ def _as_it_is(value: object) -> object:
     return value
 
 
-def _lean_once_call(
+def _lean_once(
     task: Task[..., object],
+    database: Database,
     lean: LeanCall,
     body: Callable[[], Coroutine[object, Never, object]],
     codec: Codec,
-) -> OnceCall:
+) -> Coroutine[object, Never, object]:
+    from tomskit.celery._outbox.once import OnceCall, run_once
+
     name, task_id, _ = lean.identity
     is_sent = lean.is_result_sent
-    return OnceCall(
+    call = OnceCall(
         name=f"{name}[{task_id}]",
         task_id=task_id,
         body=body,
         dump=codec.dump_result if is_sent else _as_it_is,
         serializer=task.app.conf.result_serializer if is_sent else None,
     )
+    return run_once(database, call)
 
 
-def _once_call(
+def _once(  # noqa: PLR0917 (as `_result_of` has them)
     task: Task[..., object],
+    database: Database,
     request: Context,
     body: Callable[[], Coroutine[object, Never, object]],
     dump: Callable[[object], object],
     is_nested: bool,
-) -> OnceCall:
+) -> Coroutine[object, Never, object]:
+    from tomskit.celery._outbox.once import OnceCall, run_once
+
     has_message = not (is_nested or request.called_directly)
-    return OnceCall(
+    call = OnceCall(
         name=f"{task.name}[{request.id}]",
         task_id=request.id if has_message else None,
         body=body,
         dump=dump,
         serializer=task.app.conf.result_serializer if _is_result_wanted(task, request) else None,
     )
+    return run_once(database, call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from celery import bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from typing_extensions import override
@@ -27,6 +29,8 @@ class OutboxStep(bootsteps.StartStopStep):
         super().__init__(parent, **kwargs)
         self._in_process = not issubclass(parent.pool_cls, PreforkPool)
         self._relay: Relay | None = None
+        # Now, so that no task waits for it, and the processes of a pool share what it brings.
+        import_module("tomskit.celery._outbox.once")
 
     @override
     def start(self, parent: Worker) -> None:
