@@ -168,6 +168,7 @@ def set_outer_place(find: Callable[[], Place | None] | None) -> None:
 def here() -> Place | None:
     """The place of the code that calls this; None where waiting blocks."""
     owner = owner_here()
-    if isinstance(owner, Place):
+    # Mostly there is none, and `isinstance` of an abstract class takes as long as all the rest.
+    if owner is not None and isinstance(owner, Place):
         return owner
     return _outer[0]() if _outer else None
