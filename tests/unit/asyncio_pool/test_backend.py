@@ -188,6 +188,43 @@ def test_other_tasks_run_while_one_waits(hub: LoopHub, backend: Any) -> None:
     assert events == ["other", "stored"]
 
 
+def test_a_state_is_stored_after_those_of_its_task_that_came_before(
+    hub: LoopHub, app: AsyncCelery, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The retry of a task may have ended before it is stored that it was sent."""
+    set_key = Memory.set
+    looked, may_store = threading.Event(), threading.Event()
+
+    def stand_still(self: Memory, key: object, value: object) -> None:
+        if states.RETRY in str(value):
+            looked.set()
+            assert may_store.wait(WAIT)
+        set_key(self, key, value)
+
+    monkeypatch.setattr(Memory, "set", stand_still)
+
+    def stored(task_id: str, value: object, state: str) -> asyncio.Future[object]:
+        def store() -> object:
+            return backend.store_result(task_id, value, state)
+
+        return asyncio.ensure_future(GreenletCoroutine(store, owner=Place()))
+
+    async def main() -> None:
+        first = stored("id", ValueError("again"), states.RETRY)
+        assert await asyncio.to_thread(looked.wait, WAIT)
+        second = stored("id", 1, states.SUCCESS)
+        await stored("of another task", 1, states.SUCCESS)
+        # Time in which it would be stored, if it did not wait.
+        await asyncio.wait({second}, timeout=0.3)
+        may_store.set()
+        await asyncio.gather(first, second)
+
+    hub.wait(main())
+
+    assert status(app, "id") == states.SUCCESS
+    assert status(app, "of another task") == states.SUCCESS
+
+
 def test_what_a_call_raises_is_raised_where_it_was_made(hub: LoopHub, backend: Any) -> None:
     Memory.errors[:] = [LookupError("x")]
 

@@ -62,6 +62,7 @@ class BackendCalls:
         self._outage = Outage("store a result", "the result backend", logger)
         self._threads = ThreadPoolExecutor(_THREADS, "tomskit-results")
         self._detached: set[asyncio.Task[None]] = set()
+        self._storing: dict[object, asyncio.Future[object]] = {}
         self.failures: Final = Failures()
 
     def wrap(self, backend: Backend) -> Backend:
@@ -84,9 +85,41 @@ class BackendCalls:
         place = here()
         assert place is not None, "only code that can wait calls this"  # noqa: S101
         place.check()
-        call = partial(self._call_here, name, *args, **kwargs)
-        loop = self._hub.asyncio_loop
-        return place.wait_to_the_end(loop.run_in_executor(self._threads, copy_context().run, call))
+        call = partial(copy_context().run, self._call_here, name, *args, **kwargs)
+        if name in STORING:
+            return place.wait_to_the_end(self._store_in_order(args[0], call))
+        return place.wait_to_the_end(self._in_thread(call))
+
+    def _in_thread(self, call: Callable[[], object]) -> asyncio.Future[object]:
+        return self._hub.asyncio_loop.run_in_executor(self._threads, call)
+
+    def _store_in_order(
+        self, task_id: object, call: Callable[[], object]
+    ) -> asyncio.Future[object]:
+        """Store a state of a task when those of it that came before are stored.
+
+        Most backends read what is stored, so as not to replace a success, and then write: of two at
+        once the older one may be written last. A retried task may end before it is stored that it is to
+        be retried.
+        """
+        before = self._storing.get(task_id)
+        if before is None:
+            last = self._in_thread(call)
+        else:
+            last = self._hub.asyncio_loop.create_task(self._store_after(before, call))
+        self._storing[task_id] = last
+        last.add_done_callback(partial(self._stored, task_id))
+        return last
+
+    async def _store_after(
+        self, before: asyncio.Future[object], call: Callable[[], object]
+    ) -> object:
+        await asyncio.wait([before])
+        return await self._in_thread(call)
+
+    def _stored(self, task_id: object, last: asyncio.Future[object]) -> None:
+        if self._storing.get(task_id) is last:
+            del self._storing[task_id]
 
     def detach(self, call: Callable[[], object]) -> asyncio.Task[None]:
         """Call a function that waits in a greenlet of its own, and return at once."""
