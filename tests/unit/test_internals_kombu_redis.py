@@ -376,14 +376,6 @@ def test_a_poller_has_channels_by_descriptor() -> None:
     poller.on_readable(7)  # of no channel
 
 
-def test_a_poller_forgets_channels() -> None:
-    """``MultiChannelPoller.discard``."""
-    poller: Any = MultiChannelPoller()
-    poller.add("channel")
-    poller.discard("channel")
-    assert poller._channels == set()
-
-
 def test_a_poller_registers_channels_that_may_consume_for_brpop() -> None:
     """``MultiChannelPoller.on_poll_start`` and ``_register_BRPOP``."""
     registered: list[Any] = []

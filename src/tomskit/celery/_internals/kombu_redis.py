@@ -59,7 +59,7 @@
     When it is missing: a worker with Redis raises AttributeError when it connects.
 
 `Channel.conn_or_acquire`
-    For: a client for a command.
+    For: a client for a command, and not one whose connection is most likely dead.
     When it is missing: acknowledging raises AttributeError.
 
 `QoS._delivered` and `_dirty`
@@ -95,7 +95,7 @@
     For: the channels of a worker, and their connections.
     When it is missing: a worker on the Redis fast path raises AttributeError when it polls.
 
-`MultiChannelPoller._register_BRPOP` and `discard`
+`MultiChannelPoller._register_BRPOP`
     For: fetching in the place of BRPOP, and knowing when it was sent.
     When it is missing: the worker waits with BRPOP, as plain Celery does.
 
@@ -240,7 +240,9 @@ if TYPE_CHECKING:
         def __init__(self, *args: object, **kwargs: object) -> None: ...
         def close(self) -> None: ...
         def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: object) -> object: ...
-        def conn_or_acquire(self, client: object = None) -> AbstractContextManager[Client]: ...
+        def conn_or_acquire(
+            self, client: Client | None = None
+        ) -> AbstractContextManager[Client]: ...
         def _connparams(self, asynchronous: bool = False) -> dict[str, Any]: ...
         def _create_client(self, asynchronous: bool = False) -> redis.Redis: ...
         def _do_restore_message(
@@ -272,7 +274,6 @@ if TYPE_CHECKING:
         _fd_to_chan: dict[int, tuple[Any, str]]
 
         def __init__(self) -> None: ...
-        def discard(self, channel: object) -> None: ...
         def _client_registered(self, channel: object, client: object, cmd: str) -> bool: ...
         def _register(self, channel: object, client: object, type: str) -> None: ...  # noqa: A002
         def _register_BRPOP(self, channel: object) -> None: ...

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final, TypeGuard
 
@@ -13,7 +15,11 @@ from kombu.exceptions import SerializationError, SerializerNotInstalled
 from kombu.transport import virtual
 from typing_extensions import override
 
-from tomskit.celery._internals.kombu_redis import replace_callback
+from tomskit.celery._internals.kombu_redis import (
+    Client,
+    asked_connection_of,
+    replace_callback,
+)
 from tomskit.celery._values.fast_json import loads
 from tomskit.celery.fast_redis.permissions import PermittedChannel
 
@@ -103,6 +109,10 @@ class _Message(virtual.Message):
         return super()._decode()
 
 
+_SILENCE: Final = 2.0
+"""How many seconds late the answer to BRPOP is when other connections are no longer trusted. A false alarm
+costs that they are made again."""
+
 _message_class: Final[Any] = _Message
 
 
@@ -114,6 +124,7 @@ class GuardedChannel(PermittedChannel):
 
     Attributes:
         checked: Whether what is delivered has been through `readable`.
+        asked_at: When BRPOP was sent last, by ``time.monotonic()``.
     """
 
     Message = _message_class
@@ -121,6 +132,8 @@ class GuardedChannel(PermittedChannel):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.checked: bool = False
+        self.asked_at: float = 0.0
+        self._left_at: float | None = None
         self._consumer_error: Exception | None = None
         self.handlers: dict[str, Callable[[], object]] = {
             kind: partial(self._read, read) for kind, read in self.handlers.items()
@@ -134,6 +147,28 @@ class GuardedChannel(PermittedChannel):
         tag = super().basic_consume(queue, no_ack=no_ack, **kwargs)
         replace_callback(self, queue, lambda deliver: partial(self._deliver, deliver, queue))
         return tag
+
+    @override
+    def conn_or_acquire(self, client: Client | None = None) -> AbstractContextManager[Client]:
+        if client is None:
+            self._leave_silent_ones()
+        return super().conn_or_acquire(client)
+
+    def _leave_silent_ones(self) -> None:
+        """Close the connections that nobody uses, once, where Redis owes the answer to BRPOP.
+
+        They are most likely as dead as the one that waits for it, and each would take a whole time-out more
+        before the worker knows that it has to connect again.
+        """
+        asked_at, pool = self.asked_at, self._pool
+        if (
+            pool is not None
+            and asked_at != self._left_at
+            and asked_connection_of(self) is not None
+            and time.monotonic() - asked_at > self.brpop_timeout + _SILENCE
+        ):
+            self._left_at = asked_at
+            pool.disconnect(inuse_connections=False)
 
     def disconnect(self) -> None:
         """Close all connections, as they are lost.

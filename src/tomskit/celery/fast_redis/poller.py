@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from queue import Empty
-from typing import Any, Final
 
 from typing_extensions import override
 
 from tomskit.celery._internals.kombu_redis import MultiChannelPoller, asked_connection_of
 from tomskit.celery.fast_redis.channel import FastChannel
+from tomskit.celery.fast_redis.guarded import GuardedChannel
 
 __all__ = ("FastPoller", "WatchfulPoller")
 
@@ -20,33 +20,27 @@ class WatchfulPoller(MultiChannelPoller):
     kombu looks at that with its health checks, and not before their interval is over twice.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked_at: Final[dict[object, float]] = {}
-
     @override
     def on_poll_start(self) -> None:
         for channel in self._channels:
-            if channel in self._asked_at:
-                _check_deadline(channel, self._asked_at[channel])
+            if isinstance(channel, GuardedChannel):
+                _check_deadline(channel)
         super().on_poll_start()
 
     @override
-    def discard(self, channel: object) -> None:
-        self._asked_at.pop(channel, None)
-        super().discard(channel)
-
-    @override
-    def _register_BRPOP(self, channel: Any) -> None:
+    def _register_BRPOP(self, channel: object) -> None:
+        if not isinstance(channel, GuardedChannel):
+            super()._register_BRPOP(channel)
+            return
         asked_before = asked_connection_of(channel)
         super()._register_BRPOP(channel)
         if asked_before is None:
-            self._asked_at[channel] = time.monotonic()
+            channel.asked_at = time.monotonic()
 
 
-def _check_deadline(channel: Any, asked_at: float) -> None:
+def _check_deadline(channel: GuardedChannel) -> None:
     connection, limit = asked_connection_of(channel), channel.socket_timeout
-    waited = time.monotonic() - asked_at
+    waited = time.monotonic() - channel.asked_at
     if connection is None or limit is None or waited < channel.brpop_timeout + limit:
         return
     if connection.can_read(0):
