@@ -49,11 +49,19 @@ class Deployment:
         *extra_args: str,
         module: str = SERVICE,
         environment: Mapping[str, str] | None = None,
+        neighbours: bool = False,
         **more_environment: str,
     ) -> Worker:
         """Start a worker and wait until it is ready; it is stopped when the test ends."""
         more_environment.update(environment or {})
-        worker = self.begin(pool, concurrency, *extra_args, module=module, **more_environment)
+        worker = self.begin(
+            pool,
+            concurrency,
+            *extra_args,
+            module=module,
+            neighbours=neighbours,
+            **more_environment,
+        )
         worker.wait_ready()
         return worker
 
@@ -63,6 +71,7 @@ class Deployment:
         concurrency: int,
         *extra_args: str,
         module: str = SERVICE,
+        neighbours: bool = False,
         **environment: str,
     ) -> Worker:
         """Start a worker without waiting for it; it is stopped when the test ends."""
@@ -72,6 +81,7 @@ class Deployment:
             concurrency=concurrency,
             env={**self.environment, **environment},
             extra_args=extra_args,
+            neighbours=neighbours,
         )
         self.stack.enter_context(worker)
         return worker

@@ -142,6 +142,7 @@ def faults(
     slots: int = 100,
     *,
     config: Sequence[ConfigLine] = (),
+    neighbours: bool = False,
     **environment: str,
 ) -> Generator[Faults]:
     """Start two servers, with more lines in their configuration, a proxy for each, and a worker."""
@@ -150,6 +151,7 @@ def faults(
             pool,
             slots,
             module=SERVICE,
+            neighbours=neighbours,
             environment={**servers.environment(), **TIMEOUTS, **environment},
         )
         try:

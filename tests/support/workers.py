@@ -37,7 +37,8 @@ class Worker:
 
     `app` is the module that holds the Celery app, found from `cwd` (the project's folder). The
     environment is that of the tests plus `env`. A `cold` one is started by the very command that
-    users type, which takes a second longer. `command` may be another one that takes the same options.
+    users type, which takes a second longer. One with `neighbours` looks for other workers, as workers do
+    that are given no options. `command` may be another one that takes the same options.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Worker:
         loglevel: str = "INFO",
         extra_args: Sequence[str] = (),
         cold: bool = False,
+        neighbours: bool = False,
         command: Sequence[str] = ("worker",),
     ) -> None:
         self.hostname = f"worker-{uuid4().hex[:12]}@localhost"
@@ -61,7 +63,11 @@ class Worker:
             *([] if pool is None else [f"--pool={pool}"]),
             *([] if concurrency is None else [f"--concurrency={concurrency}"]),
             *(f"--hostname={self.hostname}", f"--loglevel={loglevel}"),
-            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            *(
+                []
+                if neighbours
+                else ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+            ),
             *([f"--queues={','.join(queues)}"] if queues else []),
             *extra_args,
         ]

@@ -69,6 +69,17 @@ def _connect(server: Server) -> tuple[Any, socket.socket]:
     return connection, server.accept()
 
 
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_connection_reads_its_time_outs_when_it_connects(kind: Any) -> None:
+    """``Connection.socket_timeout`` and ``socket_connect_timeout``: `_connect` reads them, not a copy."""
+    connection = kind(socket_timeout=3.0, socket_connect_timeout=2.0)
+    assert (connection.socket_timeout, connection.socket_connect_timeout) == (3.0, 2.0)
+    connection.socket_timeout, connection.socket_connect_timeout = 1.0, 0.5
+    assert (connection.socket_timeout, connection.socket_connect_timeout) == (1.0, 0.5)
+    plain = redis.Connection if kind is redis.SSLConnection else kind
+    assert {"socket_timeout", "socket_connect_timeout"} <= {*plain._connect.__code__.co_names}
+
+
 def test_a_connection_has_its_socket(server: Server) -> None:
     """``Connection._sock``: None until it is connected, and another one afterwards."""
     connection = untyped(redis).Connection(host="127.0.0.1", port=server.port)

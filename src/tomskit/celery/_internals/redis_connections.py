@@ -9,6 +9,10 @@
     When it is missing: a worker with the asyncio pool and a Redis broker raises AttributeError when it
     connects, or waits for Redis without running coroutines.
 
+`Connection.socket_timeout` and `socket_connect_timeout`, which `Connection._connect` reads
+    For: waiting for a few seconds only for a silent broker while the worker stops.
+    When it is missing: a worker with Redis raises AttributeError when it connects.
+
 `Connection._parser`, its ``set_invalidation_push_handler``
     For: hearing that a queue is not empty any more, without a blocking command.
     When it is missing: a worker on the Redis fast path raises AttributeError when it connects.
@@ -130,10 +134,13 @@ if TYPE_CHECKING:
     class WaitingConnection:
         """``redis.Connection``, as a class to be put in front of any of its kinds overrides it."""
 
+        socket_timeout: float | None
+        socket_connect_timeout: float | None
         _sock: socket | None
 
         def connect(self) -> None: ...
         def disconnect(self) -> None: ...
+        def send_packed_command(self, command: object, check_health: bool = True) -> None: ...
         def read_response(self, *args: object, **kwargs: object) -> object: ...
         def _connect(self) -> Any: ...
 

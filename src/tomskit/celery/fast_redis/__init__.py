@@ -10,6 +10,7 @@ For a worker:
     calls         messages that only say what to call
     conversation  the commands of a channel, and their answers
     connections   a connection that is lost when Redis cannot do what it is asked
+    silence       a broker that does not answer while the worker stops
     permissions   channels and acknowledgements where Redis allows no scripts
     poller        when they are sent and read
     scripts       what Redis does in one step

@@ -109,7 +109,12 @@ class FastChannel(GuardedChannel, ConversingChannel):
         try:
             # Without acknowledgements kombu uses a QoS of its own and not ours.
             if self.ack_emulation and not self.closed:
-                self.qos.finish()
+                try:
+                    self.qos.finish()
+                except self.connection_errors:
+                    # On another connection; those that there are may be silent.
+                    self.disconnect()
+                    self.qos.finish_anew()
                 if self.do_restore:
                     with suppress(*self.connection_errors):
                         give_back_taken(self, self.conversation.taken_at)
@@ -266,6 +271,13 @@ class FastQoS(PermittedQoS):
             self._execute(commands)
             self.unconfirmed.clear()
             self._sent.clear()
+
+    def finish_anew(self) -> None:
+        """Acknowledge on a new connection what the lost one may not have carried to Redis."""
+        self.channel.conversation.forget_expected()
+        self._acknowledged = list(self.take_unconfirmed())
+        self._sent.clear()
+        self.finish()
 
     @override
     def restore_unacked(self, client: Client | None = None) -> None:

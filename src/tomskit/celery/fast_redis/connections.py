@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 from redis.exceptions import BusyLoadingError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import override
 
 from tomskit.celery._internals.redis_connections import WaitingConnection, is_array
+from tomskit.celery.fast_redis.silence import silence
 from tomskit.redis.away import ServerAwayError, is_away
 
 __all__ = ("AwayConnection",)
@@ -18,10 +23,47 @@ class AwayConnection(WaitingConnection):
     error they end the worker.
     """
 
+    _made_at = 0.0
+
+    @override
+    def _connect(self) -> Any:
+        made_at = self._made_at = time.monotonic()
+        connect_timeout, timeout = self.socket_connect_timeout, self.socket_timeout
+        limit = silence.limit(made_at)
+        if limit is not None:
+            self.socket_connect_timeout = min(connect_timeout or limit, limit)
+            self.socket_timeout = min(timeout or limit, limit)
+        try:
+            return super()._connect()
+        except TimeoutError:
+            silence.found(time.monotonic() - made_at)
+            raise
+        finally:
+            self.socket_connect_timeout, self.socket_timeout = connect_timeout, timeout
+
+    @override
+    def send_packed_command(self, command: object, check_health: bool = True) -> None:
+        if self._sock is not None and silence.ends(self._made_at):
+            self.disconnect()
+        began = time.monotonic()
+        try:
+            super().send_packed_command(command, check_health)
+        except RedisTimeoutError:
+            if silence.limit(self._made_at) is None:
+                silence.found(time.monotonic() - began)
+            raise
+
     @override
     def read_response(self, *args: object, **kwargs: object) -> object:
+        limit = silence.limit(self._made_at)
+        if limit is not None and self._sock is not None:
+            self._sock.settimeout(limit)
+        began = time.monotonic()
         try:
             answer = super().read_response(*args, **kwargs)
+        except RedisTimeoutError:
+            silence.found(time.monotonic() - began)
+            raise
         except (ResponseError, BusyLoadingError) as exc:
             if not is_away(exc):
                 raise

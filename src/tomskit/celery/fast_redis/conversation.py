@@ -131,7 +131,7 @@ class Conversation:
         connection = self._connection
         if socket_of(connection) is self._sock:
             return
-        self._forget_expected()
+        self.forget_expected()
         try:
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP", check_health=False)
             connection.read_response()
@@ -269,11 +269,12 @@ class Conversation:
         """Wait for the answers that are outstanding, where they can still come."""
         while self._expected:
             if socket_of(self._connection) is not self._sock:
-                self._forget_expected()
+                self.forget_expected()
                 return
             self.read()
 
-    def _forget_expected(self) -> None:
+    def forget_expected(self) -> None:
+        """Expect no answers any more: the connection is lost."""
         self._expected.clear()
         self._fetching = False
 
