@@ -54,13 +54,8 @@ class Deployment:
     ) -> Worker:
         """Start a worker and wait until it is ready; it is stopped when the test ends."""
         more_environment.update(environment or {})
-        worker = self.begin(
-            pool,
-            concurrency,
-            *extra_args,
-            module=module,
-            neighbours=neighbours,
-            **more_environment,
+        worker = self._begin(
+            pool, concurrency, extra_args, module, more_environment, neighbours=neighbours
         )
         worker.wait_ready()
         return worker
@@ -71,10 +66,21 @@ class Deployment:
         concurrency: int,
         *extra_args: str,
         module: str = SERVICE,
-        neighbours: bool = False,
         **environment: str,
     ) -> Worker:
         """Start a worker without waiting for it; it is stopped when the test ends."""
+        return self._begin(pool, concurrency, extra_args, module, environment, neighbours=False)
+
+    def _begin(
+        self,
+        pool: Pool,
+        concurrency: int,
+        extra_args: tuple[str, ...],
+        module: str,
+        environment: Mapping[str, str],
+        *,
+        neighbours: bool,
+    ) -> Worker:
         worker = Worker(
             module,
             pool=pool,
