@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,31 +13,24 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, func, insert, select, text, update
+from sqlalchemy import Column, Integer, MetaData, Table, event, insert, select, text
 from sqlalchemy.exc import DBAPIError
+from typing_extensions import override
 
 from tests.support.once import KINDS, Kind, database, ids, sending
+from tests.support.orders import count, make_tables, orders, rows_of, run, runs
 from tests.support.proxy import Proxy
 from tests.support.servers import MariaDBServer, RedisDb
 from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
-from tomskit.celery._outbox import marks
+from tomskit.celery._outbox import marks, repeats
 from tomskit.celery._outbox import once as once_module
+from tomskit.errors import CommitRefusedError, ConfigurationError
 from tomskit.sqlalchemy import DatabaseConfig
+from tomskit.sqlalchemy.config import EngineOptions
 from tomskit.sqlalchemy.database import db
 from tomskit.sqlalchemy.tables import once, outbox
 
 pytestmark = pytest.mark.usefixtures("clean_process")
-
-_own = MetaData()
-orders = Table(
-    "orders",
-    _own,
-    Column("name", String(50), primary_key=True),
-    Column("count", Integer, nullable=False, default=0),
-)
-
-runs: list[str] = []
-"""What bodies have begun."""
 
 
 @async_shared_task(ignore_result=True)
@@ -72,6 +66,20 @@ async def commits_as_text(name: str) -> None:
 
 
 @async_shared_task(once=True)
+async def commits_as_text_by_the_connection(name: str) -> None:
+    await db.session.execute(insert(orders).values(name=name))
+    connection = await db.session.connection()
+    await connection.execute(text("/* by hand */ COMMIT"))
+
+
+@async_shared_task(once=True)
+async def commits_by_the_driver(name: str) -> None:
+    await db.session.execute(insert(orders).values(name=name))
+    connection = await db.session.connection()
+    await connection.exec_driver_sql("COMMIT")
+
+
+@async_shared_task(once=True)
 async def commits_each_statement(name: str) -> None:
     await db.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
     await db.session.execute(insert(orders).values(name=name))
@@ -81,6 +89,13 @@ async def commits_each_statement(name: str) -> None:
 async def truncates(name: str) -> None:
     await db.session.execute(insert(orders).values(name=name))
     await db.session.execute(text("TRUNCATE TABLE orders"))
+
+
+@async_shared_task(once=True)
+async def makes_a_table(name: str) -> None:
+    await db.session.execute(insert(orders).values(name=name))
+    made = Table("made", MetaData(), Column("id", Integer))
+    await (await db.session.connection()).run_sync(made.create)
 
 
 @async_shared_task(once=True)
@@ -110,12 +125,6 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseConfig:
     return database(cast("Kind", request.param), request, tmp_path)
 
 
-async def make_tables() -> None:
-    await db.create_tables()
-    async with db.engine.begin() as connection:
-        await connection.run_sync(_own.create_all)
-
-
 @pytest.fixture
 def app(config: DatabaseConfig, redis_db: RedisDb, clean_process: None) -> Iterator[AsyncCelery]:
     with sending(config, redis_db) as made:
@@ -123,20 +132,6 @@ def app(config: DatabaseConfig, redis_db: RedisDb, clean_process: None) -> Itera
         runs.clear()
         yield made
         AsyncRuntime.shutdown()
-
-
-def run(made: Any, *args: object, task_id: str = "one") -> Any:
-    """Run a task as a worker does that has got its message; returns its EagerResult."""
-    return made.apply(args, task_id=task_id)
-
-
-async def rows_of(table: Table) -> int:
-    async with db.scope():
-        return await db.session.scalar(select(func.count()).select_from(table)) or 0
-
-
-def count(table: Table) -> int:
-    return AsyncRuntime.run(rows_of(table))
 
 
 # -- deliveries
@@ -206,6 +201,72 @@ def test_a_delivery_in_whose_way_another_one_was_answers_what_that_returned() ->
     assert (count(orders), count(once)) == (1, 1)
 
 
+@pytest.mark.usefixtures("app")
+def test_a_mark_is_found_by_the_server_that_has_it(redis_db: RedisDb) -> None:
+    """Where what reads goes to a server that is behind, and what locks to the one that is written to."""
+
+    async def deliver() -> str:
+        def be_behind(*args: Any) -> tuple[str, Any]:
+            statement = str(args[2])
+            reads = statement.startswith("SELECT tomskit_once") and not re.search(
+                "FOR |LOCK IN", statement
+            )
+            return (f"{statement} AND 1 = 0" if reads else statement), args[3]
+
+        engine = db.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", be_behind, retval=True)
+        try:
+            # It is read again where nothing can be locked.
+            return await asyncio.to_thread(lambda: str(run(place, "a").get()))
+        finally:
+            event.remove(engine, "before_cursor_execute", be_behind)
+
+    assert run(place, "a").get() == "placed a"
+    if AsyncRuntime.run(dialect()) == "sqlite":
+        pytest.skip("it is one file")
+    assert AsyncRuntime.run(deliver()) == "placed a"
+    assert (count(orders), count(once)) == (1, 1)
+    AsyncRuntime.shutdown()
+    assert len(ids(redis_db)) == 1
+
+
+async def dialect() -> str:
+    return db.engine.dialect.name
+
+
+@async_shared_task(once=True)
+async def notes(name: str) -> str:
+    return name
+
+
+@pytest.mark.usefixtures("app")
+def test_a_mark_that_the_table_refuses_is_the_error_that_says_why() -> None:
+    async def change() -> None:
+        async with db.engine.begin() as connection:
+            await connection.execute(text("DROP TABLE tomskit_once"))
+            await connection.execute(
+                text(
+                    "CREATE TABLE tomskit_once (task_id VARCHAR(255) PRIMARY KEY, finished BIGINT, "
+                    "content_type TEXT, content_encoding TEXT, result TEXT, own INTEGER NOT NULL)"
+                )
+            )
+
+    AsyncRuntime.run(change())
+    with pytest.raises(DBAPIError, match="own"):
+        run(notes, "a").get()
+
+
+@pytest.mark.usefixtures("app")
+def test_a_table_with_other_columns_is_not_called_missing() -> None:
+    async def change() -> None:
+        async with db.engine.begin() as connection:
+            await connection.execute(text("ALTER TABLE tomskit_once DROP COLUMN content_encoding"))
+
+    AsyncRuntime.run(change())
+    with pytest.raises(DBAPIError, match="content_encoding"):
+        run(notes, "a").get()
+
+
 # -- commits
 
 
@@ -215,6 +276,8 @@ def test_a_delivery_in_whose_way_another_one_was_answers_what_that_returned() ->
         commits_the_connection,
         commits_beside_a_savepoint,
         commits_as_text,
+        commits_as_text_by_the_connection,
+        commits_by_the_driver,
         commits_each_statement,
     ],
 )
@@ -223,6 +286,56 @@ def test_no_way_to_commit_has_effects_without_a_mark(made: Any) -> None:
     with pytest.raises(Exception, match="once=True must not commit"):
         run(made, "a").get()
     assert (count(orders), count(once)) == (0, 0)
+
+
+class AutocommitConfig(DatabaseConfig):
+    @property
+    @override
+    def SQLALCHEMY_ENGINE_OPTIONS(self) -> EngineOptions:
+        options: dict[str, object] = {
+            **super().SQLALCHEMY_ENGINE_OPTIONS,
+            "isolation_level": "AUTOCOMMIT",
+        }
+        return cast("EngineOptions", options)
+
+
+@pytest.fixture(params=["engine", "url"])
+def autocommit(
+    request: pytest.FixtureRequest, config: DatabaseConfig, redis_db: RedisDb
+) -> Iterator[None]:
+    """An engine all of whose connections commit each statement."""
+    fields = {name: getattr(config, name) for name in config.model_fields_set}
+    made: DatabaseConfig
+    if request.param == "engine":
+        made = AutocommitConfig.model_validate(fields)
+    elif (
+        "aiomysql" in config.SQLALCHEMY_DATABASE_URI or "psycopg" in config.SQLALCHEMY_DATABASE_URI
+    ):
+        made = config.model_copy(update={"DB_EXTRAS": "autocommit=true"})
+    else:
+        pytest.skip("the driver has no such parameter")
+    with sending(made, redis_db):
+        AsyncRuntime.run(make_tables())
+        runs.clear()
+        yield
+        AsyncRuntime.shutdown()
+
+
+@pytest.mark.usefixtures("autocommit")
+def test_connections_that_commit_each_statement_are_refused(redis_db: RedisDb) -> None:
+    async def send() -> None:
+        async with db.scope():
+            await db.session.execute(insert(orders).values(name="b"))
+            ship.delay_on_commit("b")
+            await db.session.commit()
+
+    with pytest.raises(CommitRefusedError, match="AUTOCOMMIT"):
+        run(place, "a").get()
+    assert (count(orders), count(once)) == (0, 0)
+    with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+        AsyncRuntime.run(send())
+    AsyncRuntime.shutdown()
+    assert ids(redis_db) == []
 
 
 @pytest.mark.usefixtures("app")
@@ -324,6 +437,18 @@ faults: dict[str, Any] = {}
 
 
 @pytest.mark.parametrize("is_answered", [True, False])
+def test_a_call_without_a_mark_is_not_repeated_if_its_commit_is_not_answered(
+    proxy: Proxy, is_answered: bool
+) -> None:
+    faults["lose"] = lambda: proxy.lose(b"COMMIT", is_answered=is_answered)
+    with pytest.raises(Exception, match=r".") as caught:
+        cast("Any", place_over)("a", "lose")
+    assert "is not repeated" in "".join(getattr(caught.value, "__notes__", ()))
+    assert runs == ["a"]
+    assert (count(orders), count(once)) == (int(is_answered), 0)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
 def test_a_connection_that_is_lost_during_the_commit(
     proxy: Proxy, redis_db: RedisDb, is_answered: bool
 ) -> None:
@@ -379,101 +504,11 @@ def mariadb(
         AsyncRuntime.shutdown()
 
 
-async def touch(name: str) -> None:
-    await db.session.execute(
-        update(orders).where(orders.c.name == name).values(count=orders.c.count + 1)
-    )
-
-
-@async_shared_task(once=True)
-async def catches_a_deadlock() -> str:
-    """Lock two rows, the other way round than another transaction, and go on after the error."""
-    runs.append("deadlock")
-    await touch("first")
-    try:
-        if len(runs) == 1:
-            await in_a_deadlock()
-        await touch("second")
-    except DBAPIError:
-        await touch("third")
-    return "done"
-
-
-async def in_a_deadlock() -> None:
-    locked = asyncio.Event()
-
-    async def other() -> None:
-        async with db.scope():
-            # The server ends the transaction that has changed less.
-            for name in ("second", "fourth", "fifth"):
-                await touch(name)
-            locked.set()
-            await touch("first")
-            await db.session.rollback()
-
-    beside = asyncio.ensure_future(other())
-    await locked.wait()
-    try:
-        await asyncio.sleep(0.5)
-        await touch("second")
-    finally:
-        await beside
-
-
 @pytest.mark.usefixtures("mariadb")
-def test_a_deadlock_that_the_body_has_caught_repeats_it() -> None:
-    async def prepare() -> None:
-        async with db.scope():
-            names = ("first", "second", "third", "fourth", "fifth")
-            await db.session.execute(insert(orders), [{"name": name} for name in names])
-            await db.session.commit()
-
-    async def counts() -> dict[str, int]:
-        async with db.scope():
-            found = await db.session.execute(select(orders.c.name, orders.c.count))
-            return {str(row[0]): int(row[1]) for row in found}
-
-    AsyncRuntime.run(prepare())
-    assert run(catches_a_deadlock).get() == "done"
-    assert runs == ["deadlock", "deadlock"]
-    found = AsyncRuntime.run(counts())
-    assert (found["first"], found["second"], found["third"]) == (1, 1, 0)
-
-
-@async_shared_task(once=True)
-async def reads_and_writes(name: str) -> int:
-    runs.append(name)
-    await db.session.execute(select(orders))
-    if len(runs) == 1:
-        async with db.scope():
-            await touch(name)
-            await db.session.commit()
-    await touch(name)
-    return len(runs)
-
-
-def test_a_row_that_has_changed_since_it_was_read_repeats_the_body(mariadb: MariaDBServer) -> None:
-    async def prepare() -> None:
-        async with db.scope():
-            await db.session.execute(insert(orders).values(name="a"))
-            await db.session.commit()
-        # Connections have the level of the moment at which they begin.
-        await db.engine.dispose()
-
-    if not mariadb.query("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'"):
-        pytest.skip("this MariaDB has no innodb_snapshot_isolation")
-    mariadb.query("SET GLOBAL innodb_snapshot_isolation = ON")
-    try:
-        AsyncRuntime.run(prepare())
-        assert run(reads_and_writes, "a").get() == 2
-    finally:
-        mariadb.query("SET GLOBAL innodb_snapshot_isolation = OFF")
-
-
-@pytest.mark.usefixtures("mariadb")
-def test_statements_that_commit_in_mysql_are_refused() -> None:
+@pytest.mark.parametrize("made", [truncates, makes_a_table])
+def test_statements_that_commit_in_mysql_are_refused(made: Any) -> None:
     with pytest.raises(Exception, match="once=True must not commit"):
-        run(truncates, "a").get()
+        run(made, "a").get()
     assert (count(orders), count(once)) == (0, 0)
 
 
@@ -487,7 +522,7 @@ def test_a_result_that_the_server_does_not_take_is_an_error(
     mariadb: MariaDBServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [(_, largest)] = mariadb.query("SHOW GLOBAL VARIABLES LIKE 'max_allowed_packet'")
-    monkeypatch.setattr(once_module, "_LOSSES", 2)
+    monkeypatch.setattr(repeats, "LOSSES", 2)
     with pytest.raises(DBAPIError) as caught:
         run(answers, int(str(largest)) + 1000).get()
     assert len(runs) <= 3

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from tests.integration import once_service
 from tests.support.deployment import Deployment, deploy, eventually
@@ -25,7 +25,7 @@ from tests.support.patience import patience
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, outage
 from tests.support.servers.redis import fresh_redis_db
 from tests.support.workers import PROJECT, Pool
-from tomskit.celery import AsyncCelery, async_shared_task
+from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
 from tomskit.celery._outbox.store import OutboxStore
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 from tomskit.sqlalchemy.database import db
@@ -265,6 +265,43 @@ def test_committed_messages_wait_for_the_broker(
             sent = run(main())
         assert sorted(ids(redis_db)) == sorted(sent)
     assert "The broker is back" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ("[]", "garbage"),
+        ("[]", "[]"),
+        ("[]", "{}"),
+        ("base64:!!a", '{"headers": {}, "declare": [], "exchange": ""}'),
+        ("é", '{"headers": {}, "declare": [], "exchange": ""}'),
+        ("[]", '{"headers": {}, "exchange": ""}'),
+    ],
+)
+def test_a_row_that_is_no_message_holds_up_no_other(
+    sqlite: DatabaseConfig,
+    redis_db: RedisDb,
+    caplog: pytest.LogCaptureFixture,
+    body: str,
+    options: str,
+) -> None:
+    async def main(app: AsyncCelery) -> str:
+        await db.create_tables()
+        [sent] = await commit_and_die(1)
+        async with db.scope():
+            row = {"id": "0", "created": 0, "due": 0, "body": body, "options": options}
+            await db.session.execute(insert(outbox).values(row))
+            await db.session.execute(update(outbox).values(due=0))
+            await db.session.commit()
+        await OutboxStore(app, db).publish_due()
+        assert await left() == 1
+        return sent
+
+    with sending(sqlite, redis_db) as app:
+        sent = AsyncRuntime.run(main(app))
+        AsyncRuntime.shutdown()
+    assert ids(redis_db) == [sent]
+    assert "stays" in caplog.text
 
 
 def test_a_message_that_cannot_be_published_holds_up_no_other(

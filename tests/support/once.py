@@ -34,17 +34,7 @@ def database(kind: Kind, request: pytest.FixtureRequest, folder: Path) -> Databa
             SQLALCHEMY_DATABASE_URI_SCHEME="sqlite+aiosqlite", DB_DATABASE=str(folder / "once.db")
         )
     if kind == "mariadb":
-        mariadb = cast("MariaDBServer", request.getfixturevalue("mariadb_server"))
-        name = f"once_{next(_databases)}"
-        mariadb.create_database(name)
-        return DatabaseConfig(
-            SQLALCHEMY_DATABASE_URI_SCHEME="mysql+aiomysql",
-            DB_HOST=mariadb.host,
-            DB_PORT=mariadb.port,
-            DB_USERNAME=mariadb.user,
-            DB_PASSWORD=mariadb.password,
-            DB_DATABASE=name,
-        )
+        return mariadb_database(cast("MariaDBServer", request.getfixturevalue("mariadb_server")))
     postgres = cast("PostgresServer", request.getfixturevalue("postgres_server"))
     return DatabaseConfig(
         SQLALCHEMY_DATABASE_URI_SCHEME="postgresql+asyncpg"
@@ -55,6 +45,20 @@ def database(kind: Kind, request: pytest.FixtureRequest, folder: Path) -> Databa
         DB_USERNAME=postgres.user,
         DB_PASSWORD=postgres.password,
         DB_DATABASE=postgres.new_database(),
+    )
+
+
+def mariadb_database(server: MariaDBServer) -> DatabaseConfig:
+    """A new database without tables."""
+    name = f"once_{next(_databases)}"
+    server.create_database(name)
+    return DatabaseConfig(
+        SQLALCHEMY_DATABASE_URI_SCHEME="mysql+aiomysql",
+        DB_HOST=server.host,
+        DB_PORT=server.port,
+        DB_USERNAME=server.user,
+        DB_PASSWORD=server.password,
+        DB_DATABASE=name,
     )
 
 

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from ssl import SSLCertVerificationError
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
-__all__ = ("has_conflict", "has_undone", "is_away", "is_of_database")
+__all__ = (
+    "has_conflict",
+    "has_timed_out",
+    "has_undone",
+    "is_away",
+    "is_missing_table",
+    "is_of_database",
+    "is_refused_after_another",
+)
 
 _DRIVERS: Final = frozenset({"aiomysql", "asyncpg", "psycopg", "pymysql", "sqlite3"})
 
-_AWAY_IN_MYSQL: Final = frozenset({1040, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1927})
-"""Too many connections, a node that is no part of its cluster, shutdown, aborted connection, network errors, killed connection."""
+_AWAY_IN_MYSQL: Final = frozenset({1040, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1927})
+"""Too many connections, a node that is no part of its cluster, shutdown, aborted connection, network errors,
+too many connections of a user, killed connection."""
 _CLIENT_ERRORS_OF_MYSQL: Final = range(2000, 2070)
-_DEADLOCK_IN_MYSQL: Final = 1213
-_CONFLICTS_IN_MYSQL: Final = frozenset({1020, 1205, _DEADLOCK_IN_MYSQL})
-"""A row that has changed since the transaction's snapshot, a lock that was waited for too long, and a
-deadlock."""
-_AWAY_IN_POSTGRES: Final = frozenset({"53300", "57P01", "57P02", "57P03"})
-"""Too many connections, shutdown by an administrator or a crash, not yet started."""
+_UNDONE_IN_MYSQL: Final = frozenset({1020, 1206, 1213})
+"""A row that has changed since the transaction's snapshot, too many locks, and a deadlock."""
+_LOCK_TIMEOUT_IN_MYSQL: Final = 1205
+_CONFLICTS_IN_MYSQL: Final = frozenset({1020, 1213, _LOCK_TIMEOUT_IN_MYSQL})
+_NO_SAVEPOINT_IN_MYSQL: Final = 1305
+_AWAY_IN_POSTGRES: Final = frozenset({"25P03", "53300", "57P01", "57P02", "57P03", "57P05"})
+"""A connection that was idle in a transaction for too long, too many connections, shutdown by an
+administrator or a crash, not yet started, a connection that was idle for too long."""
+_ABORTED_IN_POSTGRES: Final = "25P02"
 _CONFLICTS_IN_POSTGRES: Final = frozenset({"40001", "40P01", "55P03"})
 """A serialization failure, a deadlock, and a lock that was not available."""
 
@@ -29,8 +42,9 @@ def is_away(error: BaseException) -> bool:
         return True
     original = _original(error)
     if original is None:
-        # asyncpg raises those of the system where it cannot connect.
-        return isinstance(error, (ConnectionError, TimeoutError))
+        # asyncpg raises those of the system where it cannot connect: no route, a name that is not known
+        # now, or several of them where a host has several addresses.
+        return isinstance(error, OSError) and not isinstance(error, SSLCertVerificationError)
     number, state = _codes(original)
     if number is not None:
         return number in _AWAY_IN_MYSQL or number in _CLIENT_ERRORS_OF_MYSQL
@@ -62,7 +76,33 @@ def has_undone(error: BaseException) -> bool:
     PostgreSQL refuses further statements; MySQL begins another transaction.
     """
     original = _original(error)
-    return original is not None and _codes(original)[0] == _DEADLOCK_IN_MYSQL
+    return original is not None and _codes(original)[0] in _UNDONE_IN_MYSQL
+
+
+def has_timed_out(error: BaseException) -> bool:
+    """Whether a lock was waited for too long in MySQL.
+
+    Its innodb_rollback_on_timeout says whether the server has then rolled back the whole transaction.
+    """
+    original = _original(error)
+    return original is not None and _codes(original)[0] == _LOCK_TIMEOUT_IN_MYSQL
+
+
+def is_missing_table(error: BaseException) -> bool:
+    """Whether a table is not there, as MySQL and PostgreSQL say it."""
+    original = _original(error)
+    return original is not None and _codes(original) in {(1146, None), (None, "42P01")}
+
+
+def is_refused_after_another(error: BaseException) -> bool:
+    """Whether a statement was refused because an earlier one of its transaction has failed."""
+    if isinstance(error, InvalidRequestError):
+        return True
+    original = _original(error)
+    if original is None:
+        return False
+    number, state = _codes(original)
+    return number == _NO_SAVEPOINT_IN_MYSQL or state == _ABORTED_IN_POSTGRES
 
 
 def is_of_database(error: BaseException) -> bool:

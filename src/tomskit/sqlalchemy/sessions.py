@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import TextClause, event
+from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext, Transaction
 from sqlalchemy.orm import Session, SessionTransaction
 from typing_extensions import override
 
 from tomskit.errors import CommitRefusedError, ConfigurationError, NotInitializedError
-from tomskit.sqlalchemy.away import has_undone
+from tomskit.sqlalchemy.away import has_conflict, has_timed_out, has_undone
 from tomskit.sqlalchemy.rows import OutboxRow
 
 __all__ = ("TaskSession", "watch")
@@ -49,12 +49,15 @@ class TaskSession(Session):
 
     Attributes:
         refusal: Why the code that uses the session must not commit it; None where it may.
+        conflict: The last error of the running transaction that was the fault of another one. A savepoint
+            that ends takes it along.
         undone: The error with which the server has rolled back the running transaction by itself.
         ended: Why the session cannot be used any more; None while it can.
     """
 
     refusal: str | None = None
-    undone: BaseException | None = None
+    conflict: Exception | None = None
+    undone: Exception | None = None
     ended: str | None = None
     _held: list[_Held] | None = None
 
@@ -86,12 +89,7 @@ class TaskSession(Session):
         # again, and nobody would close it then.
         if self.ended is not None:
             raise NotInitializedError(self.ended)
-        bind = super().get_bind(*args, **kwargs)
-        if self.refusal is not None:
-            text = _committing_text(kwargs.get("clause"), bind.dialect.name)
-            if text is not None:
-                raise CommitRefusedError(f"{text!r} commits. {self.refusal}")
-        return bind
+        return super().get_bind(*args, **kwargs)
 
     @override
     def connection(
@@ -99,11 +97,26 @@ class TaskSession(Session):
         bind_arguments: Any = None,
         execution_options: Mapping[str, Any] | None = None,
     ) -> Connection:
-        if self.refusal is not None and _is_autocommit(execution_options or {}):
-            raise CommitRefusedError(
-                f"The isolation level AUTOCOMMIT commits each statement. {self.refusal}"
-            )
+        if self.refusal is not None and (execution_options or {}).get("isolation_level") == (
+            "AUTOCOMMIT"
+        ):
+            raise _autocommit_refused(self.refusal)
         return super().connection(bind_arguments, execution_options)
+
+    def check_whole(self, connection: Connection | None = None) -> None:
+        """Raise the error with which the server has rolled back what this transaction had done, if any.
+
+        The code that uses the session has caught it, and what was done since is in another transaction.
+        """
+        conflict = self.conflict
+        if self.undone is None and conflict is not None and has_timed_out(conflict):
+            asked = connection or self.connection()
+            if asked.exec_driver_sql("SELECT @@innodb_rollback_on_timeout").scalar():
+                self.undone = conflict
+            else:
+                self.conflict = None
+        if self.undone is not None:
+            raise self.undone
 
     def prepare_held(self) -> None:
         """Make sure that there is a transaction in the database into which messages are written."""
@@ -114,9 +127,8 @@ class TaskSession(Session):
         """Write what is held; just before the commit of the database's transaction."""
         if not self._held:
             return
-        if self.undone is not None:
-            raise self.undone
-        if _is_autocommit(connection.get_execution_options()):
+        self.check_whole(connection)
+        if _is_autocommit(connection):
             raise ConfigurationError(
                 "delay_on_commit needs a transaction, and this session has the isolation level "
                 "AUTOCOMMIT: leave that out, or send with delay."
@@ -146,7 +158,9 @@ class TaskSession(Session):
     def drop(self, transaction: SessionTransaction) -> None:
         """Drop what belongs to a transaction that has ended without a commit."""
         if transaction.parent is None:
-            self.undone = None
+            self.undone = self.conflict = None
+        elif transaction.nested and self.undone is None:
+            self.conflict = None
         if self._held:
             self._held = [one for one in self._held if one.transaction is not transaction]
 
@@ -157,26 +171,44 @@ def _innermost(session: Session) -> SessionTransaction:
     return transaction
 
 
-_ENDS_TRANSACTION: Final = re.compile(r"\s*(COMMIT|BEGIN|START\s+TRANSACTION|END)\b", re.IGNORECASE)
+_REMARKS: Final = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*"
+_ENDS_TRANSACTION: Final = re.compile(
+    _REMARKS + r"((?:COMMIT|BEGIN|START\s+TRANSACTION|END)\b)", re.IGNORECASE | re.DOTALL
+)
 _ENDS_IN_MYSQL: Final = re.compile(
-    r"\s*((CREATE|DROP)\s+(?!TEMPORARY\b)|(ALTER|TRUNCATE|RENAME|GRANT|REVOKE|LOCK\s+TABLES)\b"
-    r"|SET\s+(@@)?(SESSION\s+|session\.)?autocommit\b)",
-    re.IGNORECASE,
+    _REMARKS + r"((?:CREATE|DROP)\s+(?!TEMPORARY\b)\w+"
+    r"|(?:ALTER|TRUNCATE|RENAME|GRANT|REVOKE|FLUSH|LOCK\s+TABLES|(?:ANALYZE|OPTIMIZE|REPAIR)\s+TABLE)\b"
+    r"|SET\s+(?:@@)?(?:SESSION\s+|session\.)?autocommit\b)",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
-def _committing_text(clause: object, dialect: str) -> str | None:
-    """How a statement begins that is given as text and commits what was done before it."""
-    if not isinstance(clause, TextClause):
-        return None
-    found = _ENDS_TRANSACTION.match(clause.text)
+def _committing_text(statement: str, dialect: str) -> str | None:
+    """How a statement begins that commits what was done before it."""
+    found = _ENDS_TRANSACTION.match(statement)
     if found is None and dialect in {"mysql", "mariadb"}:
-        found = _ENDS_IN_MYSQL.match(clause.text)
-    return None if found is None else found[0].strip()
+        found = _ENDS_IN_MYSQL.match(statement)
+    return None if found is None else found[1]
 
 
-def _is_autocommit(options: Mapping[str, Any]) -> bool:
-    return options.get("isolation_level") == "AUTOCOMMIT"
+def _is_autocommit(connection: Connection) -> bool:
+    """Whether each statement is committed: by an option here, of the engine, or of the driver's URL."""
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        return True
+    # As SQLAlchemy lets all drivers look the same, but for those of MySQL.
+    driver: Any = connection.connection.dbapi_connection
+    asks: Callable[[], object] | None = getattr(driver, "get_autocommit", None)
+    if asks is not None:
+        return bool(asks())
+    if connection.dialect.name == "sqlite":
+        # Where it is None, a program may begin transactions by itself.
+        used: Any = connection.connection.driver_connection
+        return getattr(driver, "isolation_level", "") is None and not used.in_transaction
+    return bool(getattr(driver, "autocommit", False))
+
+
+def _autocommit_refused(refusal: str) -> CommitRefusedError:
+    return CommitRefusedError(f"The isolation level AUTOCOMMIT commits each statement. {refusal}")
 
 
 _sessions: Final[WeakKeyDictionary[Transaction, TaskSession]] = WeakKeyDictionary()
@@ -190,6 +222,7 @@ def watch(engine: Engine) -> None:
     while a savepoint is still open.
     """
     event.listen(engine, "commit", _on_commit)
+    event.listen(engine, "before_cursor_execute", _before_statement)
     event.listen(engine, "handle_error", _on_error)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "savepoint", _on_savepoint_of_sqlite)
@@ -208,11 +241,22 @@ def _on_commit(connection: Connection) -> None:
         session.write_held(connection)
 
 
+def _before_statement(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+    session = _session_of(connection)
+    if session is not None and session.refusal is not None:
+        committing = _committing_text(statement, connection.dialect.name)
+        if committing is not None:
+            raise CommitRefusedError(f"{committing!r} commits. {session.refusal}")
+
+
 def _on_error(context: ExceptionContext) -> None:
-    if has_undone(context.original_exception):
+    error = context.sqlalchemy_exception or context.original_exception
+    if isinstance(error, Exception) and ((is_undone := has_undone(error)) or has_conflict(error)):
         session = _session_of(context.connection)
         if session is not None:
-            session.undone = context.sqlalchemy_exception or context.original_exception
+            session.conflict = error
+            if is_undone:
+                session.undone = error
 
 
 def _on_savepoint_of_sqlite(connection: Connection, _name: str | None) -> None:
@@ -220,11 +264,15 @@ def _on_savepoint_of_sqlite(connection: Connection, _name: str | None) -> None:
     # its release would then commit.
     driver: Any = connection.connection.driver_connection
     if not driver.in_transaction:
-        connection.exec_driver_sql("BEGIN")
+        cursor = connection.connection.cursor()
+        cursor.execute("BEGIN")
+        cursor.close()
 
 
 @event.listens_for(TaskSession, "after_begin")
 def _after_begin(session: TaskSession, _: SessionTransaction, connection: Connection) -> None:
+    if session.refusal is not None and _is_autocommit(connection):
+        raise _autocommit_refused(session.refusal)
     transaction = connection.get_transaction()
     if transaction is not None:
         _sessions[transaction] = session

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from tomskit.errors import NotInitializedError
+from tomskit.sqlalchemy.away import is_missing_table
 from tomskit.sqlalchemy.rows import OutboxRow
 from tomskit.sqlalchemy.tables import now_ms, outbox
 
@@ -53,9 +54,8 @@ def write_rows(connection: Connection, rows: Sequence[tuple[OutboxRow, int]]) ->
 def missing_table(error: DBAPIError) -> bool:
     """Whether a statement failed because our tables are not there."""
     text = str(error.orig)
-    return "tomskit_" in text and (
-        "doesn't exist" in text or "does not exist" in text or "no such table" in text
-    )
+    # By numbers, as servers have texts in many languages.
+    return "tomskit_" in text and (is_missing_table(error) or "no such table" in text)
 
 
 def _no_table() -> NotInitializedError:

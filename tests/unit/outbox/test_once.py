@@ -1,5 +1,8 @@
 """once=True without a worker: which database, and what the decorator refuses."""
 
+import errno
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +18,7 @@ from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 from tomskit.sqlalchemy.away import has_conflict, is_away
 from tomskit.sqlalchemy.database import Database, db
 from tomskit.sqlalchemy.tables import once, outbox
+from tomskit.sqlalchemy.writing import missing_table
 
 asyncpg: Any = pytest.importorskip("asyncpg")
 reports = Database()
@@ -170,6 +174,7 @@ def raised(error: Exception) -> DBAPIError:
         (raised(DriverError(1213, "Deadlock found")), False, True),
         (raised(DriverError(1205, "Lock wait timeout exceeded", sqlstate="HY000")), False, True),
         (raised(DriverError(1020, "Record has changed since last read")), False, True),
+        (raised(DriverError(1203, "max_user_connections")), True, False),
         (raised(DriverError(1062, "Duplicate entry")), False, False),
         (raised(DriverError(1045, "Access denied")), False, False),
         (raised(DriverError("shut down", sqlstate="57P01")), True, False),
@@ -179,7 +184,13 @@ def raised(error: Exception) -> DBAPIError:
         (asyncpg.InterfaceError("connection is closed"), True, False),
         (asyncpg.InterfaceError("the number of arguments is wrong"), False, False),
         (pymysql.OperationalError(2003, "Can't connect"), True, False),
+        (raised(DriverError("idle in a transaction", sqlstate="25P03")), True, False),
+        (raised(DriverError("idle", sqlstate="57P05")), True, False),
         (ConnectionRefusedError(), True, False),
+        (OSError("Multiple exceptions: [Errno 111], [Errno 111]"), True, False),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), True, False),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), True, False),
+        (ssl.SSLCertVerificationError("another name"), False, False),
         (ValueError(), False, False),
     ],
 )
@@ -188,3 +199,17 @@ def test_errors_of_the_database_are_told_apart(
 ) -> None:
     assert is_away(error) is away
     assert has_conflict(error) is conflict
+
+
+@pytest.mark.parametrize(
+    ("error", "missing"),
+    [
+        (DriverError(1146, "Table 'shop.tomskit_once' doesn't exist"), True),
+        (DriverError("Relation »tomskit_once« existiert nicht", sqlstate="42P01"), True),
+        (DriverError("no such table: tomskit_once"), True),
+        (DriverError('column "a" of "tomskit_once" does not exist', sqlstate="42703"), False),
+        (DriverError(1146, "Table 'shop.orders' doesn't exist"), False),
+    ],
+)
+def test_a_missing_table_of_ours_is_known_in_any_language(error: Exception, missing: bool) -> None:
+    assert missing_table(raised(error)) is missing

@@ -34,6 +34,7 @@ __all__ = (
     "Stored",
     "commit_with",
     "find_mark",
+    "find_mark_surely",
     "mark_of",
     "write_mark",
 )
@@ -83,20 +84,20 @@ def mark_of(task_id: str, value: object, serializer: str | None) -> Mark:
     }
 
 
-async def write_mark(session: AsyncSession, mark: Mark) -> bool:
-    """Write a mark in the running transaction; returns False if there is one, of another delivery."""
+async def write_mark(session: AsyncSession, mark: Mark) -> IntegrityError | None:
+    """Write a mark in the running transaction; returns the error if there is one, of another delivery."""
     return await _in_time(session.run_sync(_write, mark))
 
 
-def commit_with(session: Session, mark: Mark) -> bool:
-    """Commit the running transaction with a mark; returns False, without a commit, if there is one.
+def commit_with(session: Session, mark: Mark) -> IntegrityError | None:
+    """Commit the running transaction with a mark; returns the error, without a commit, if there is one.
 
     Both in one call: each that an `AsyncSession` awaits begins a greenlet of its own.
     """
-    if not _write(session, mark):
-        return False
-    session.commit()
-    return True
+    duplicate = _write(session, mark)
+    if duplicate is None:
+        session.commit()
+    return duplicate
 
 
 async def find_mark(database: Database, task_id: str) -> Stored | None:
@@ -109,9 +110,29 @@ async def find_mark(database: Database, task_id: str) -> Stored | None:
     if search is None:
         search = mine[database] = _Search()
     found = await search.find(database, _key(task_id))
-    if found is None:
-        return None
-    content_type, encoding, text = found
+    return None if found is None else _loaded(found)
+
+
+async def find_mark_surely(database: Database, task_id: str) -> Stored | None:
+    """The same where a mark is expected: a server that is behind another one must not answer.
+
+    What distributes statements among servers gives one that locks rows to the server that is written to.
+    """
+    if (stored := await find_mark(database, task_id)) is not None:
+        return stored
+    locking = _COLUMNS.where(once.c.task_id == _key(task_id)).with_for_update(read=True)
+
+    async def find() -> _Row | None:
+        async with database.engine.begin() as connection:
+            found = (await connection.execute(locking)).one_or_none()
+        return None if found is None else (found[1], found[2], found[3])
+
+    found = await _in_time(find())
+    return None if found is None else _loaded(found)
+
+
+def _loaded(row: _Row) -> Stored:
+    content_type, encoding, text = row
     if content_type is None or encoding is None or text is None:
         return Stored(None)
     return Stored(loads(as_bytes(text), content_type, encoding, accept=[content_type]))
@@ -199,14 +220,14 @@ async def _select(database: Database, keys: Collection[str]) -> dict[str, _Row]:
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
-def _write(session: Session, mark: Mark) -> bool:
+def _write(session: Session, mark: Mark) -> IntegrityError | None:
     with _missing_table_named():
         try:
             # Not by the session, which would need twice as long to find out that this is no object.
             session.connection().execute(_WRITE, mark)
-        except IntegrityError:
-            return False
-    return True
+        except IntegrityError as exc:
+            return exc
+    return None
 
 
 @contextmanager

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final, Never, TypeVar
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tomskit.celery._client.retrying import Outage, Retrying
 from tomskit.celery._outbox import marks
 from tomskit.celery._outbox.databases import committing
-from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
+from tomskit.celery._outbox.repeats import Repeats, cause_of
+from tomskit.sqlalchemy.away import has_conflict, is_away, is_refused_after_another
 from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.sessions import TaskSession
 
@@ -24,14 +25,6 @@ T = TypeVar("T")
 
 logger: Final = logging.getLogger(__name__)
 
-_CONFLICTS: Final = 10
-"""How many times a body is repeated because of other transactions; twenty that all want the same two rows in
-different orders need more than five now and then."""
-_CONFLICT_PAUSE: Final = 0.05
-_LONGEST_CONFLICT_PAUSE: Final = 1.6
-"""Seconds."""
-_LOSSES: Final = 10
-"""How many times in a row a body is repeated because its connection was lost, by a server that answers."""
 _ROLLBACK_SECONDS: Final = 5.0
 _CANCELLATIONS: Final = 3
 """psycopg takes the first one for a wish to ask the server, and goes on waiting."""
@@ -72,102 +65,77 @@ async def run_once(database: Database, call: OnceCall) -> object:
     transaction back. Where that was the fault of the database, which was away or has ended a deadlock,
     the body is repeated.
     """
-    repeats = _Repeats(call.name)
     session = database.session
+    sync = session.sync_session
+    assert isinstance(sync, TaskSession)  # noqa: S101 (db makes no others)
+    repeats = Repeats(call.name, database)
     committing.set(database)
-    while True:
-        has_answered = False
-        try:
-            if (stored := await _stored(database, call)) is not None:
-                return stored.value
-            has_answered = True
-            result = await _attempt(database, session, call)
-        except Exception as exc:
-            await _roll_back(session)
-            pause = repeats.pause_after(exc, has_answered=has_answered)
-            if pause is None:
+    try:
+        while True:
+            has_answered = False
+            try:
+                if (stored := await _stored(database, call)) is not None:
+                    return stored.value
+                has_answered = True
+                result = await _attempt(database, session, sync, call)
+            except _UnknownCommitError as exc:
+                await _roll_back(session)
+                raise exc.error from exc.error.__cause__
+            except Exception as exc:
+                cause = cause_of(exc, sync.conflict)
+                await _roll_back(session)
+                if await repeats.wait_after(cause, has_answered=has_answered):
+                    continue
                 # Another delivery may have run meanwhile, and this one was in its way.
-                if has_answered and (stored := await _stored_meanwhile(database, call)) is not None:
+                if (
+                    has_answered
+                    and (stored := await _stored_meanwhile(database, call, exc)) is not None
+                ):
                     return stored.value
                 raise
-            await asyncio.sleep(pause)
-        else:
-            repeats.ended()
+            repeats.succeeded()
             return result
+    finally:
+        repeats.end()
 
 
-class _Repeats:
-    """Decides whether a body is repeated after an error of the database."""
+class _UnknownCommitError(Exception):
+    """A call without a mark was committed, or was not: nobody knows."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._conflicts = 0
-        self._losses = 0
-        self._retrying = Retrying(
-            Outage(f"commit {name}", "the database", logger), is_away=lambda _: True
-        )
-
-    def pause_after(self, exc: Exception, *, has_answered: bool) -> float | None:
-        """Seconds to wait before the body is repeated; None if it is not.
-
-        Args:
-            exc: What was raised.
-            has_answered: Whether the database had answered before.
-        """
-        cause = exc.__cause__ if isinstance(exc, marks.SearchError) else None
-        error = cause if isinstance(cause, Exception) else exc
-        if has_conflict(error):
-            self._conflicts += 1
-            if self._conflicts > _CONFLICTS:
-                return None
-            logger.info("%s is repeated, as its transaction was in conflict: %r", self._name, error)
-            longest = min(_CONFLICT_PAUSE * (1 << self._conflicts), _LONGEST_CONFLICT_PAUSE)
-            return longest * random.random()  # noqa: S311
-        if not (
-            isinstance(error, marks.NoAnswerError) or (is_of_database(error) and is_away(error))
-        ):
-            return None
-        self._losses = self._losses + 1 if has_answered else 0
-        if self._losses > _LOSSES:
-            exc.add_note(
-                f"The connection to the database was lost {self._losses} times in a row while "
-                f"{self._name} ran, and the server answers in between. Perhaps a statement or the "
-                "result is larger than the server takes (max_allowed_packet), or a limit of the "
-                "server ends the transaction."
-            )
-            return None
-        return self._retrying.failed(error)
-
-    def ended(self) -> None:
-        """Note that a try has succeeded."""
-        self._retrying.succeeded()
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 async def _stored(database: Database, call: OnceCall) -> marks.Stored | None:
     return None if call.task_id is None else await marks.find_mark(database, call.task_id)
 
 
-async def _stored_meanwhile(database: Database, call: OnceCall) -> marks.Stored | None:
+async def _stored_meanwhile(
+    database: Database, call: OnceCall, error: Exception
+) -> marks.Stored | None:
     try:
+        if isinstance(error, IntegrityError) and call.task_id is not None:
+            return await marks.find_mark_surely(database, call.task_id)
         return await _stored(database, call)
     except Exception as exc:  # noqa: BLE001 (what the body has raised is the error of the task)
         logger.debug("Cannot look for the mark of %s: %r", call.name, exc)
         return None
 
 
-async def _attempt(database: Database, session: AsyncSession, call: OnceCall) -> object:
-    sync = session.sync_session
-    assert isinstance(sync, TaskSession)  # noqa: S101 (db makes no others)
+async def _attempt(
+    database: Database, session: AsyncSession, sync: TaskSession, call: OnceCall
+) -> object:
     sync.refusal = _REFUSAL
     try:
         value = call.dump(await call.body())
     finally:
         sync.refusal = None
-    if sync.undone is not None:
-        # The body has caught it, and what it had done before is not there any more.
-        raise sync.undone
+    if sync.conflict is not None:
+        # The body has caught it, and perhaps what it had done before is not there any more.
+        await session.run_sync(lambda _: sync.check_whole())
     if call.task_id is None:
-        await _to_the_end(session.commit())
+        await _commit_without_mark(session, call)
         return value
     mark = marks.mark_of(call.task_id, value, call.serializer)
     # What is wrong with the task's own rows is raised here, not taken for a mark that exists; and they
@@ -175,22 +143,46 @@ async def _attempt(database: Database, session: AsyncSession, call: OnceCall) ->
     if sync.new or sync.dirty or sync.deleted:
         await session.flush()
     try:
-        is_first = await _to_the_end(session.run_sync(marks.commit_with, mark))
+        duplicate = await _to_the_end(session.run_sync(marks.commit_with, mark))
     except Exception as exc:
         if not is_away(exc):
+            _explain(exc)
             raise
         await _roll_back(session)
         if not await _was_committed(database, call, mark):
             raise
         logger.info("%s was committed, although the connection was lost meanwhile", call.name)
         return value
-    if is_first:
+    if duplicate is None:
         return value
     await _roll_back(session)
+    stored = await marks.find_mark_surely(database, call.task_id)
+    if stored is None:
+        # The table refuses the mark, and not because it is there.
+        raise duplicate
     logger.info("%s was delivered again and has run before", call.name)
-    stored = await _stored(database, call)
-    assert stored is not None  # noqa: S101 (marks are deleted after days)
     return stored.value
+
+
+def _explain(error: Exception) -> None:
+    if is_refused_after_another(error):
+        error.add_note(
+            "A statement of the body has failed, the body has caught its error, and PostgreSQL then takes no "
+            "others. Surround one that may fail with async with db.session.begin_nested()."
+        )
+
+
+async def _commit_without_mark(session: AsyncSession, call: OnceCall) -> None:
+    try:
+        await _to_the_end(session.commit())
+    except Exception as exc:
+        if not is_away(exc):
+            raise
+        exc.add_note(
+            f"{call.name} was called without a message and so has no mark, which would tell whether it was "
+            "committed before the connection to the database was lost. It is not repeated."
+        )
+        raise _UnknownCommitError(exc) from exc
 
 
 async def _was_committed(database: Database, call: OnceCall, mark: marks.Mark) -> bool:
@@ -202,7 +194,7 @@ async def _was_committed(database: Database, call: OnceCall, mark: marks.Mark) -
 
     async def write() -> bool:
         async with database.scope():
-            return not await marks.write_mark(database.session, mark)
+            return await marks.write_mark(database.session, mark) is not None
 
     retrying = Retrying(
         Outage(f"see whether {call.name} was committed", "the database", logger),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import publish_each
+from tomskit.celery._client.recording import as_bytes
 from tomskit.celery._client.retrying import is_away
 from tomskit.sqlalchemy.away import has_conflict
 from tomskit.sqlalchemy.database import Database
@@ -91,6 +92,12 @@ class OutboxStore:
         except TimeoutError as exc:
             batch.away = exc
             return batch
+        except (ValueError, TypeError, KeyError, AttributeError):
+            readable = [row for row in rows if _is_readable(row, batch)]
+            if not batch.refused:
+                raise
+            rest = await self.publish(readable)
+            return replace(rest, size=len(rows), refused=batch.refused + rest.refused)
         for row, error in zip(rows, errors, strict=True):
             if error is None:
                 batch.taken.append(row["id"])
@@ -245,8 +252,25 @@ def _has_tables(connection: Connection) -> bool:
     return all(inspector.has_table(table.name) for table in metadata.sorted_tables)
 
 
+def _is_readable(row: OutboxRow, batch: Batch) -> bool:
+    """Whether a row is a message at all; one that is not is refused, and holds up no other."""
+    try:
+        loads(row["options"])["headers"]
+        as_bytes(row["body"])
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        batch.refused.append((row["id"], exc))
+        logger.critical(
+            "The row %s of tomskit_outbox is no message, stays there and is tried again later, at least once "
+            "an hour: %r",
+            row["id"],
+            exc,
+        )
+        return False
+    return True
+
+
 def _log_refused(row: OutboxRow, error: Exception) -> None:
-    headers = loads(row["options"]).get("headers", {})
+    headers = loads(row["options"])["headers"]
     logger.critical(
         "Cannot publish the message of %s[%s], which stays in tomskit_outbox as %s and is tried again "
         "later, at least once an hour: %r",
