@@ -111,6 +111,30 @@ def test_terminated_task_stays_revoked_whatever_it_stores_when_it_ends(
     assert state(sent) == states.REVOKED
 
 
+def test_task_that_gets_usr1_may_catch_that_as_a_soft_limit(wide: Deployment) -> None:
+    """As in a process of prefork, where that signal raises it."""
+    sent = started(send(wide, "catch_soft_limit", soft_time_limit=3600))
+
+    control(wide, "revoke", task_id=sent.id, terminate=True, signal="SIGUSR1")
+
+    # A result keeps the state REVOKED, which the worker stores first.
+    eventually(lambda: state(wide.client.AsyncResult(sent.id)) == states.SUCCESS)
+    assert wide.client.AsyncResult(sent.id).get(timeout=TIMEOUT) == "caught"
+
+
+def test_task_that_gets_usr1_and_does_not_catch_it_fails(narrow: Deployment) -> None:
+    key = fresh_key()
+    sent = started(send(narrow, "clean_up", key))
+
+    control(narrow, "revoke", task_id=sent.id, terminate=True, signal="SIGUSR1")
+
+    eventually(lambda: state(narrow.client.AsyncResult(sent.id)) == states.FAILURE)
+    with pytest.raises(SoftTimeLimitExceeded):
+        narrow.client.AsyncResult(sent.id).get(timeout=TIMEOUT)
+    assert narrow.key(key) == "cleaned up"
+    assert call(narrow, "add", 1, 2) == 3
+
+
 @pytest.mark.parametrize("how", ["terminate", "hard limit", "soft limit"])
 def test_task_that_is_ended_may_send_others_while_it_cleans_up(wide: Deployment, how: str) -> None:
     sent_key, key = fresh_key(), fresh_key()

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import gc
+import signal
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
@@ -280,6 +281,21 @@ def test_terminating_it_ends_the_coroutine_and_is_told(loop: ClockLoop) -> None:
     assert isinstance(error, Terminated)
     assert error.args == (15,)
     assert ended == ["ended"]
+
+
+def test_usr1_is_a_soft_limit_that_may_be_caught(loop: ClockLoop) -> None:
+    async def work() -> str:
+        try:
+            await forever()
+        except SoftTimeLimitExceeded as exc:
+            return str(exc)
+        return "not interrupted"
+
+    started = Started(loop, lambda: run(work()))
+    started.job.terminate(signal.SIGUSR1)
+    loop.settle()
+
+    assert started.news == [("returned", "SoftTimeLimitExceeded()"), ("ended", 7)]
 
 
 def test_terminating_one_that_swallows_its_cancellation_is_told_all_the_same(

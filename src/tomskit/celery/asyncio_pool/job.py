@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextvars import Context, ContextVar
+from signal import SIGUSR1
 from typing import Final, Never, Protocol, TypeVar
 
 from celery import Task
@@ -260,9 +261,17 @@ class CoroutineJob(Job, GreenletPlace):
     @override
     def terminate(self, signal: int | None = None) -> None:
         # Celery reconnects in a thread, which may end tasks.
-        self._loop.call_soon_threadsafe(
-            self._end_with, lambda: self.report.failed(Terminated(signal))
-        )
+        if signal == SIGUSR1:
+            self._loop.call_soon_threadsafe(self._on_usr1)
+        else:
+            self._loop.call_soon_threadsafe(
+                self._end_with, lambda: self.report.failed(Terminated(signal))
+            )
+
+    def _on_usr1(self) -> None:
+        # In a process of prefork this signal raises the same, and the task goes on if it catches it.
+        if self._task is not None and self._ending is None and not self.report.is_over:
+            self._guard.interrupt(SoftTimeLimit(), self)
 
     def _end_with(self, ending: Callable[[], None]) -> None:
         if self._task is None or self.report.is_over or self._ending is not None:
