@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import inspect
@@ -35,15 +34,15 @@ def databases(app: AsyncCelery) -> Iterator[Finding]:
     providers = [p for p in app.resources.providers if isinstance(p, DatabaseProvider)]
     if not providers:
         yield Finding("database", "skipped", "a provider of yours takes its place")
+    marked, unknown = _tasks_that_run_once(app)
     for provider in providers:
-        yield from _database(app, provider)
-    yield from _unknown_names(app)
+        yield from _database(app, provider, marked.get(provider.database, []))
+    yield from unknown
 
 
-def _database(app: AsyncCelery, provider: DatabaseProvider) -> Iterator[Finding]:
+def _database(app: AsyncCelery, provider: DatabaseProvider, marked: list[str]) -> Iterator[Finding]:
     is_default = provider.name == "database"
     name = provider.name if is_default else f"database {provider.name!r}"
-    marked = _tasks_that_run_once(app, provider.database)
     try:
         limit = asyncio.run(admitted(provider.config))
     except Exception as exc:  # noqa: BLE001 (the finding shows it)
@@ -130,22 +129,18 @@ async def _has_marks(provider: DatabaseProvider) -> bool:
         await own.close()
 
 
-def _unknown_names(app: AsyncCelery) -> Iterator[Finding]:
-    for task in _tasks(app):
+def _tasks_that_run_once(app: AsyncCelery) -> tuple[dict[Database, list[str]], list[Finding]]:
+    """The names of the tasks that run once in each database, and those whose database is unknown."""
+    marked: dict[Database, list[str]] = {}
+    unknown: list[Finding] = []
+    for name, task in sorted(app.tasks.items()):
+        if not isinstance(task, AsyncTask):
+            continue
         try:
-            database_of(task)
+            database = database_of(task)
         except ConfigurationError as exc:
-            yield Finding("once", "failed", str(exc), f"Change the task {task.name}.")
-
-
-def _tasks_that_run_once(app: AsyncCelery, database: Database) -> list[str]:
-    names: list[str] = []
-    for task in _tasks(app):
-        with suppress(ConfigurationError):
-            if database_of(task) is database:
-                names.append(task.name)
-    return names
-
-
-def _tasks(app: AsyncCelery) -> list[AsyncTask[..., object]]:
-    return [task for _, task in sorted(app.tasks.items()) if isinstance(task, AsyncTask)]
+            unknown.append(Finding("once", "failed", str(exc), f"Change the task {name}."))
+        else:
+            if database is not None:
+                marked.setdefault(database, []).append(name)
+    return marked, unknown
