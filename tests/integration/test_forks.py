@@ -1,16 +1,22 @@
-"""A process that a task forks is a client like any other."""
+"""Forks: a process that a task forks is a client like any other, and one of a pool finds no lock held."""
 
+import os
+import signal
 from collections.abc import Iterator
+from typing import cast
+from uuid import uuid4
 
 import pytest
 from celery.result import AsyncResult
 
 from tests.integration.forking_service import WAYS
-from tests.support.deployment import TIMEOUT, Deployment, deploy
+from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.refusing import refusing
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
 
 SERVICE = "tests.integration.forking_service"
+SLOW_CLIENT = "tests.integration.slow_client_service"
 
 
 # Prefork's processes are daemons, which may have no children of their own; solo is as threads.
@@ -34,3 +40,40 @@ def test_a_forked_process_sends_tasks(forking: Deployment, task: str, way: str) 
     assert sent.get(timeout=TIMEOUT) == 3
     # The parent's connections are as they were.
     assert forking.send(f"{SERVICE}.add", 2, 3).get(timeout=TIMEOUT) == 5
+
+
+def test_a_process_is_replaced_while_a_thread_of_the_worker_makes_its_first_client(
+    deployment: Deployment,
+) -> None:
+    with RedisServer() as store:
+        deployment.client.conf.update(result_backend=store.url(0))
+        worker = deployment.worker(
+            "prefork",
+            1,
+            module=SLOW_CLIENT,
+            CELERY_RESULT_BACKEND_REDIS_HOST=store.host,
+            CELERY_RESULT_BACKEND_REDIS_PORT=str(store.port),
+            CELERY_RESULT_BACKEND_REDIS_DB="0",
+        )
+        process = cast("int", deployment.call(f"{SLOW_CLIENT}.process"))
+        revoked = str(uuid4())
+        deployment.client.control.revoke(revoked)
+        worker.wait_for_line(f"Tasks flagged as revoked: {revoked}")
+
+        with refusing("OOM", store):
+            # The worker itself stores that it was revoked, and leaves it to a thread.
+            result = deployment.send(f"{SLOW_CLIENT}.process", task_id=revoked)
+            worker.wait_for_line("A client is being made")
+            os.kill(process, signal.SIGKILL)
+            meanwhile = worker.wait_for_line("Forked meanwhile: (.*)")
+
+        assert meanwhile[1] == "False"
+        assert deployment.call(f"{SLOW_CLIENT}.process") != process
+        eventually(lambda: str(result.state) == "REVOKED")
+        worker.close()
+
+
+def test_processes_of_a_pool_share_what_a_task_that_runs_once_needs(deployment: Deployment) -> None:
+    deployment.worker("prefork", 1, module=SLOW_CLIENT)
+
+    assert deployment.call(f"{SLOW_CLIENT}.loaded", "tomskit.celery._outbox.once") is True
