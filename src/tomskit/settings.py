@@ -19,7 +19,6 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -28,7 +27,8 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
-from tomskit._internals.pydantic import custom_error, set_variables, variables_of
+from tomskit._internals.pydantic import set_variables, variables_of
+from tomskit.failures import failure, without_values
 from tomskit.texts import read_json, split_list
 from tomskit.variables import (
     DEFAULT_FILE,
@@ -39,7 +39,6 @@ from tomskit.variables import (
     check_files,
     env_file,
     misspelt,
-    place_of,
     rename,
 )
 
@@ -133,16 +132,16 @@ class TomsKitBaseSettings(_Settings):
                 file, encoding or "utf-8", {*_argument_names(type(self)), *type(self).renamed}
             )
             _warn(rename(type(self).renamed, values))
-            failure: Exception | None = _unknown_arguments(type(self), values)
-            if failure is None:
+            refused: Exception | None = _unknown_arguments(type(self), values)
+            if refused is None:
                 try:
                     super().__init__(**values)
                 except ValidationError as error:
-                    failure = _without_values(error, type(self), values, file)
+                    refused = without_values(error, type(self), type(self).renamed, values, file)
             # Raised outside of the except clause: inside, the original error would become its
             # `__context__`, and that one's `errors()` contains the values.
-            if failure is not None:
-                raise failure
+            if refused is not None:
+                raise refused
             self._env_file_in_use = file
 
     variable_prefixes: ClassVar[Sequence[str]] = ()
@@ -266,7 +265,7 @@ def _unknown_arguments(
     if settings.model_config.get("extra") != "ignore":
         return None  # pydantic itself accepts or refuses them
     unknown = values.keys() - set(_argument_names(settings))
-    return _failure(
+    return failure(
         settings.__name__,
         [
             ("extra_forbidden", (name,), "There is no such setting")
@@ -287,40 +286,6 @@ def _argument_names(settings: type[TomsKitBaseSettings]) -> Iterator[str]:
         for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
             if isinstance(choice, str):
                 yield choice
-
-
-def _without_values(
-    error: ValidationError,
-    settings: type[TomsKitBaseSettings],
-    given: Collection[str],
-    file: EnvFile,
-) -> ValidationError | None:
-    def message(detail: ErrorDetails) -> str:
-        name, *_ = detail["loc"] or ("",)
-        names = {str(name), *(one for one, now in settings.renamed.items() if now == name)}
-        place = "" if names.intersection(given) else place_of(settings, names, file)
-        return f"{detail['msg']}; it is set in {place}" if place else detail["msg"]
-
-    return _failure(
-        error.title,
-        [
-            (detail["type"], detail["loc"], message(detail))
-            for detail in error.errors(include_url=False, include_context=False)
-        ],
-    )
-
-
-def _failure(
-    title: str, problems: list[tuple[str, tuple[int | str, ...], str]]
-) -> ValidationError | None:
-    # Errors of other types make their message themselves, and some put the value into it.
-    details = [
-        InitErrorDetails(type=custom_error(kind, message), loc=place, input=None)
-        for kind, place, message in problems
-    ]
-    if not details:
-        return None
-    return ValidationError.from_exception_data(title, details, hide_input=True)
 
 
 def _revealed(value: object) -> object:

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +132,32 @@ def test_the_table(deployment: Deployment) -> None:
     assert "-> User name, password or rights of the user are wrong" in done.stdout
     assert "1 failed" in done.stdout.splitlines()[-1]
     assert "\x1b" not in done.stdout
+
+
+def test_the_table_fits_a_terminal(deployment: Deployment) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal, os.fdopen(theirs, "wb") as screen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", SERVICE, "doctor"],
+            env={**os.environ, **deployment.environment, "COLUMNS": "80", "NO_COLOR": "1"},
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=screen,
+            stderr=subprocess.DEVNULL,
+        )
+        screen.close()
+        text = b""
+        with suppress(OSError):  # how Linux says that nobody writes to it any more
+            while read := terminal.read(65536):
+                text += read
+        process.wait(patience(60))
+
+    lines = text.decode().splitlines()
+    # The address of a server is not broken in two.
+    broken = [line for line in lines if len(line) > 80 and " " in line[24:].strip()]
+    assert broken == []
+    versions = lines.index(next(line for line in lines if line.startswith("versions")))
+    assert lines[versions + 1].startswith(" " * 20), "a long line goes on below its beginning"
 
 
 def test_what_cannot_be_reached(deployment: Deployment) -> None:

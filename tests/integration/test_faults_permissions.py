@@ -49,6 +49,33 @@ def test_a_wrong_password_ends_the_worker_with_one_line(
     assert "wrong" not in log.replace("WRONGPASS", "")
 
 
+@pytest.mark.parametrize(
+    ("role", "server"), [("CELERY_BROKER", "broker"), ("CELERY_RESULT_BACKEND", "result backend")]
+)
+def test_a_missing_file_of_certificates_ends_the_worker_with_one_line(
+    deployment: Deployment, guarded: RedisServer, role: str, server: str
+) -> None:
+    tls = {"USE_SSL": "true", "SSL_CA_CERTS": "/no/such/file.pem"}
+    wrong = environment(role, guarded, 0, PASSWORD="right", **tls)
+
+    log = ended(deployment.begin("asyncio", 2, module=SERVICE, **wrong))
+
+    assert f"Error: The {server} cannot be reached by TLS: a file is not there." in log
+    assert f"{role}_REDIS_SSL_CA_CERTS" in log
+    assert "Traceback" not in log
+
+
+def test_a_serializer_that_is_not_registered_ends_the_worker_with_one_line(
+    deployment: Deployment,
+) -> None:
+    log = ended(
+        deployment.begin("asyncio", 2, module=SERVICE, CELERY_RESULT_SERIALIZER="no-such-thing")
+    )
+
+    assert "Error: CELERY_RESULT_SERIALIZER is 'no-such-thing'" in log
+    assert "Traceback" not in log
+
+
 def test_a_database_that_does_not_exist_ends_the_worker(
     deployment: Deployment, guarded: RedisServer
 ) -> None:

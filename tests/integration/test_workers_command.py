@@ -148,9 +148,20 @@ def test_workers_end_with_a_supervisor_that_was_killed(deployment: Deployment) -
         (["--pidfile=w.pid"], "--pidfile: 2 workers cannot share w.pid. Put %n into it"),
         (["--logfile=w.log"], "--logfile: 2 workers cannot share w.log"),
         (["--nonsense"], "No such option"),
+        (["--proceses=2"], "Did you mean '--processes'?"),
+        (["--pol=solo"], "Did you mean '--pool'?"),
         (["--concurrency=many"], "must be a non-negative integer"),
     ],
-    ids=["detach", "beat", "pidfile", "logfile", "unknown", "value"],
+    ids=[
+        "detach",
+        "beat",
+        "pidfile",
+        "logfile",
+        "unknown",
+        "misspelt",
+        "misspelt of worker",
+        "value",
+    ],
 )
 def test_options_that_workers_cannot_have(
     deployment: Deployment, options: Sequence[str], message: str

@@ -95,6 +95,7 @@ OF_CELERY = [field for field in FIELDS if field.removeprefix("CELERY_").lower() 
 CANDIDATES: list[object] = [
     ["json", "pickle"],
     {"name": {"option": "value"}},
+    {"name": {"task": "shop.report", "schedule": 5}},
     True,
     False,
     7,
@@ -108,6 +109,8 @@ CANDIDATES: list[object] = [
     "sqlite",
     "Europe/Berlin",
     "5/m",
+    "gzip",
+    "%(levelname)s %(message)s",
 ]
 
 # Some fields say nothing unless another is set.

@@ -43,7 +43,8 @@ CONFIGS: list[type[TomsKitBaseSettings]] = [CeleryConfig, DatabaseConfig, RedisC
 TEXTS = [
     *("0", "1", "2", "7", "0.5", "true", "false"),
     *("a", "b.example", "a,b", "b,c", '["c", "d"]', "a=1", "b=2&c=3"),
-    *('{"a": {"b": 1}}', "{}", "UTC", "Europe/Berlin", "5/m", "6/h"),
+    *('{"a": {"b": 1}}', "{}", "UTC", "Europe/Berlin", "5/m", "6/h", "gzip", "bzip2"),
+    *("%(message)s", "%(name)s", '{"a": {"task": "b", "schedule": 1}}'),
     *("required", "none", "redis", "database", "prefork", "threads", "fork", "spawn"),
     *("sqlite+aiosqlite", "postgresql+asyncpg", "sqlite", "postgresql+psycopg"),
     *("redis://a:1/2", "rediss://u:p@b.example/3"),

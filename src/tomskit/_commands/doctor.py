@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from tomskit._commands.examination import Finding
 
 __all__ = ("doctor",)
+
+_NARROWEST: Final = 30
+"""Columns of text, however narrow the terminal."""
 
 _COLOURS: Final = {"ok": "green", "skipped": "blue", "warning": "yellow", "failed": "red"}
 
@@ -53,14 +59,25 @@ def doctor(ctx: click.Context, as_json: bool, timeout: float) -> None:
 
 def _print_table(ctx: click.Context, findings: Sequence[Finding]) -> None:
     width = max(len(finding.name) for finding in findings)
+    margin = width + 12
+    # What is piped stays one line for each, for grep.
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    room = max(columns - margin, _NARROWEST)
     for finding in findings:
         status = ctx.obj.style(f"{finding.status:8}", fg=_COLOURS[finding.status])
-        ctx.obj.echo(f"{finding.name:{width}}  {status}  {finding.detail}")
+        detail = _wrapped(finding.detail, room, " " * margin)
+        ctx.obj.echo(f"{finding.name:{width}}  {status}  {detail}")
         if finding.advice:
-            ctx.obj.echo(f"{'':{width}}  {'':8}  -> {finding.advice}")
+            advice = _wrapped(finding.advice, room - 3, " " * (margin + 3))
+            ctx.obj.echo(f"{'':{margin}}-> {advice}")
     counts = Counter(finding.status for finding in findings)
     shown = [f"{counts[status]} {_plural(status, counts[status])}" for status in counts]
     ctx.obj.echo("\n" + ", ".join(shown))
+
+
+def _wrapped(text: str, width: int, margin: str) -> str:
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return f"\n{margin}".join(lines)
 
 
 def _plural(status: str, count: int) -> str:

@@ -43,7 +43,10 @@ class Finding:
 
 Check = Callable[["AsyncCelery"], Iterable[Finding]]
 
-_NO_ANSWER: Final = "The server does not answer: a firewall, a wrong host, TLS on one side only, or an overload. {set}."
+_NO_ANSWER: Final = (
+    "The server does not answer: a firewall, a wrong host, TLS on one side only, or an overload. "
+    "Look at {set}."
+)
 
 _ADVICE: Final = (
     (
@@ -68,6 +71,10 @@ _ADVICE: Final = (
     ("OOM", "Redis has reached its maxmemory: give it more, or remove data."),
     ("MISCONF", "Redis cannot save its data: look at its log and at the disk."),
     ("NOREPLICAS", "Redis has fewer replicas than min-replicas-to-write."),
+    (
+        "No such file",
+        "A file that a setting names is not there, such as one of certificates: {set}.",
+    ),
     ("certificate", "Look at the certificates: {set}."),
     ("not installed", "Install it."),
 )
@@ -153,7 +160,7 @@ def unless_configured(name: str, exc: Exception, settings: str, *, is_needed: bo
         is_needed: Whether somebody has said where the server is, or something needs it.
     """
     if not is_needed:
-        return Finding(name, "skipped", f"not configured ({described(exc)})")
+        return Finding(name, "skipped", f"not configured; tasks that use it need {settings}")
     is_missing = isinstance(exc, MissingDriverError)
     advice = described(exc) if is_missing else advice_for(exc, settings)
     return Finding(name, "failed", described(exc), advice)

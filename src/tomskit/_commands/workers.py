@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 import click
 
@@ -28,7 +29,7 @@ def _cores() -> int:
     show_default="one for each core",
     help="How many workers to run.",
 )
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF WORKER]")
 @click.pass_context
 def workers(ctx: click.Context, processes: int, options: tuple[str, ...]) -> None:
     """Run several workers in the foreground, and keep them running.
@@ -74,8 +75,15 @@ def _checked(ctx: click.Context, processes: int, options: tuple[str, ...]) -> st
     """Refuse options that a worker does not have, or that several cannot share; returns the name."""
     from celery.bin.worker import worker
 
-    with worker.make_context("worker", [*options], parent=ctx.parent) as parsed:
-        given = parsed.params
+    try:
+        with worker.make_context("worker", [*options], parent=ctx.parent) as parsed:
+            given = parsed.params
+    except click.UsageError as exc:
+        if isinstance(exc, click.NoSuchOption):
+            names = [name for param in (*ctx.command.params, *worker.params) for name in param.opts]
+            near = get_close_matches(exc.option_name, names)
+            raise click.NoSuchOption(exc.option_name, possibilities=near, ctx=ctx) from None
+        raise
     if given.get("detach"):
         raise click.UsageError(
             "--detach: workers run in the foreground, under systemd or in a container; for "

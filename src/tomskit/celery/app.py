@@ -38,7 +38,11 @@ from tomskit.celery._tasks.periodic import complete_schedule
 from tomskit.celery._worker import signals
 from tomskit.celery._worker.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
 from tomskit.celery.config import CeleryConfig
-from tomskit.celery.serializers import register_orjson_serializer, register_serializer
+from tomskit.celery.serializers import (
+    check_result_serializer,
+    register_orjson_serializer,
+    register_serializer,
+)
 from tomskit.protocols import ResourceProvider, Runtime, Serializer
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources
@@ -194,6 +198,7 @@ class AsyncCelery(TaskApp):
             if remark and self.conf.result_backend == self.config.CELERY_RESULT_BACKEND:
                 logger.warning(remark)
         keep_replies(self)
+        check_result_serializer(self.conf.result_serializer)
         backend = super()._get_backend()
         listen_well(backend)
         return carry_errors(self, keep_quiet(self, backend))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Annotated, ClassVar, Final, Self
 
@@ -62,7 +63,14 @@ DatabaseHost = Annotated[str, AfterValidator(_host)]
 Extras = Annotated[str, AfterValidator(_extras), Field(repr=False)]
 """A query string; no ``repr`` shows it."""
 
-Scheme = Annotated[str, Field(pattern=r"^\w+(\+\w+)?$")]
+
+def _scheme(text: str) -> str:
+    if not re.fullmatch(r"\w+(\+\w+)?", text):
+        raise ValueError("a scheme is a dialect and a driver, such as postgresql+asyncpg")
+    return text
+
+
+Scheme = Annotated[str, AfterValidator(_scheme)]
 """``dialect`` or ``dialect+driver``."""
 
 AsyncScheme = Annotated[Scheme, AfterValidator(asynchronous)]

@@ -4,6 +4,7 @@
     results           the result backend
     tasks_and_worker  tasks, workers, serializers, beat
     resources         the database and the Redis client of tasks
+    checked           what other texts have to be
     urls              URLs of brokers and result backends
     prefixes          a part of the fields under the names of another configuration
 

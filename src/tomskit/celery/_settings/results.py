@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+)
 
+from tomskit.celery._settings.checked import compression_method
 from tomskit.celery._settings.prefixes import without_prefix
 from tomskit.celery._settings.urls import BackendUrl
 from tomskit.redis.config import CertificateCheckSetting, Host, RedisConfig
@@ -78,7 +86,7 @@ class ResultSettings(TomsKitBaseSettings):
     CELERY_RESULT_EXTENDED: bool = Field(
         default=False, description="Store the task's name, arguments and worker with its result."
     )
-    CELERY_RESULT_COMPRESSION: str | None = Field(
+    CELERY_RESULT_COMPRESSION: Annotated[str, AfterValidator(compression_method)] | None = Field(
         default=None, description="Compress results: `gzip`, `bzip2`, `zstd`."
     )
     CELERY_RESULT_BACKEND_ALWAYS_RETRY: bool | None = Field(

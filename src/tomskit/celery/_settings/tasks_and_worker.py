@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
-from zoneinfo import ZoneInfo
 
-from celery.utils.time import rate
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
+from tomskit.celery._settings.checked import (
+    beat_entries,
+    compression_method,
+    log_format,
+    rate_limit,
+    routes,
+    time_zone,
+)
 from tomskit.settings import (
     CommaSeparated,
     Days,
@@ -19,23 +25,6 @@ from tomskit.settings import (
 )
 
 __all__ = ("TaskAndWorkerSettings",)
-
-
-def _time_zone(name: str) -> str:
-    if name.upper() != "UTC":  # UTC needs no time zone database
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("there is no such time zone") from None
-    return name
-
-
-def _rate_limit(text: str) -> str:
-    try:
-        rate(text)
-    except (KeyError, ValueError):
-        raise ValueError("a rate limit is a number of tasks, such as 5, 5/s, 5/m or 5/h") from None
-    return text
 
 
 def _is_no_object(text: str) -> bool:
@@ -57,10 +46,10 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
     CELERY_ACCEPT_CONTENT: CommaSeparated = Field(
         default=["json"], description="Serializers that are read; in the environment `a,b`."
     )
-    CELERY_TASK_COMPRESSION: str | None = Field(
+    CELERY_TASK_COMPRESSION: Annotated[str, AfterValidator(compression_method)] | None = Field(
         default=None, description="Compress messages: `gzip`, `bzip2`, `zstd`."
     )
-    CELERY_TIMEZONE: Annotated[str, AfterValidator(_time_zone)] = Field(
+    CELERY_TIMEZONE: Annotated[str, AfterValidator(time_zone)] = Field(
         default="UTC", description="Time zone of schedules."
     )
     CELERY_ENABLE_UTC: bool = Field(default=True, description="Send times as UTC.")
@@ -72,15 +61,17 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
     CELERY_INCLUDE: CommaSeparated = Field(
         default=[], description="More modules with tasks, loaded after CELERY_IMPORTS."
     )
-    CELERY_TASK_ROUTES: Options = Field(
+    CELERY_TASK_ROUTES: Annotated[Options, AfterValidator(routes)] = Field(
         default=None, description='Where tasks go: `{"shop.*": {"queue": "shop"}}`.'
     )
-    CELERY_BEAT_ENTRIES: Options = Field(
+    CELERY_BEAT_ENTRIES: Annotated[Options, AfterValidator(beat_entries)] = Field(
         default=None,
         description='What `celery beat` sends: `{"daily": {"task": "report", "schedule": 86400}}`.',
     )
     CELERY_BEAT_SCHEDULE: Annotated[
-        Options, UnlessFor(theirs=_is_no_object, warning=_NAME_OF_A_FILE)
+        Options,
+        AfterValidator(beat_entries),
+        UnlessFor(theirs=_is_no_object, warning=_NAME_OF_A_FILE),
     ] = Field(
         default=None,
         description="Another name of CELERY_BEAT_ENTRIES, for arguments. The environment variable of "
@@ -109,7 +100,7 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
     CELERY_TASK_REJECT_ON_WORKER_LOST: bool = Field(
         default=False, description="Run a late-acknowledged task again when its process was killed."
     )
-    CELERY_TASK_DEFAULT_RATE_LIMIT: Annotated[str, AfterValidator(_rate_limit)] | None = Field(
+    CELERY_TASK_DEFAULT_RATE_LIMIT: Annotated[str, AfterValidator(rate_limit)] | None = Field(
         default=None, description="Rate limit of tasks without one, such as `10/s`."
     )
     CELERY_TASK_DEFAULT_PRIORITY: NonNegativeInt | None = Field(
@@ -211,10 +202,10 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
         description="A file that the worker touches every 5 seconds while its loop turns and its "
         "broker answers; `%n` becomes the worker's name.",
     )
-    CELERY_WORKER_LOG_FORMAT: str | None = Field(
+    CELERY_WORKER_LOG_FORMAT: Annotated[str, AfterValidator(log_format)] | None = Field(
         default=None, description="Format of the worker's log lines; shows the task id by default."
     )
-    CELERY_WORKER_TASK_LOG_FORMAT: str | None = Field(
+    CELERY_WORKER_TASK_LOG_FORMAT: Annotated[str, AfterValidator(log_format)] | None = Field(
         default=None, description="Format of task loggers' lines; shows the task id by default."
     )
 

@@ -1,4 +1,4 @@
-"""Refuses to start a worker whose broker or result backend refuses its credentials."""
+"""Refuses to start a worker whose broker or result backend refuses it, and always would."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from amqp.exceptions import AccessRefused, NotAllowed
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery_backend import is_redis_backend
 from tomskit.celery._internals.refusals import RefusedServerError
+from tomskit.errors import ConfigurationError
 from tomskit.redis.away import is_refused
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def check_servers(app: Celery) -> None:
     One that is away is waited for later, by Celery. Waiting does not help where it refuses.
 
     Raises:
-        RefusedServerError: It refuses the credentials, what they may do, or the database.
+        RefusedServerError: It refuses the credentials, what they may do, or the database; or a setting
+            of the connection cannot work.
     """
     problems = (
         _refusal(
@@ -32,12 +34,14 @@ def check_servers(app: Celery) -> None:
             "The broker",
             "CELERY_BROKER_REDIS_USERNAME, CELERY_BROKER_REDIS_PASSWORD and CELERY_BROKER_REDIS_DB, "
             "or the broker's URL",
+            "CELERY_BROKER_REDIS_SSL_",
         ),
         _refusal(
             lambda: _read_result(app),
             "The result backend",
             "CELERY_RESULT_BACKEND_REDIS_USERNAME, CELERY_RESULT_BACKEND_REDIS_PASSWORD and "
             "CELERY_RESULT_BACKEND_REDIS_DB, or the URL of the result backend",
+            "CELERY_RESULT_BACKEND_REDIS_SSL_",
         ),
     )
     found = [problem for problem in problems if problem is not None]
@@ -45,13 +49,25 @@ def check_servers(app: Celery) -> None:
         raise RefusedServerError("\n".join(found))
 
 
-def _refusal(attempt: Callable[[], None], server: str, settings: str) -> str | None:
+def _refusal(attempt: Callable[[], None], server: str, settings: str, tls: str) -> str | None:
     try:
         attempt()
+    except ConfigurationError as exc:
+        return str(exc)
     except Exception as exc:  # noqa: BLE001 (what is away, Celery waits for)
         if is_refused(exc) or isinstance(exc, (AccessRefused, NotAllowed)):
             return f"{server} refuses this worker: {exc}. Check {settings}."
+        if _lacks_a_file(exc):
+            files = ", ".join(f"{tls}{name}" for name in ("CA_CERTS", "CERTFILE", "KEYFILE"))
+            return f"{server} cannot be reached by TLS: a file is not there. Check {files}."
     return None
+
+
+def _lacks_a_file(exc: BaseException | None) -> bool:
+    # Python does not say which one.
+    while exc is not None and not isinstance(exc, FileNotFoundError):
+        exc = exc.__cause__ or exc.__context__
+    return exc is not None
 
 
 def _connect(app: Celery) -> None:
