@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from kombu import serialization
 from kombu.exceptions import SerializerNotInstalled
+from kombu.serialization import prepare_accept_content
 from kombu.utils import json as kombu_json
 
 from tomskit.celery._values.marks import Json, register_float_mark, restore, with_marks
@@ -186,7 +187,7 @@ def check_result_serializer(name: str) -> None:
         ConfigurationError: No serializer of that name is registered.
     """
     try:
-        serialization.dumps({}, serializer=name)
+        prepare_accept_content([name])  # looks the name up, and encodes nothing
     except SerializerNotInstalled:
         raise ConfigurationError(
             f"CELERY_RESULT_SERIALIZER is {name!r}, and no serializer of that name is registered: set "
