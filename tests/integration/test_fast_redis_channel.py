@@ -11,6 +11,7 @@ from kombu.utils.json import loads
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from tests.support.loops import sockets
 from tests.support.patience import patience, wait_until
 from tests.support.servers import RedisServer
 from tomskit.celery.asyncio_pool.redis_channel import Outstanding, waiting_parts
@@ -80,6 +81,31 @@ def test_a_message_that_is_rejected_comes_again(server: RedisServer) -> None:
         assert [message.payload for message in got] == ["again", "again"]
         assert cast("dict[str, object]", got[1].delivery_info)["redelivered"] is True
         assert waiting(client) == []
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        fast_parts(tasks_run="elsewhere"),
+        fast_parts(tasks_run="in the turn"),
+        waiting_parts(fast=True),
+    ],
+    ids=["elsewhere", "in the turn", "asyncio"],
+)
+def test_a_connection_that_gives_messages_back_when_it_is_closed_leaves_nothing_open(
+    server: RedisServer, parts: Parts
+) -> None:
+    got: list[Message] = []
+    with server.client() as client:
+        assert recorded(client) == (0, 0)
+        before = sockets()
+        with connect(server, parts) as connection:
+            consume(connection, got.append)
+            send(connection, "one", "two")
+            drain_until(connection, lambda: len(got) == 2)
+
+        assert waiting(client) == ["one", "two"]
+        assert sockets() == before
 
 
 def test_a_fetch_takes_no_more_bytes_than_it_may_beyond_its_first_message(

@@ -249,6 +249,9 @@ class Transport(RuleBasedStateMachine):
                 self.take_turn(consumer)
                 self.take(consumer, len(consumer.got))
                 consumer.connection.release()
+                if consumer.kind == "kombu" and consumer.channel._pool is not None:
+                    # It gives messages back on a connection that it leaves open.
+                    consumer.channel._pool.disconnect()
                 bodies = {cast("str", message.payload) for message in consumer.held}
                 self.out -= bodies
                 self.waiting |= bodies

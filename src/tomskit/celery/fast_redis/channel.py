@@ -119,7 +119,13 @@ class FastChannel(GuardedChannel, ConversingChannel):
                     with suppress(*self.connection_errors):
                         give_back_taken(self, self.conversation.taken_at)
         finally:
-            super().close()
+            try:
+                super().close()
+            finally:
+                # kombu gives back what is unacknowledged when its connections are closed: on another one.
+                for pool in (self._pool, self._async_pool):
+                    if pool is not None:
+                        pool.disconnect()
 
     @override
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
