@@ -7,8 +7,6 @@ from typing import Final
 
 from celery.utils.log import get_logger
 
-from tomskit.celery._internals.celery_worker import quit_requested, stop_requested
-
 __all__ = ("silence",)
 
 logger: Final = get_logger(__name__)
@@ -45,7 +43,7 @@ class _Silence:
 
     def found(self, waited: float) -> None:
         """Note that a connection was waited for in vain, for so many seconds."""
-        if not (stop_requested() or quit_requested()):
+        if not _worker_stops():
             return
         if not self._lasts():
             self._found_at, self._left = time.monotonic(), _SECONDS
@@ -64,13 +62,20 @@ class _Silence:
                 )
 
     def _lasts(self) -> bool:
-        if self._found_at is not None and not (stop_requested() or quit_requested()):
+        if self._found_at is not None and not _worker_stops():
             # Another worker in the same process.
             self._found_at = None
         return self._found_at is not None
 
     def _outdates(self, made_at: float) -> bool:
         return self._found_at is not None and made_at < self._found_at
+
+
+def _worker_stops() -> bool:
+    # Clients come here as well, which need nothing of the worker.
+    from tomskit.celery._internals.celery_worker import quit_requested, stop_requested
+
+    return stop_requested() or quit_requested()
 
 
 silence: Final = _Silence()
