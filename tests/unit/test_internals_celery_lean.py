@@ -3,11 +3,9 @@
 import inspect
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import pytest
 from celery import Celery, Task
 from celery.app import autoretry, trace
 from celery.app.task import Context
@@ -205,37 +203,6 @@ def test_a_request_tells_that_it_runs_and_has_succeeded(
         )
     )
     assert lean == celerys == ["acknowledged", ("pool", 15), (7, True), False]
-
-
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/St_Johns"])
-def test_the_time_is_that_of_the_app(zone: str) -> None:
-    with Celery("tests", set_as_current=False, backend="cache+memory://") as app:
-        untyped(app.conf).timezone = zone
-        shown = datetime.fromisoformat(celery_lean.now_of(app.backend))
-        celerys = datetime.fromisoformat(app.now().isoformat())
-        assert shown.utcoffset() == celerys.utcoffset()
-        assert abs(celerys - shown) < timedelta(minutes=1)
-
-
-def test_times_of_a_second_are_those_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in the second in which the summer ends, and in two time zones in turn."""
-    now = 0.0
-    monkeypatch.setattr("time.time", lambda: now)
-    apps = [
-        Celery("tests", set_as_current=False, backend="cache+memory://", timezone=zone)
-        for zone in ("Europe/Berlin", "UTC")
-    ]
-    ends_at = datetime(2026, 10, 25, 1, tzinfo=UTC).timestamp()
-    for moment in (ends_at - 1, ends_at - 0.25, ends_at, ends_at + 0.000001, ends_at + 0.999999):
-        now = moment
-        for app in apps:
-            shown = celery_lean.now_of(app.backend)
-            expected = datetime.fromtimestamp(now, app.timezone)
-            assert abs(datetime.fromisoformat(shown) - expected) <= timedelta(microseconds=1)
-            assert shown[-6:] == expected.isoformat()[-6:]
-            assert len(shown) == len("2026-10-25T01:00:00.000000+00:00")
-    for app in apps:
-        app.close()
 
 
 def test_a_backend_of_its_own(celery_task: Any) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import redis
@@ -12,6 +12,7 @@ from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.exceptions import OperationalError
 from kombu.message import Message
 from kombu.pidbox import Mailbox
+from kombu.transport import virtual
 from kombu.utils.eventio import READ, poll
 from typing_extensions import override
 
@@ -23,6 +24,7 @@ from tomskit.celery._internals.kombu import (
     as_library_errors,
     call_in_each_turn,
     descriptor_of,
+    fill_message,
     has_alternatives,
     is_declared,
     poller_of,
@@ -262,3 +264,46 @@ def test_payload_decodes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     message = Message(body="[2]", content_type="application/json", content_encoding="utf-8")
     assert [message.payload, message.payload] == [[1], [1]]
     assert len(calls) == 1
+
+
+MESSAGE: Final[dict[str, Any]] = {
+    "body": "W10=",
+    "content-type": "application/json",
+    "content-encoding": "utf-8",
+    "headers": {"id": "1"},
+    "properties": {
+        "delivery_tag": "tag",
+        "body_encoding": "base64",
+        "delivery_info": {"exchange": "", "routing_key": "celery"},
+    },
+}
+
+
+def test_a_message_has_what_kombu_sets() -> None:
+    """``virtual.Message.__init__``, and the names that it sets, ``__slots__`` among them."""
+    with Connection("memory://") as connection:
+        channel: Any = connection.default_channel
+        kombus: Any = virtual.Message(MESSAGE, channel=channel)
+        ours: Any = virtual.Message.__new__(virtual.Message)
+        assert fill_message(ours, MESSAGE, channel)
+        names = {name for kind in type(kombus).__mro__ for name in getattr(kind, "__slots__", ())}
+        assert {name: getattr(ours, name) for name in names} == {
+            name: getattr(kombus, name) for name in names
+        }
+        assert (ours.errors, ours.body, ours.payload) == ([], b"[]", [])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"body": ""},
+        {"body": "not base64"},
+        {"body": "é"},
+        {"body": None},
+        {"headers": {}},
+        {"headers": {"compression": "gzip"}},
+        {"properties": {**MESSAGE["properties"], "body_encoding": None}},
+    ],
+)
+def test_a_message_of_another_kind_is_left_to_kombu(changed: dict[str, object]) -> None:
+    assert not fill_message(virtual.Message.__new__(virtual.Message), {**MESSAGE, **changed}, None)

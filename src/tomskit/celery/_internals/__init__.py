@@ -17,7 +17,7 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery_tasks       how tasks and signatures are made
     celery_worker      the worker, its pool and its consumer
     billiard           processes of the pool, and failed tasks
-    kombu              connections and the event loop of the worker
+    kombu              connections, messages and the event loop of the worker
     kombu_redis        kombu's Redis transport
     redis_connections  connections and pools of redis-py
     pydantic_core      schemas of annotations, and models

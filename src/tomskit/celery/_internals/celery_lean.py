@@ -41,11 +41,9 @@ and `_terminate_on_ack`
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import Task
 from celery.app import autoretry, trace
@@ -55,8 +53,6 @@ from celery.worker import request as request_module
 from celery.worker import state, strategy
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
-
     from celery import Celery
 
 __all__ = (
@@ -69,7 +65,6 @@ __all__ = (
     "new_context",
     "note_accepted",
     "note_success",
-    "now_of",
     "reserve",
     "uses_default_loader_hooks",
 )
@@ -308,36 +303,3 @@ def new_context(request: LeanRequestBase) -> Context:
         _protected=1,
     )
     return made
-
-
-class _Second(NamedTuple):
-    """A second of the clock in a time zone: what a time in it begins with, and its offset."""
-
-    number: int
-    zone: tzinfo | None
-    begin: str
-    offset: str
-
-
-_second = _Second(0, None, "", "")
-
-
-def now_of(backend: Any) -> str:
-    """The time, as a result backend stores it."""
-    # As `Celery.now` has it, which converts it twice: 7 us of a task's 100. To write out what all times
-    # of a second have in common takes 2 of the 3 us that remain.
-    global _second  # noqa: PLW0603 (any thread may replace it)
-    now = time.time()
-    number = int(now)
-    zone: tzinfo = backend.app.timezone
-    second = _second
-    if second.number != number or second.zone is not zone:
-        text = datetime.fromtimestamp(number, zone).isoformat()
-        place = len("2000-01-01T00:00:00")
-        second = _second = _Second(number, zone, text[:place], text[place:])
-    return f"{second.begin}.{int(now % 1 * 1e6):06d}{second.offset}"
-
-
-def written_time(backend: Any, seconds: float) -> str:
-    """A time of the system's clock, as a result backend stores it."""
-    return datetime.fromtimestamp(seconds, backend.app.timezone).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""kombu: connections, and the event loop of the worker.
+"""kombu: connections, messages and the event loop of the worker.
 
 `Hub._create_poller` and `_close_poller`, and `Hub._poller`, which they set
     For: waiting through an asyncio loop. Each reset of the hub makes a new poller.
@@ -50,10 +50,15 @@
 `Connection.alt`
     For: going on with the next of several brokers.
     When it is missing: publishing from an event loop while the broker is away raises AttributeError.
+
+`virtual.Message.__init__`, and the names that it sets, ``_decoded_cache``, ``_raw`` and ``_state`` among them
+    For: a message of an ordinary call, made in half of the time.
+    When it is missing: a worker on the Redis fast path raises AttributeError at the first message.
 """
 
 from __future__ import annotations
 
+from binascii import a2b_base64
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -65,6 +70,7 @@ __all__ = (
     "as_library_errors",
     "call_in_each_turn",
     "descriptor_of",
+    "fill_message",
     "has_alternatives",
     "is_declared",
     "poller_of",
@@ -161,3 +167,37 @@ class _Patient:
         options["retry_policy"] = self.conf.task_publish_retry_policy
         published: object = self.producer.publish(message, **options)
         return published
+
+
+def fill_message(message: Any, payload: dict[str, Any], channel: object) -> bool:
+    """Set what ``Message.__init__`` sets, for a body in base64 that is not compressed.
+
+    Returns:
+        Whether it has done so: else this is a message of another kind.
+    """
+    properties: dict[str, Any] = payload["properties"]
+    headers: dict[str, Any] = payload["headers"]
+    body: object = payload.get("body")
+    if (
+        not (isinstance(body, str) and body and headers)
+        or properties.get("body_encoding") != "base64"
+        or "compression" in headers
+    ):
+        return False
+    try:
+        message.body = a2b_base64(body)
+    except ValueError:
+        return False
+    message._raw = payload
+    message.errors = []
+    message.channel = channel
+    message.delivery_tag = properties["delivery_tag"]
+    message.content_type = payload.get("content-type")
+    message.content_encoding = payload.get("content-encoding")
+    message.delivery_info = properties["delivery_info"]
+    message.headers = headers
+    message.properties = properties
+    message._decoded_cache = None
+    message._state = "RECEIVED"
+    message.accept = None
+    return True

@@ -115,7 +115,8 @@ class Steered(Awaitable[R]):
 
     def close(self) -> None:
         """Close the coroutine; does nothing to one that has ended."""
-        self._coro.close()
+        if not self.done:
+            self._coro.close()
 
     def give_up(self) -> None:
         """Run it no further, whatever it does."""

@@ -18,6 +18,7 @@ Chosen by ``CELERY_WORKER_POOL=asyncio``, ``worker_pool = "asyncio"`` or ``-P as
     loop_socket       the socket of a connection that waits in the loop
     backend           the result backend, in threads
     redis_results     results in Redis, many at once
+    clock             the time, as it is stored with results
     signals           ending the worker
     watchdog          naming the task that blocks the loop
     collector         Python's search for reference cycles, made rare

@@ -59,7 +59,7 @@ class Collector:
             self._size = _resident_bytes()
 
     def look(self) -> None:
-        """Collect if the process has grown; called when a task has ended."""
+        """Collect if the process has grown; called when tasks have ended."""
         now = time.monotonic()
         if now < self._next_look:
             return

@@ -151,8 +151,11 @@ class CoroutineJob(Job, GreenletPlace):
         self._guard.enforce(self._limits, self)
 
     def _enter(self, context: Context) -> None:
-        context.run(_current.set, self)
-        context.run(begin_execution, self._execution())
+        context.run(self._set_variables)
+
+    def _set_variables(self) -> None:
+        _current.set(self)
+        begin_execution(self._execution())
 
     def _execution(self) -> Execution | None:
         return None

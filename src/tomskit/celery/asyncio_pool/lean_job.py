@@ -107,7 +107,11 @@ class LeanJob(CoroutineJob, Execution):
     def _enter(self, context: Context) -> None:
         self._context = context
         super()._enter(context)
-        context.run(task_id_context.set, self._request.id)
+
+    @override
+    def _set_variables(self) -> None:
+        super()._set_variables()
+        task_id_context.set(self._request.id)
 
     @override
     def _execution(self) -> Execution:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 from celery.exceptions import TaskRevokedError
@@ -34,8 +34,13 @@ class LeanRequest(LeanRequestBase):
 
     __slots__ = ()
 
-    def __init__(self, **parts: Any) -> None:
-        fill_request(self, **parts)
+    if TYPE_CHECKING:
+
+        def __init__(self, **parts: Any) -> None: ...
+
+    else:
+        # Not a method that calls it: to pass so many arguments on takes 1 us.
+        __init__ = fill_request
 
     @override
     def revoked(self) -> bool:

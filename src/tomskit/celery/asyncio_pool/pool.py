@@ -12,7 +12,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from celery import signals
+from celery import Task, signals
 from celery.utils.log import get_logger
 from kombu.asynchronous import get_event_loop
 from typing_extensions import override
@@ -246,7 +246,9 @@ class AsyncioPool(TaskPool):
                 args,
                 report,
                 loop=self._hub.asyncio_loop,
-                limits=self._limits_of(name, request_in(args), soft_timeout, timeout),
+                limits=self._limits_of(
+                    self.app.tasks[name], request_in(args), soft_timeout, timeout
+                ),
                 failures=self._backend.failures,
             )
         else:
@@ -277,7 +279,7 @@ class AsyncioPool(TaskPool):
             request,
             report,
             loop=self._hub.asyncio_loop,
-            limits=self._limits_of(request.type, request.request_dict, soft, hard),
+            limits=self._limits_of(request.task, request.request_dict, soft, hard),
             failures=self._backend.failures,
             results=None if request.ignore_result else self._backend.in_loop,
         )
@@ -287,12 +289,11 @@ class AsyncioPool(TaskPool):
         return job
 
     def _limits_of(
-        self, name: str, request: object, soft: float | None, hard: float | None
+        self, task: Task[..., object], request: object, soft: float | None, hard: float | None
     ) -> Limits:
         if not sets_limits(request):
             # Celery has read those of the task when the worker started; `celery control time_limit`
             # may have changed them since.
-            task = self.app.tasks[name]
             soft, hard = task.soft_time_limit, task.time_limit
         soft, hard = soft or self._limits.soft, hard or self._limits.hard
         return Limits(soft, hard) if soft or hard else _NO_LIMITS
@@ -305,7 +306,6 @@ class AsyncioPool(TaskPool):
 
     def _free(self, slots: _Slots, pid: int) -> None:
         slots.running.pop(pid, None)
-        self._collector.look()
         self._start_waiting(slots)
 
     def _start_waiting(self, slots: _Slots) -> None:
@@ -357,6 +357,7 @@ class AsyncioPool(TaskPool):
                 callback()
             except Exception:
                 logger.exception("Celery failed to handle the end of a task")
+        self._collector.look()
         return True
 
     # -- its size

@@ -15,12 +15,13 @@ from typing_extensions import override
 
 from tomskit.celery._client.progress import PROGRESS
 from tomskit.celery._internals.celery_backend import RedisBackend, copy_attributes
-from tomskit.celery._internals.celery_lean import new_context, now_of, written_time
+from tomskit.celery._internals.celery_lean import new_context
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
 from tomskit.celery._running.places import here
 from tomskit.celery._values.fast_json import dumps
 from tomskit.celery._values.plain import is_plain
+from tomskit.celery.asyncio_pool.clock import Clock
 from tomskit.celery.fast_redis.batches import Batches, StoredState
 from tomskit.celery.fast_redis.scripts import STORE, is_forbidden, stored_ones
 
@@ -62,6 +63,7 @@ class RedisResults(RedisBackend):
         self._may_script = True
         self._store_later = store_later
         self._pid = os.getpid()
+        self._clock = Clock(self.app)
         self._key_prefix = str_to_bytes(self.get_key_for_task("x"))[:-1]
         # STARTED writes in flight, by task id: the first attempt, or the retries.
         self._started: dict[
@@ -107,7 +109,7 @@ class RedisResults(RedisBackend):
         if not self._may_script or not is_plain(value):
             return None
         try:
-            data = self._encoded(request, states.SUCCESS, value, children, now_of(self))
+            data = self._encoded(request, states.SUCCESS, value, children, self._clock.now())
         except TypeError:
             return None
         return data if len(data) <= self._MAX_STR_VALUE_SIZE else None
@@ -204,7 +206,7 @@ class RedisResults(RedisBackend):
         if place is None or place.begun is None:
             return 0
         # Its message was sent before this. The next run may have ended already.
-        return written_time(self, place.begun)
+        return self._clock.at(place.begun)
 
     def _has_stored(self, answers: list[object]) -> bool:
         [answer] = answers

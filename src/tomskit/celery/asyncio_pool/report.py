@@ -36,6 +36,7 @@ class Report:
 
     __slots__ = (
         "_call_in_turn",
+        "_callback",
         "_ended",
         "_failed",
         "_request",
@@ -61,6 +62,7 @@ class Report:
         self.pid: Final = pid
         self.accepted: Callable[[int, float], object] = accepted
         self.is_over: bool = False
+        self._callback: Callable[[], object] = ignore
         self._call_in_turn = call_in_turn
         self._ended = ended
         self._request = request
@@ -97,9 +99,11 @@ class Report:
         # An abandoned task may end again, later.
         if not self.is_over:
             self.is_over = True
-            self._call_in_turn(partial(self._finish, callback))
+            self._callback = callback
+            self._call_in_turn(self._finish)
 
-    def _finish(self, callback: Callable[[], object]) -> None:
+    def _finish(self) -> None:
+        callback, self._callback = self._callback, ignore
         try:
             callback()
         finally:

@@ -15,6 +15,7 @@ from kombu.exceptions import SerializationError, SerializerNotInstalled
 from kombu.transport import virtual
 from typing_extensions import override
 
+from tomskit.celery._internals.kombu import fill_message
 from tomskit.celery._internals.kombu_redis import (
     Client,
     asked_connection_of,
@@ -88,6 +89,8 @@ class _Message(virtual.Message):
     """kombu's message. Its body may be undecodable, which is left to the consumer to report."""
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **options: Any) -> None:
+        if channel is not None and channel.checked and fill_message(self, payload, channel):
+            return
         try:
             super().__init__(payload, channel=channel, **options)
         except ERRORS_OF_DATA:
