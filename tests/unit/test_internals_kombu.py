@@ -280,7 +280,7 @@ MESSAGE: Final[dict[str, Any]] = {
 
 
 def test_a_message_has_what_kombu_sets() -> None:
-    """``virtual.Message.__init__``, and the names that it sets, ``__slots__`` among them."""
+    """``virtual.Message.__init__`` and what it sets: ``_decoded_cache``, ``_raw``, ``_state`` and so on."""
     with Connection("memory://") as connection:
         channel: Any = connection.default_channel
         kombus: Any = virtual.Message(MESSAGE, channel=channel)
