@@ -125,7 +125,6 @@ UNREADABLE: Final[Mapping[str, Change]] = {
     "kwargs that are a text": _body([[1, 2], "k", _EMBED]),
     "embed that is a list": _body([[1, 2], NONE, [1]]),
     "embed that is a text": _body([[1, 2], NONE, "embed"]),
-    "embed that is null": _body([[1, 2], NONE, None]),
     "callbacks that are a text": _embed(callbacks="add"),
     "callbacks that are texts": _embed(callbacks=["add"]),
     "errbacks that are a number": _embed(errbacks=4),
@@ -232,5 +231,6 @@ ODD: Final[Mapping[str, Change]] = {
     "no limits": _header("timelimit", None),
     "delivery mode that is a text": _property("delivery_mode", "x"),
     "a header more": _header("clock", "x"),
+    "embed that is null": _body([[1, 2], NONE, None]),
 }
 """Changes of a call after which it is still the same call."""

@@ -142,6 +142,9 @@ def problem_of(message: TaskMessage) -> str | None:
         return f"its args are not a list: {_shown(args)}"
     if not is_object(kwargs) or not all(type(name) is str for name in kwargs):
         return f"its kwargs are not an object: {_shown(kwargs)}"
+    if embed is None:
+        # Celery takes it for an empty one, and producers in other languages send it.
+        embed = {}
     if not is_object(embed):
         return f"what follows its kwargs is not an object: {_shown(embed)}"
     return (
