@@ -14,9 +14,11 @@ from typing import Any, cast
 import pytest
 from celery import signals
 from kombu import Exchange, Queue
+from redis import Redis
 from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
+from tests.support.deployment import eventually
 from tests.support.loops import run, until
 from tests.support.once import (
     KINDS,
@@ -337,6 +339,28 @@ def test_a_group_and_a_chord_are_sent_on_commit(sqlite_app: AsyncCelery, redis_d
     sent = work(sqlite_app, body)
     assert ids(redis_db)[:2] == sent
     assert len(ids(redis_db)) == 4
+
+
+def test_a_closed_app_has_no_connections_to_the_results(
+    sqlite: DatabaseConfig, redis_db: RedisDb
+) -> None:
+    """Also of the threads in which chords store how many tasks they have."""
+
+    async def body() -> None:
+        await chord([add.s(1, 2), add.s(3, 4)], total.p()).adelay_on_commit()
+        await db.session.commit()
+
+    def connected() -> list[object]:
+        with Redis(host=redis_db.host, port=redis_db.port) as client:
+            untyped: Any = client
+            clients = untyped.client_list()
+        return [one["name"] for one in clients if one["db"] == str(redis_db.result_db)]
+
+    with sending(sqlite, redis_db) as app:
+        work(app, body)
+        app.AsyncResult("none").state  # noqa: B018 (it is asked for)
+        assert len(connected()) >= 2
+    eventually(lambda: connected() == [])
 
 
 def test_a_partial_signature_is_sent_on_commit(sqlite_app: AsyncCelery, redis_db: RedisDb) -> None:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast, overload
+from weakref import WeakSet
 
 from celery.app.utils import Settings
 from typing_extensions import override
@@ -15,7 +16,7 @@ from typing_extensions import override
 from tomskit.celery._client.client import AsyncClient
 from tomskit.celery._client.error_backend import carry_errors
 from tomskit.celery._client.ignored import note_ignored
-from tomskit.celery._client.listening import keep_replies, listen_well
+from tomskit.celery._client.listening import close_connections, keep_replies, listen_well
 from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
 from tomskit.celery._client.result import TypedResult
@@ -108,6 +109,7 @@ class AsyncCelery(TaskApp):
         self._serializer = serializer
         self._is_typed = False
         self._results_were_named = False
+        self._backends: WeakSet[Backend] = WeakSet()
         install_task_id()
         register_orjson_serializer()
         if serializer is not None:
@@ -200,8 +202,16 @@ class AsyncCelery(TaskApp):
         keep_replies(self)
         check_result_serializer(self.conf.result_serializer)
         backend = super()._get_backend()
+        self._backends.add(backend)
         listen_well(backend)
         return carry_errors(self, keep_quiet(self, backend))
+
+    @override
+    def close(self) -> None:
+        """Clean up; as of ``celery.Celery``, and close the connections to the result backend in Redis."""
+        super().close()
+        for backend in list(self._backends):
+            close_connections(backend)
 
     @overload  # type: ignore[override]
     def send_task(self, *args: Any, result_cls: type[R], **kwargs: Any) -> R: ...

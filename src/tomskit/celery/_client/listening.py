@@ -21,7 +21,7 @@ from tomskit.celery._internals.celery_backend import (
 from tomskit.celery.fast_redis.deadlines import SECONDS
 from tomskit.redis.away import ServerAwayError, is_away
 
-__all__ = ("keep_replies", "listen_well", "results_away")
+__all__ = ("close_connections", "keep_replies", "listen_well", "results_away")
 
 logger = get_logger(__name__)
 
@@ -45,6 +45,16 @@ def listen_well(backend: object) -> None:
         replace_result_consumer(backend, _ListeningConsumer)
     # Celery takes the queue of the thread that first asks, and for an event loop a thread of its own does.
     getattr(backend, "oid", None)
+
+
+def close_connections(backend: object) -> None:
+    """Close those of a backend for Redis, which are in use by nobody any more.
+
+    The collector would close them at some time, and Python would warn of sockets that nobody has closed.
+    """
+    # The client is made when it is first used.
+    if is_redis_backend(backend) and "client" in vars(backend):
+        backend.client.connection_pool.disconnect()
 
 
 def results_away(backend: RedisBackend, reason: Exception) -> ServerAwayError:
