@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Final
 
 from celery.backends.base import Backend
@@ -18,6 +19,10 @@ from tomskit.redis.away import ServerAwayError
 __all__ = ("keep_quiet",)
 
 logger: Final = get_logger(__name__)
+
+_storing_chord: Final = ContextVar("storing_chord", default=False)
+"""Whether Celery stores a chord. It makes a result of the members for that and drops it, and a process that
+subscribes to them would stay so for ever: nobody asks that result."""
 
 
 def keep_quiet(app: AsyncApp, backend: Backend) -> Backend:
@@ -39,11 +44,13 @@ class _Method:
         self._in_thread = in_thread
 
     def __call__(self, *args: Any, **kwargs: Any) -> object:
-        if recording_here() is not None and not self._in_thread:
+        if not self._in_thread and (recording_here() is not None or _storing_chord.get()):
             # Nobody waits for the result before the message is published.
             return args[0] if args else None
         place = here()
         if place is None or place.producer_for(self._app) is None:
+            if self._in_thread:
+                return self._store(*args, **kwargs)
             try:
                 return self._celerys(*args, **kwargs)
             except ServerAwayError as exc:
@@ -58,3 +65,10 @@ class _Method:
                 in_thread(lambda: getattr(self._app.backend, self._name)(*args, **kwargs))
             )
         return args[0] if args else None
+
+    def _store(self, *args: Any, **kwargs: Any) -> object:
+        token = _storing_chord.set(True)
+        try:
+            return self._celerys(*args, **kwargs)
+        finally:
+            _storing_chord.reset(token)
