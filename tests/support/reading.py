@@ -22,6 +22,7 @@ SEPARATOR: Final = b"\0\0"
 
 _app = Celery("reader", broker="memory://", set_as_current=False)
 _channel: Any = Connection("memory://").channel()
+_channel.checked = True  # as `check` has what it reads go through `readable` first
 _message_class: Any = GuardedChannel.Message
 
 
