@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from celery import Celery
 from celery.exceptions import InvalidTaskError
+from celery.worker import strategy
 from celery.worker.request import Request
 from kombu import Connection
 from kombu.utils.json import loads
@@ -13,7 +14,13 @@ from kombu.utils.json import loads
 from tests.support import hostile
 from tomskit.celery._worker.unreadable import problem_of
 from tomskit.celery.fast_redis.calls import ordinary_call
-from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, GuardedChannel, decoded_json, readable
+from tomskit.celery.fast_redis.guarded import (
+    ERRORS_OF_DATA,
+    GuardedChannel,
+    decoded_json,
+    is_object,
+    readable,
+)
 
 __all__ = ("SEPARATOR", "check", "wrapped")
 
@@ -76,12 +83,32 @@ def check(data: bytes) -> bool:
     if message.content_type == "application/json":
         assert _same(body, loads(message.body)), f"the body is read as {body!r}"
     try:
-        request = Request(message, app=_app, hostname="here", task=_add)
+        request = _request(message, body)
     except InvalidTaskError:
         return False
     request.info()
     request.revoked()
     return True
+
+
+def _request(message: Any, body: Any) -> Any:
+    """A request, made as Celery's strategy makes it."""
+    make: Any = Request
+    if not is_object(body):
+        return make(message, app=_app, hostname="here", task=_add)
+    celery: Any = strategy
+    convert = celery.hybrid_to_proto2 if "args" in body else celery.proto1_to_proto2
+    payload, headers, is_decoded, is_utc = convert(message, body)
+    return make(
+        message,
+        app=_app,
+        hostname="here",
+        task=_add,
+        body=payload,
+        headers=headers,
+        decoded=is_decoded,
+        utc=is_utc,
+    )
 
 
 def _same(ours: object, theirs: object) -> bool:

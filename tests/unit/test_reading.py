@@ -28,6 +28,12 @@ def test_call_is_run() -> None:
     assert check(json.dumps(hostile.call(1, 2)).encode())
 
 
+def test_body_of_the_first_protocol_under_headers_of_the_second_is_run() -> None:
+    body = base64.b64encode(json.dumps({"a": 1, "args": [1, 2]}).encode()).decode()
+
+    assert check(json.dumps({**hostile.call(), "body": body}).encode())
+
+
 def test_body_beyond_its_envelope_is_run() -> None:
     body = base64.b64decode(hostile.call(1, 2)["body"])
 
