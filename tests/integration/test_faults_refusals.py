@@ -77,3 +77,29 @@ def test_workers_of_other_pools_wait_as_well(deployment: Deployment, pool: Pool,
         assert place.outcomes(sent) == [n + 1 for n in range(10)]
         place.worker.wait_for_line("The broker is back")
         assert place.worker.running
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+@pytest.mark.parametrize(
+    "answer", ["BUSY a script runs", "READONLY no scripts on a replica", "OOM no scripts"]
+)
+def test_a_broker_that_refuses_only_to_give_messages_is_asked_less_and_less_often(
+    deployment: Deployment, pool: Pool, answer: str
+) -> None:
+    """It can be connected to, and nothing else is refused."""
+    with faults(deployment, pool, 4) as place:
+        assert place.send("add", 1, 2).get(timeout=30) == 3
+        place.broker.answer(answer, b"EVAL")
+        sent = [place.send("count", "ran", 0.0) for _ in range(10)]
+        # Each time twice as long, and one line.
+        for pause in ("0.2", "0.4", "0.8", "1.6", "2.0"):
+            place.worker.wait_for_line(f"trying again in {pause} s: .*{answer}", 60)
+
+        place.broker.heal()
+
+        assert len(set(place.outcomes(sent))) == 10
+        assert place.count("ran") == 10
+        place.worker.wait_for_line("The broker is back")
+        assert _times(place, "Cannot consume messages; retrying while the broker is away") == 1
+        assert _times(place, "The broker is back") == 1
+        assert _times(place, "CRITICAL") == _times(place, "Traceback") == 0, place.worker.text

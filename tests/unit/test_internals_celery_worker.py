@@ -19,6 +19,7 @@ from celery.worker import request as celery_request
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu.asynchronous import Hub, set_event_loop
+from kombu.asynchronous.timer import Timer
 from kombu.message import Message
 from kombu.pidbox import Node
 from typing_extensions import override
@@ -346,6 +347,14 @@ def test_a_consumer_connects_and_says_when_it_is_ready() -> None:
     assert "connection_for_read" in Consumer.connect.__code__.co_names
     assert "on_ready" in untyped(loops).asynloop.__code__.co_names
     assert "on_ready" in untyped(loops).synloop.__code__.co_names
+
+
+def test_a_consumer_has_a_timer() -> None:
+    """``Consumer.timer``, its ``call_after``, and ``cancel`` of what that returns."""
+    assert_has(Timer, "call_after")
+    entry = Timer().call_after(60.0, lambda: None)
+    entry.cancel()
+    assert "timer" in untyped(Consumer).__init__.__code__.co_names
 
 
 def test_a_worker_that_waits_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,22 @@
-"""What tomskit relies on in Python beyond its documentation: frames, and asyncio's callbacks."""
+"""What tomskit relies on in Python beyond its documentation: frames, asyncio's callbacks, and threads of executors."""
 
 import asyncio
 import gc
 import sys
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import thread as executors
 from contextvars import Context, ContextVar, copy_context
 from types import FrameType
 
 import pytest
 
 from tests.support.contracts import assert_has
+from tests.support.patience import patience
 from tomskit.celery._internals.python import (
+    call_nothing_but,
     context_of_callback,
+    end_thread_of_executor_with,
     frame_of_thread,
     is_closed_by_clearing,
 )
@@ -89,3 +94,41 @@ def test_clearing_the_frame_of_a_coroutine_that_has_ended_closes_nothing() -> No
         asyncio.run(fails())
 
     assert not any(is_closed_by_clearing(entry.frame.raw) for entry in caught.traceback)
+
+
+def test_a_loop_calls_what_is_ready_and_nothing_else() -> None:
+    """``asyncio.BaseEventLoop._ready``."""
+    called: list[str] = []
+    kept: list[object] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert_has(loop, "_ready")
+        loop.call_soon(called.append, "ready")
+        kept.extend(call_nothing_but(loop, lambda: called.append("only")))
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert called == ["only"]
+    assert [type(one) for one in kept] == [asyncio.Handle]
+
+
+def test_a_thread_of_an_executor_calls_what_is_in_its_queue() -> None:
+    """``concurrent.futures.thread._threads_queues``, and ``run`` of what is in the queue."""
+    assert_has(executors, "_threads_queues")
+    kept: list[object] = []
+    ended = threading.Event()
+    begin = threading.Event()
+
+    def work() -> None:
+        begin.wait(patience(10))
+        kept.extend(end_thread_of_executor_with(ended.set))
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(work)
+        waiting: Future[None] = executor.submit(lambda: None)
+        begin.set()
+        assert ended.wait(patience(10))
+        assert not waiting.done()
+    assert len(kept) == 1
+    assert end_thread_of_executor_with(ended.set) == []

@@ -67,6 +67,11 @@ class Outage:
         self._since: float | None = None
         self._reminded_at = 0.0
 
+    @property
+    def lasts(self) -> bool:
+        """Whether the server is away."""
+        return self._since is not None
+
     def failed(self, exc: Exception) -> None:
         """Note that the server was away."""
         now = time.monotonic()

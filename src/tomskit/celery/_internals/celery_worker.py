@@ -62,6 +62,10 @@ The arguments of the tracer, `fast_trace_task`: six, the first of which are name
     For: waiting for a broker that can be reached and not be written to.
     When it is missing: a worker whose broker is READONLY or the like connects again and again.
 
+`Consumer.timer`, its ``call_after`` and ``cancel`` of what that returns
+    For: knowing a connection that lasts from one that is lost again at once.
+    When it is missing: the worker raises AttributeError when its broker is back.
+
 `Consumer.on_connection_error_after_connected`
     For: giving back unacknowledged messages of a lost connection on the next one.
     When it is missing: Redis delivers them after the visibility timeout.
@@ -101,6 +105,7 @@ __all__ = (
     "ReadyConsumer",
     "Revocable",
     "TaskPool",
+    "TimerEntry",
     "Worker",
     "WorkerPool",
     "consumer_class_of",
@@ -128,7 +133,14 @@ class _ConnectionInfo(Protocol):
     requires_hub: type[Hub] | None
 
 
+class TimerEntry(Protocol):
+    """What is to be called later."""
+
+    def cancel(self) -> None: ...
+
+
 class _Timer(Protocol):
+    def call_after(self, secs: float, fun: Callable[[], object]) -> TimerEntry: ...
     def call_repeatedly(self, secs: float, fun: Callable[[], object]) -> object: ...
 
 

@@ -1,4 +1,4 @@
-"""Python: frames, and which context asyncio runs a callback in.
+"""Python: frames, which context asyncio runs a callback in, and what a forked process inherits.
 
 `sys._current_frames`, which Python documents
     For: naming the line that blocks the event loop, and seeing that the program of a worker has ended.
@@ -9,6 +9,14 @@
     For: naming the task whose callback blocks the event loop.
     When it is missing: the log says "The worker itself" where it would name that task.
 
+`asyncio.BaseEventLoop._ready`, from whose left the loop takes the callbacks that it calls
+    For: ending a process that a task has forked before it runs other tasks.
+    When it is missing: such a process runs other tasks of its parent, until the loop is to stop.
+
+`concurrent.futures.thread._threads_queues`, the queue of each thread, and ``run`` of what is in it
+    For: the same in a thread, such as that of ``asyncio.to_thread``.
+    When it is missing: such a process stays, and may run functions that wait for a thread of its parent.
+
 `gc.get_referents` of a frame, which finds its code only when the frame has ended
     For: telling the coroutines that still run from those that have ended, in a traceback. Up to Python
     3.12 `frame.clear` closes the coroutine of a frame that waits; later ones refuse that.
@@ -18,15 +26,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import thread as executors
 from contextvars import Context
+from queue import Empty
 from types import FrameType, TracebackType
-from typing import Final
+from typing import Any, Final
 
 __all__ = (
+    "call_nothing_but",
     "context_of_callback",
+    "end_thread_of_executor_with",
     "frame_of_thread",
     "is_closed_by_clearing",
     "leave_out_others",
@@ -82,3 +97,44 @@ def leave_out_others(error: BaseException | None) -> None:
     for entry in reversed(mine):
         rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     error.__traceback__ = rest
+
+
+def call_nothing_but(
+    loop: asyncio.AbstractEventLoop, function: Callable[[], object]
+) -> list[object]:
+    """Let a loop call a function next, in place of the callbacks that are ready; returns these."""
+    ready: Any = getattr(loop, "_ready", None)
+    if ready is None:
+        return []
+    kept = list(ready)
+    ready.clear()
+    loop.call_soon(function)
+    return kept
+
+
+class _LastItem:
+    """What a thread of a ThreadPoolExecutor calls last."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+
+    def run(self, *_: object) -> None:
+        self._function()
+
+
+def end_thread_of_executor_with(function: Callable[[], object]) -> list[object]:
+    """Let the calling thread, if it is one of a ThreadPoolExecutor, call a function next.
+
+    Returns:
+        What it would have called.
+    """
+    queues: Any = getattr(executors, "_threads_queues", {})
+    queue = queues.get(threading.current_thread())
+    kept: list[object] = []
+    if queue is not None:
+        try:
+            while True:
+                kept.append(queue.get_nowait())
+        except Empty:
+            queue.put(_LastItem(function))
+    return kept

@@ -20,6 +20,7 @@ from tomskit.celery._running.execution import Cancellable, Execution, as_task
 from tomskit.celery._running.guard import CLEANUP_SECONDS
 from tomskit.celery._running.inbox import Inbox
 from tomskit.celery._running.steering import Limits
+from tomskit.celery._running.strays import watched
 from tomskit.errors import EventLoopError, NotACoroutineFunctionError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources, background
@@ -166,7 +167,8 @@ def run_loop(loop: asyncio.AbstractEventLoop) -> None:
     asyncio lets that, and KeyboardInterrupt, end the loop. Here it would be the loop of all tasks.
     """
     try:
-        loop.run_forever()
+        with watched(loop):
+            loop.run_forever()
     except (WorkerShutdown, WorkerTerminate):
         raise
     except (KeyboardInterrupt, SystemExit) as exc:

@@ -12,6 +12,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from typing_extensions import override
 
 from tomskit.celery._internals.python import leave_out_others
+from tomskit.celery._running.strays import lineage
 from tomskit.errors import TaskExitError
 
 __all__ = (
@@ -86,11 +87,15 @@ class Steered(Awaitable[R]):
     def __next__(self) -> object:
         if self._interruption.given_up:
             raise asyncio.CancelledError
+        process = lineage.here
         try:
             return self._coro.send(None)
         except BaseException:
             self.done = True
             raise
+        finally:
+            if lineage.here is not process:
+                lineage.end()
 
     def send(self, value: object) -> object:  # noqa: ARG002 (a task sends nothing but None)
         """Resume the coroutine after an await."""
@@ -104,12 +109,15 @@ class Steered(Awaitable[R]):
         if interruption.pending is not None and isinstance(exc, asyncio.CancelledError):
             exc, interruption.pending = interruption.pending, None
             _uncancel()
+        process = lineage.here
         try:
             return self._coro.throw(exc)
         except BaseException:
             self.done = True
             raise
         finally:
+            if lineage.here is not process:
+                lineage.end()
             # Its traceback holds this frame: no cycle may keep the task's data alive.
             del exc
 

@@ -22,6 +22,7 @@ from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.guard import Guard
 from tomskit.celery._running.places import GreenletPlace
 from tomskit.celery._running.steering import Limits, SoftTimeLimit, Steered, as_celery_error
+from tomskit.celery._running.strays import lineage
 from tomskit.celery.asyncio_pool.failures import Failures
 from tomskit.celery.asyncio_pool.report import Report
 from tomskit.resources import Resources
@@ -334,8 +335,13 @@ class PlainJob(Job):
         self._executor.submit(context.run, self._trace)
 
     def _trace(self) -> None:
+        process = lineage.here
         try:
-            outcome = self._tracer(*self._args)
+            try:
+                outcome = self._tracer(*self._args)
+            finally:
+                if lineage.here is not process:
+                    lineage.end()
         except BaseException as exc:  # noqa: BLE001 (the worker decides what each means)
             self.report.failed(exc)
         else:

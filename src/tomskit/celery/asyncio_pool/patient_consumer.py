@@ -21,6 +21,7 @@ from tomskit.redis.away import ServerAwayError, is_away, is_refused
 if TYPE_CHECKING:
     from kombu import Connection
 
+    from tomskit.celery._internals.celery_worker import TimerEntry
     from tomskit.celery._internals.kombu_redis import Channel
 
 __all__ = ("PatientConsumer",)
@@ -29,6 +30,12 @@ logger: Final = get_logger(__name__)
 
 _SLICE_SECONDS: Final = 0.1
 """How often a pause looks whether the worker is to stop."""
+
+_PROVEN_SECONDS: Final = 3.0
+"""A connection that lasts so long is one that works: the pauses begin anew after it."""
+
+_AT_ONCE_SECONDS: Final = 1.0
+"""A connection that is lost so soon was of no use, and the next one waits."""
 
 
 class PatientConsumer(Consumer):
@@ -41,7 +48,9 @@ class PatientConsumer(Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         self._outage = Outage("consume messages", "the broker", logger)
         self._retrying = Retrying(self._outage)
-        self._refused: ServerAwayError | None = None
+        self._lost: Exception | None = None
+        self._ready_at: float | None = None
+        self._proof: TimerEntry | None = None
         super().__init__(*args, **options)
 
     @override
@@ -68,10 +77,18 @@ class PatientConsumer(Consumer):
 
     @override
     def connection_for_read(self, heartbeat: float | None = None) -> Connection:
-        refused, self._refused = self._refused, None
-        if refused is not None:
-            # It was refused what the probe does not ask for.
-            self._pause(self._retrying.failed(refused))
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            # What is refused may be what the probe does not ask for.
+            pause = self._retrying.failed(lost)
+            if isinstance(lost, ServerAwayError):
+                logger.warning(
+                    "The broker can be connected to and refuses to give messages; trying again in %.1f s: "
+                    "%s. Look at its memory (maxmemory), its disk and whether it is a replica.",
+                    pause,
+                    lost,
+                )
+            self._pause(pause)
         while True:
             connection: Connection = super().connection_for_read(heartbeat=heartbeat)
             try:
@@ -86,14 +103,24 @@ class PatientConsumer(Consumer):
 
     @override
     def on_ready(self) -> None:
+        self._ready_at = time.monotonic()
+        if self._outage.lasts:
+            self._proof = self.timer.call_after(_PROVEN_SECONDS, self._on_proven)
+        super().on_ready()
+
+    def _on_proven(self) -> None:
         self._retrying = Retrying(self._outage)
         self._outage.ended()
-        super().on_ready()
 
     @override
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        if isinstance(exc, ServerAwayError):
-            self._refused = exc
+        ready_at, self._ready_at = self._ready_at, None
+        if self._proof is not None:
+            self._proof.cancel()
+            self._proof = None
+        is_new = ready_at is None or time.monotonic() - ready_at < _AT_ONCE_SECONDS
+        if isinstance(exc, ServerAwayError) or (is_new and is_away(exc)):
+            self._lost = exc
         channel: object = None if self.task_consumer is None else self.task_consumer.channel
         if isinstance(channel, GuardedChannel):
             # Closing them gives messages back.
