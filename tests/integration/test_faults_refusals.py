@@ -81,7 +81,7 @@ def test_workers_of_other_pools_wait_as_well(deployment: Deployment, pool: Pool,
 
 @pytest.mark.parametrize("pool", ["asyncio", "prefork"])
 @pytest.mark.parametrize(
-    "answer", ["BUSY a script runs", "READONLY no scripts on a replica", "OOM no scripts"]
+    "answer", ["BUSY a script runs", "READONLY this is a replica", "OOM the memory is full"]
 )
 def test_a_broker_that_refuses_only_to_give_messages_is_asked_less_and_less_often(
     deployment: Deployment, pool: Pool, answer: str
@@ -93,7 +93,8 @@ def test_a_broker_that_refuses_only_to_give_messages_is_asked_less_and_less_ofte
         sent = [place.send("count", "ran", 0.0) for _ in range(10)]
         # Each time twice as long, and one line.
         for pause in ("0.2", "0.4", "0.8", "1.6", "2.0"):
-            place.worker.wait_for_line(f"trying again in {pause} s: .*{answer}", 60)
+            # redis-py leaves out the codes of the errors that it has classes for.
+            place.worker.wait_for_line(f"trying again in {pause} s: .*{answer.split()[-1]}", 60)
 
         place.broker.heal()
 
