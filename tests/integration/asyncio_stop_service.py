@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from celery import shared_task
+from kombu.exceptions import OperationalError
 from redis import Redis
 
 from tests.support.tasks import until_set
@@ -81,6 +82,35 @@ async def add(a: int, b: int) -> int:
 async def send_add(free: str) -> str | None:
     await until_set(free, _POLL_SECONDS)
     return add.delay(1, 2).id
+
+
+@async_shared_task
+async def asend_add(free: str) -> str | None:
+    await until_set(free, _POLL_SECONDS)
+    return (await add.adelay(1, 2)).id
+
+
+@async_shared_task
+async def asend_add_in_child(free: str) -> str | None:
+    await until_set(free, _POLL_SECONDS)
+    [sent] = await asyncio.gather(add.options(priority=3).adelay(1, 2))
+    return sent.id
+
+
+@async_shared_task
+async def asend_chain(free: str) -> str | None:
+    await until_set(free, _POLL_SECONDS)
+    return (await (add.s(1, 1) | add.s(1)).adelay()).id
+
+
+@async_shared_task
+async def asend_impatiently(free: str) -> str:
+    await until_set(free, _POLL_SECONDS)
+    try:
+        await add.aapply_async((1, 2), retry_policy={"max_retries": 1, "interval_start": 0.1})
+    except OperationalError as exc:
+        return f"{type(exc).__name__} raised"
+    return "sent"
 
 
 @async_shared_task

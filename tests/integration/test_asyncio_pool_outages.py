@@ -121,8 +121,9 @@ def test_the_next_step_of_a_chain_waits_for_the_broker(place: Place) -> None:
     assert [outcomes(some) for some in children] == [[11]] * 10
 
 
-def test_a_task_that_sends_another_waits_for_the_broker(place: Place) -> None:
-    sent = [place.send("send_add", FREE) for _ in range(10)]
+@pytest.mark.parametrize("task", ["send_add", "asend_add", "asend_add_in_child", "asend_chain"])
+def test_a_task_that_sends_another_waits_for_the_broker(place: Place, task: str) -> None:
+    sent = [place.send(task, FREE) for _ in range(10)]
     eventually(lambda: place.queued() == 0)
 
     with outage(place.server, "gone"):
@@ -133,6 +134,17 @@ def test_a_task_that_sends_another_waits_for_the_broker(place: Place) -> None:
     others = [cast("AsyncResult[object]", place.client.AsyncResult(one)) for one in ids]
     assert outcomes(others) == [3] * 10
     assert "Cannot publish a task; retrying while the broker is away" in place.worker.text
+
+
+def test_a_task_that_limits_the_retries_does_not_wait_for_the_broker(place: Place) -> None:
+    sent = place.send("asend_impatiently", FREE)
+    eventually(lambda: place.queued() == 0)
+
+    with outage(place.server, "gone"):
+        set_free(place.deployment)
+        time.sleep(OUTAGE)
+
+    assert outcomes([sent]) == ["OperationalError raised"]
 
 
 def test_what_was_fetched_and_has_not_begun_runs_after_the_outage(place: Place) -> None:

@@ -94,7 +94,9 @@ def test_a_broker_that_refuses_only_to_give_messages_is_asked_less_and_less_ofte
         # Each time twice as long, and one line.
         for pause in ("0.2", "0.4", "0.8", "1.6", "2.0"):
             # redis-py leaves out the codes of the errors that it has classes for.
-            place.worker.wait_for_line(f"trying again in {pause} s: .*{answer.split()[-1]}", 60)
+            place.worker.wait_for_line(
+                f"trying again in {pause} s: .*{answer.rsplit(maxsplit=1)[-1]}", 60
+            )
 
         place.broker.heal()
 

@@ -30,7 +30,7 @@ from tomskit.celery._internals.kombu import (
 from tomskit.celery._internals.kombu_redis import Channel
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
-from tomskit.celery._running.places import GreenletPlace, here
+from tomskit.celery._running.places import GreenletPlace, here, publishes_patiently
 from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.loop_redis import LoopRedis, loop_redis
 from tomskit.celery.fast_redis.parts import Parts, connection_class
@@ -147,8 +147,11 @@ class LoopProducer(Producer):
         **options: Any,
     ) -> Any:
         # With retry=True kombu would sleep and connect in the loop's thread.
-        pauses = pauses_of(**(retry_policy or {})) if retry else iter(())
-        return self._retrying(pauses).run(
+        if retry and (retry_policy or {}) == (self._app.conf.task_publish_retry_policy or {}):
+            retrying = self._retrying_by_settings()
+        else:
+            retrying = self._retrying(pauses_of(**(retry_policy or {})) if retry else iter(()))
+        return retrying.run(
             partial(super().publish, *args, **options),
             sleep=lambda seconds: await_here(self._before_retry(seconds)),
         )
@@ -156,7 +159,7 @@ class LoopProducer(Producer):
     async def push(self, key: str, message: bytes) -> None:
         """Put a message at the end of a list in Redis, as `publish` does for a queue.
 
-        It is retried as the app's settings say.
+        It is retried as the app's settings say, or, in a task of the asyncio pool, until the broker returns.
 
         Raises:
             kombu.exceptions.OperationalError: The broker is away.
@@ -164,7 +167,7 @@ class LoopProducer(Producer):
         try:
             await self._batches.push(key, message)
         except Exception as exc:  # noqa: BLE001 (`failed` raises it where it is not to be retried)
-            retrying = self._retrying(publish_pauses(self._app.conf))
+            retrying = self._retrying_by_settings()
             with as_library_errors(self._kombu):
                 await self._before_retry(retrying.failed(exc))
                 await retrying.run_async(
@@ -200,6 +203,14 @@ class LoopProducer(Producer):
                 raise error  # noqa: TRY301 (what it is raised as is wanted)
         except Exception as exc:  # noqa: BLE001 (it is the caller's)
             return exc
+
+    def _retrying_by_settings(self) -> Retrying:
+        conf = self._app.conf
+        if conf.task_publish_retry and publishes_patiently():
+            # As in a task that publishes without an await; see `Place.publish`.
+            given_up = self._app.async_client.given_up if isinstance(self._app, AsyncApp) else None
+            return Retrying(self._outage, given_up=given_up)
+        return self._retrying(publish_pauses(conf))
 
     def _retrying(self, pauses: Iterator[float]) -> Retrying:
         return Retrying(self._outage, pauses=pauses)

@@ -11,8 +11,9 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Never, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Protocol, TypeVar
 
 from celery.utils import uuid
 from kombu import Producer
@@ -26,7 +27,15 @@ from tomskit.resources import Resources
 if TYPE_CHECKING:
     from celery.app.task import Context
 
-__all__ = ("GreenletPlace", "LeanCall", "Place", "here", "set_outer_place")
+__all__ = (
+    "GreenletPlace",
+    "LeanCall",
+    "Place",
+    "here",
+    "place_of_task",
+    "publishes_patiently",
+    "set_outer_place",
+)
 
 R = TypeVar("R")
 
@@ -172,3 +181,14 @@ def here() -> Place | None:
     if owner is not None and isinstance(owner, Place):
         return owner
     return _outer[0]() if _outer else None
+
+
+place_of_task: Final[ContextVar[Place | None]] = ContextVar("tomskit_place", default=None)
+"""The place of the task of the asyncio pool whose code runs in a context, its children's included."""
+
+
+def publishes_patiently() -> bool:
+    """Whether the code that calls this publishes for a task that waits until the broker returns."""
+    place = place_of_task.get()
+    # A process that a task has forked is a client like any other.
+    return place is not None and place.patient and bool(_outer)

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from contextvars import Context, ContextVar
+from contextvars import Context
 from signal import SIGUSR1
 from typing import Final, Never, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from tomskit.celery._internals.billiard import drop_traceback
 from tomskit.celery._running.context import Execution, begin_execution
 from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.guard import Guard
-from tomskit.celery._running.places import GreenletPlace
+from tomskit.celery._running.places import GreenletPlace, place_of_task
 from tomskit.celery._running.steering import Limits, SoftTimeLimit, Steered, as_celery_error
 from tomskit.celery._running.strays import lineage
 from tomskit.celery.asyncio_pool.failures import Failures
@@ -97,12 +97,10 @@ class Ended(BaseException):
     """Unwinds the tracer of a task that was ended, so that it stores nothing."""
 
 
-_current: Final[ContextVar[CoroutineJob | None]] = ContextVar("tomskit_job", default=None)
-
-
 def job_of(context: Context) -> CoroutineJob | None:
     """The job whose code runs in this context, its children's included."""
-    return context.get(_current)
+    place = context.get(place_of_task)
+    return place if isinstance(place, CoroutineJob) else None
 
 
 class CoroutineJob(Job, GreenletPlace):
@@ -155,7 +153,7 @@ class CoroutineJob(Job, GreenletPlace):
         context.run(self._set_variables)
 
     def _set_variables(self) -> None:
-        _current.set(self)
+        place_of_task.set(self)
         begin_execution(self._execution())
 
     def _execution(self) -> Execution | None:
