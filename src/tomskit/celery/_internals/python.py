@@ -116,10 +116,10 @@ class _LastItem:
     """What a thread of a ThreadPoolExecutor calls last."""
 
     def __init__(self, function: Callable[[], object]) -> None:
-        self._function = function
+        self.function = function
 
     def run(self, *_: object) -> None:
-        self._function()
+        self.function()
 
 
 def end_thread_of_executor_with(function: Callable[[], object]) -> list[object]:
