@@ -99,6 +99,9 @@ def _request(message: Any, body: Any) -> Any:
     celery: Any = strategy
     convert = celery.hybrid_to_proto2 if "args" in body else celery.proto1_to_proto2
     payload, headers, is_decoded, is_utc = convert(message, body)
+    if "id" not in headers:
+        # In the first protocol it has to stand in the body. Celery fails without, and our consumer rejects it.
+        raise InvalidTaskError("no id")
     return make(
         message,
         app=_app,
