@@ -22,6 +22,7 @@ AWAY = (
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
     "NOREPLICAS Not enough good replicas to write.",
     "OOM command not allowed when used memory > 'maxmemory'.",
+    "OOM the memory is full",
     "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
     "CLUSTERDOWN The cluster is down",

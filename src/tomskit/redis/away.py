@@ -18,6 +18,7 @@ from redis.exceptions import (
     InvalidResponse,
     MasterDownError,
     NoPermissionError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
@@ -54,6 +55,7 @@ _AWAY_CLASSES: Final = (
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
+    OutOfMemoryError,
     ReadOnlyError,
     TryAgainError,
 )
@@ -61,7 +63,7 @@ _REFUSED_CLASSES: Final = (AuthenticationError, AuthorizationError, NoPermission
 
 # Redis 6 puts the error of a command that a script calls after "ERR Error running script".
 _AWAY_TEXT: Final = re.compile(rf"(?:^|: -?)(?:{'|'.join(AWAY_CODES)}) ")
-# redis-py makes an error of its own of an OOM, without the code.
+# Also inside of other texts, such as that of a transaction that was aborted.
 _OTHER_AWAY_TEXTS: Final = (
     "command not allowed when used memory",
     "max number of clients reached",
