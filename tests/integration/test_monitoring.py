@@ -204,7 +204,8 @@ def test_flower(monitored: Monitored) -> None:
     flower = ["-A", "app", "flower", f"--address={HOST}", f"--port={port}"]
     environment = monitored.environment | {"FLOWER_UNAUTHENTICATED_API": "true"}
     with (
-        recipes.running("celery", flower, folder=monitored.folder, env=environment),
+        # Its handler of SIGTERM raises SystemExit, which Python ignores in a destructor.
+        recipes.running("celery", flower, folder=monitored.folder, env=environment, asked_to_end=3),
         httpx.Client(base_url=f"http://{HOST}:{port}/api", timeout=patience(30)) as client,
     ):
 

@@ -66,9 +66,22 @@ def run(module: str, *arguments: str, folder: Path, env: Mapping[str, str]) -> s
 
 @contextmanager
 def running(
-    module: str, arguments: Sequence[str], *, folder: Path, env: Mapping[str, str]
+    module: str,
+    arguments: Sequence[str],
+    *,
+    folder: Path,
+    env: Mapping[str, str],
+    asked_to_end: int = 1,
 ) -> Generator[Path]:
-    """Run a program as long as the context lasts; its output is in the file that this gives."""
+    """Run a program as long as the context lasts; its output is in the file that this gives.
+
+    Args:
+        module: The program.
+        arguments: Of its command line.
+        folder: Where it runs.
+        env: Its environment, besides that of the tests.
+        asked_to_end: How often it gets SIGTERM before it counts as one that does not end.
+    """
     log_file = folder / f"{module}.log"
     command = [sys.executable, "-m", module, *arguments]
     with log_file.open("wb") as log:
@@ -86,10 +99,14 @@ def running(
             exc.add_note(f"The log of {module}:\n{log_file.read_text('utf-8')}")
             raise
         finally:
-            process.terminate()
-            try:
-                process.wait(patience(30))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise
+            for rest in reversed(range(asked_to_end)):
+                process.terminate()
+                try:
+                    process.wait(patience(30 / asked_to_end))
+                    break
+                except subprocess.TimeoutExpired:
+                    if rest:
+                        continue
+                    process.kill()
+                    process.wait()
+                    raise
