@@ -23,6 +23,7 @@ PARTS: Final = {
         "/_worker/logging.py",
         "task_lines.py",
         "/_running/repeated_lines.py",
+        "/_running/stream_lines.py",
         "/celery/utils/log.py",
     ),
     "the function, its arguments and its result": ("/_tasks/", "/_values/", "tomskit_app.py"),
