@@ -95,7 +95,7 @@ class Repeats:
             await self._take_turn()
             await asyncio.sleep(longest * random.random())  # noqa: S311
             return True
-        self._end_turn()
+        self.end()
         if not (
             isinstance(error, marks.NoAnswerError) or (is_of_database(error) and is_away(error))
         ):
@@ -116,10 +116,6 @@ class Repeats:
         """Note that a try has succeeded."""
         self._retrying.succeeded()
 
-    def end(self) -> None:
-        """Let others be repeated; however it has ended."""
-        self._end_turn()
-
     async def _take_turn(self) -> None:
         if self._turn is not None:
             return
@@ -128,7 +124,8 @@ class Repeats:
         if await turn.take():
             self._turn = turn
 
-    def _end_turn(self) -> None:
+    def end(self) -> None:
+        """Let others be repeated; however it has ended."""
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.end()

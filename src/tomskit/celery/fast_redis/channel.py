@@ -123,9 +123,7 @@ class FastChannel(GuardedChannel, ConversingChannel):
                 super().close()
             finally:
                 # kombu gives back what is unacknowledged when its connections are closed: on another one.
-                for pool in (self._pool, self._async_pool):
-                    if pool is not None:
-                        pool.disconnect()
+                self.disconnect()
 
     @override
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:

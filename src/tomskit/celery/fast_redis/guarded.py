@@ -48,6 +48,10 @@ _LONG_NUMBER: Final = b"0" * 19
 all are the same takes a tenth of the time of a regular expression: 0.8 us for a message."""
 
 
+_SILENCE: Final = 2.0
+"""How many seconds late the answer to BRPOP is when other connections are no longer trusted. A false alarm
+costs that they are made again."""
+
 _MOST_CONTAINERS: Final = 200
 """orjson reads what is nested so deeply that Python's own code, Celery's for example, fails with it."""
 
@@ -111,10 +115,6 @@ class _Message(virtual.Message):
                 return body
         return super()._decode()
 
-
-_SILENCE: Final = 2.0
-"""How many seconds late the answer to BRPOP is when other connections are no longer trusted. A false alarm
-costs that they are made again."""
 
 _message_class: Final[Any] = _Message
 
