@@ -2,13 +2,14 @@
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from socket import SHUT_WR
 from typing import Any, cast
 
 import pytest
 from kombu import Connection, Queue
 from kombu.message import Message
 from kombu.utils.json import loads
-from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.loops import sockets
@@ -20,14 +21,42 @@ from tomskit.celery.fast_redis.parts import Parts, connection_class, fast_parts
 QUEUE = Queue("work")
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
+@dataclass(frozen=True)
+class Broker:
+    """A server, and what stands in front of its keys."""
+
+    server: RedisServer
+    prefix: str
+
+    def connect(self, parts: Parts) -> Connection:
+        url = f"redis://{self.server.host}:{self.server.port}"
+        options = {"global_keyprefix": self.prefix}
+        return connection_class(parts)(url, transport_options=options)
+
+    def waiting(self) -> list[str]:
+        """The bodies in the queue, the next one first."""
+        with self.server.client() as client:
+            raws = cast("list[bytes]", client.lrange(f"{self.prefix}work", 0, -1))
+        return [b64decode(loads(raw)["body"]).decode() for raw in reversed(raws)]
+
+    def recorded(self) -> tuple[int, int]:
+        """How many messages are recorded as unacknowledged, and how many times of such."""
+        with self.server.client() as client:
+            return (
+                client.hlen(f"{self.prefix}unacked"),
+                client.zcard(f"{self.prefix}unacked_index"),
+            )
+
+    def take(self) -> bytes:
+        """Take the next message as kombu does, before it is recorded."""
+        with self.server.client() as client:
+            return cast("bytes", client.rpop(f"{self.prefix}work"))
+
+
+@pytest.fixture(params=["", "mine:"], ids=["", "prefix"])
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     with RedisServer(config=[("appendonly", "yes"), ("appendfsync", "always")]) as running:
-        yield running
-
-
-def connect(server: RedisServer, parts: Parts) -> Connection:
-    return connection_class(parts)(f"redis://{server.host}:{server.port}")
+        yield Broker(running, request.param)
 
 
 def send(connection: Connection, *bodies: str) -> None:
@@ -48,17 +77,7 @@ def drain_until(connection: Connection, condition: Callable[[], bool]) -> None:
         connection.drain_events(timeout=patience(10))
 
 
-def waiting(client: Redis) -> list[str]:
-    """The bodies in the queue, the next one first."""
-    raws = cast("list[bytes]", client.lrange("work", 0, -1))
-    return [b64decode(loads(raw)["body"]).decode() for raw in reversed(raws)]
-
-
-def recorded(client: Redis) -> tuple[int, int]:
-    return client.hlen("unacked"), client.zcard("unacked_index")
-
-
-def test_a_message_that_is_rejected_comes_again(server: RedisServer) -> None:
+def test_a_message_that_is_rejected_comes_again(broker: Broker) -> None:
     got: list[Message] = []
 
     def on_message(message: Message) -> None:
@@ -69,18 +88,17 @@ def test_a_message_that_is_rejected_comes_again(server: RedisServer) -> None:
             message.ack()
 
     with (
-        connect(server, fast_parts(tasks_run="elsewhere")) as connection,
-        server.client() as client,
+        broker.connect(fast_parts(tasks_run="elsewhere")) as connection,
     ):
         consume(connection, on_message)
         send(connection, "again")
         drain_until(connection, lambda: len(got) == 2)
         connection.release()
 
-        assert recorded(client) == (0, 0)
+        assert broker.recorded() == (0, 0)
         assert [message.payload for message in got] == ["again", "again"]
         assert cast("dict[str, object]", got[1].delivery_info)["redelivered"] is True
-        assert waiting(client) == []
+        assert broker.waiting() == []
 
 
 @pytest.mark.parametrize(
@@ -93,23 +111,22 @@ def test_a_message_that_is_rejected_comes_again(server: RedisServer) -> None:
     ids=["elsewhere", "in the turn", "asyncio"],
 )
 def test_a_connection_that_gives_messages_back_when_it_is_closed_leaves_nothing_open(
-    server: RedisServer, parts: Parts
+    broker: Broker, parts: Parts
 ) -> None:
     got: list[Message] = []
-    with server.client() as client:
-        assert recorded(client) == (0, 0)
-        before = sockets()
-        with connect(server, parts) as connection:
-            consume(connection, got.append)
-            send(connection, "one", "two")
-            drain_until(connection, lambda: len(got) == 2)
+    assert broker.recorded() == (0, 0)
+    before = sockets()
+    with broker.connect(parts) as connection:
+        consume(connection, got.append)
+        send(connection, "one", "two")
+        drain_until(connection, lambda: len(got) == 2)
 
-        assert waiting(client) == ["one", "two"]
-        assert sockets() == before
+    assert broker.waiting() == ["one", "two"]
+    assert sockets() == before
 
 
 def test_a_fetch_takes_no_more_bytes_than_it_may_beyond_its_first_message(
-    server: RedisServer,
+    broker: Broker,
 ) -> None:
     got: list[Message] = []
 
@@ -118,11 +135,11 @@ def test_a_fetch_takes_no_more_bytes_than_it_may_beyond_its_first_message(
         message.ack()
 
     with (
-        connect(server, fast_parts(tasks_run="elsewhere", fetch_bytes=3000)) as connection,
-        server.client() as client,
+        broker.connect(fast_parts(tasks_run="elsewhere", fetch_bytes=3000)) as connection,
+        broker.server.client() as client,
     ):
         send(connection, *("x" * 1000 for _ in range(9)))
-        size = len(cast("bytes", client.lindex("work", 0)))
+        size = len(cast("bytes", client.lindex(f"{broker.prefix}work", 0)))
         consume(connection, on_message)
         portions: list[int] = []
         while len(got) < 9:
@@ -132,13 +149,12 @@ def test_a_fetch_takes_no_more_bytes_than_it_may_beyond_its_first_message(
         connection.release()
 
         assert max(portions) == 1 + 3000 // size
-        assert recorded(client) == (0, 0)
+        assert broker.recorded() == (0, 0)
 
 
-def test_rejected_for_good_it_is_gone(server: RedisServer) -> None:
+def test_rejected_for_good_it_is_gone(broker: Broker) -> None:
     with (
-        connect(server, fast_parts(tasks_run="elsewhere")) as connection,
-        server.client() as client,
+        broker.connect(fast_parts(tasks_run="elsewhere")) as connection,
     ):
         got: list[Message] = []
 
@@ -151,33 +167,32 @@ def test_rejected_for_good_it_is_gone(server: RedisServer) -> None:
         drain_until(connection, lambda: len(got) == 1)
         connection.release()
 
-        assert waiting(client) == []
-        assert recorded(client) == (0, 0)
+        assert broker.waiting() == []
+        assert broker.recorded() == (0, 0)
 
 
 def test_what_was_fetched_goes_back_in_order_when_one_cannot_be_handled(
-    server: RedisServer,
+    broker: Broker,
 ) -> None:
     def on_message(message: Message) -> None:
         if message.payload == "2":
             raise RuntimeError("cannot handle it")
 
     with (
-        connect(server, fast_parts(tasks_run="elsewhere")) as connection,
-        server.client() as client,
+        broker.connect(fast_parts(tasks_run="elsewhere")) as connection,
     ):
         send(connection, "1", "2", "3", "4")
         consume(connection, on_message)
         with pytest.raises(RuntimeError, match="cannot handle it"):
             drain_until(connection, lambda: False)
-        assert recorded(client) == (4, 4)
+        assert broker.recorded() == (4, 4)
         connection.release()
 
-        assert waiting(client) == ["1", "2", "3", "4"]
-        assert recorded(client) == (0, 0)
+        assert broker.waiting() == ["1", "2", "3", "4"]
+        assert broker.recorded() == (0, 0)
 
 
-def test_scripts_that_the_server_has_forgotten_are_sent_again(server: RedisServer) -> None:
+def test_scripts_that_the_server_has_forgotten_are_sent_again(broker: Broker) -> None:
     got: list[object] = []
 
     def on_message(message: Message) -> None:
@@ -185,8 +200,8 @@ def test_scripts_that_the_server_has_forgotten_are_sent_again(server: RedisServe
         message.ack()
 
     with (
-        connect(server, fast_parts(tasks_run="elsewhere")) as connection,
-        server.client() as client,
+        broker.connect(fast_parts(tasks_run="elsewhere")) as connection,
+        broker.server.client() as client,
     ):
         consume(connection, on_message)
         send(connection, "before")
@@ -198,38 +213,37 @@ def test_scripts_that_the_server_has_forgotten_are_sent_again(server: RedisServe
         drain_until(connection, lambda: got == ["before", "after"])
 
 
-def test_messages_of_an_answer_that_was_lost_are_given_back(server: RedisServer) -> None:
+def test_messages_of_an_answer_that_was_lost_are_given_back(broker: Broker) -> None:
     parts = waiting_parts(fast=True)
     with (
-        connect(server, parts) as lost,
-        connect(server, parts) as working,
-        server.client() as client,
+        broker.connect(parts) as lost,
+        broker.connect(parts) as working,
     ):
         send(lost, "1", "2", "3")
         channel = consume(lost, lambda message: pytest.fail(f"{message} came"))
         cast("Any", lost.transport).cycle.on_poll_start()
-        wait_until(lambda: recorded(client) == (3, 3), 10, "Redis took the command")
+        wait_until(lambda: broker.recorded() == (3, 3), 10, "Redis took the command")
         channel.client.connection.disconnect()
 
         outstanding = Outstanding.of(channel)
         assert outstanding is not None
         outstanding.settle(working.default_channel, running=())
 
-        assert sorted(waiting(client)) == ["1", "2", "3"]
-        assert recorded(client) == (0, 0)
+        assert sorted(broker.waiting()) == ["1", "2", "3"]
+        assert broker.recorded() == (0, 0)
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_an_acknowledgement_that_redis_did_not_hear_is_made_good(
-    server: RedisServer, fast: bool
+    broker: Broker, fast: bool
 ) -> None:
     got: list[Message] = []
     parts = waiting_parts(fast=fast)
-    with connect(server, parts) as lost, connect(server, parts) as working:
+    with broker.connect(parts) as lost, broker.connect(parts) as working:
         channel = consume(lost, got.append)
         send(lost, "1")
         drain_until(lost, lambda: len(got) == 1)
-        server.kill()
+        broker.server.kill()
         if fast:
             got[0].ack()
             with pytest.raises((RedisConnectionError, OSError)):
@@ -239,30 +253,114 @@ def test_an_acknowledgement_that_redis_did_not_hear_is_made_good(
                 got[0].ack()
         outstanding = Outstanding.of(channel)
         assert outstanding is not None
-        server.start()
+        broker.server.start()
 
-        with server.client() as client:
-            assert recorded(client) == (1, 1)
-            outstanding.settle(working.default_channel, running=())
-            assert recorded(client) == (0, 0)
-            assert waiting(client) == []
+        assert broker.recorded() == (1, 1)
+        outstanding.settle(working.default_channel, running=())
+        assert broker.recorded() == (0, 0)
+        assert broker.waiting() == []
 
 
-def test_a_message_that_was_handed_out_and_not_recorded_goes_back(server: RedisServer) -> None:
+def test_a_message_that_was_handed_out_and_not_recorded_goes_back(broker: Broker) -> None:
     parts = waiting_parts(fast=False)
-    with connect(server, parts) as lost, connect(server, parts) as working:
+    with broker.connect(parts) as lost, broker.connect(parts) as working:
         channel = consume(lost, lambda message: pytest.fail(f"{message} came"))
         send(lost, "1")
-        with server.client() as client:
-            raw = cast("bytes", client.rpop("work"))
-        server.kill()
+        raw = broker.take()
+        broker.server.kill()
         with pytest.raises((RedisConnectionError, OSError)):
             cast("Any", lost.transport)._deliver(loads(raw), "work")
         outstanding = Outstanding.of(channel)
         assert outstanding is not None
-        server.start()
+        broker.server.start()
 
-        with server.client() as client:
-            outstanding.settle(working.default_channel, running=())
-            assert waiting(client) == ["1"]
-            assert recorded(client) == (0, 0)
+        outstanding.settle(working.default_channel, running=())
+        assert broker.waiting() == ["1"]
+        assert broker.recorded() == (0, 0)
+
+
+def test_messages_of_an_answer_after_which_the_connection_is_lost_are_given_back(
+    broker: Broker,
+) -> None:
+    parts = waiting_parts(fast=True)
+    with broker.connect(parts) as lost, broker.connect(parts) as working:
+        send(lost, "1", "2", "3")
+        channel = consume(lost, lambda message: pytest.fail(f"{message} came"))
+        cycle = cast("Any", lost.transport).cycle
+        cycle.on_poll_start()
+        wait_until(lambda: broker.recorded() == (3, 3), 10, "Redis took the command")
+        connection = channel.client.connection
+        assert connection.can_read(patience(10)), "the answer has arrived"
+        # The worker writes before it delivers, and can read what had arrived.
+        connection._sock.shutdown(SHUT_WR)
+        with pytest.raises((RedisConnectionError, OSError)):
+            cycle.on_readable(connection._sock.fileno())
+
+        outstanding = Outstanding.of(channel)
+        assert outstanding is not None
+        outstanding.settle(working.default_channel, running=())
+
+        assert sorted(broker.waiting()) == ["1", "2", "3"]
+        assert broker.recorded() == (0, 0)
+
+
+def test_what_waits_for_a_slot_is_given_back_once(broker: Broker) -> None:
+    got: list[Message] = []
+    parts = waiting_parts(fast=True)
+    with broker.connect(parts) as lost, broker.connect(parts) as working:
+        channel = consume(lost, got.append)
+        send(lost, "1", "2")
+        drain_until(lost, lambda: len(got) == 2)
+        channel.client.connection.disconnect()
+
+        outstanding = Outstanding.of(channel)
+        assert outstanding is not None
+        assert Outstanding.of(channel) is None, "it is settled by the first"
+        outstanding.settle(working.default_channel, running=[str(got[1].delivery_tag)])
+
+        assert broker.waiting() == ["1"]
+        assert broker.recorded() == (1, 1)
+
+
+def test_a_rejection_that_redis_did_not_hear_is_made_good(broker: Broker) -> None:
+    got: list[Message] = []
+    parts = waiting_parts(fast=True)
+    with broker.connect(parts) as lost, broker.connect(parts) as working:
+        channel = consume(lost, got.append)
+        send(lost, "1", "2")
+        drain_until(lost, lambda: len(got) == 2)
+        broker.server.kill()
+        got[0].reject(requeue=True)
+        got[1].reject()
+        with pytest.raises((RedisConnectionError, OSError)):
+            drain_until(lost, lambda: False)
+        outstanding = Outstanding.of(channel)
+        assert outstanding is not None
+        broker.server.start()
+
+        assert broker.recorded() == (2, 2)
+        outstanding.settle(working.default_channel, running=())
+        assert broker.recorded() == (0, 0)
+        assert broker.waiting() == ["1"]
+
+
+@pytest.mark.parametrize(
+    "parts", [fast_parts(tasks_run="elsewhere"), waiting_parts(fast=True)], ids=["other", "asyncio"]
+)
+def test_what_is_settled_before_a_connection_is_closed_is_settled(
+    broker: Broker, parts: Parts
+) -> None:
+    got: list[Message] = []
+    with broker.connect(parts) as connection:
+        channel = consume(connection, got.append)
+        send(connection, "1", "2", "3")
+        drain_until(connection, lambda: len(got) == 3)
+        got[0].ack()
+        got[1].reject(requeue=True)
+        # Sent, and not answered.
+        channel.conversation.turn()
+        got[2].ack()
+        channel.client.connection.disconnect()
+
+    assert broker.waiting() == ["2"]
+    assert broker.recorded() == (0, 0)

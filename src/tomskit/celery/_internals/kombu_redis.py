@@ -108,7 +108,8 @@
     When it is missing: an import of tomskit.celery.fast_redis raises ImportError.
 
 `GlobalKeyPrefixMixin.execute_command` and `pipeline`, which call ``super()``
-    For: the global key prefix in commands that wait in the event loop.
+    For: the global key prefix in commands that wait in the event loop. It is put in front of the keys of
+    some commands only, and not of HEXISTS and EVAL.
     When it is missing: publishing with ``global_keyprefix`` raises AttributeError.
 
 The records of unacknowledged messages: a hash of ``[message, exchange, routing key]`` in JSON by tag,
@@ -124,12 +125,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import redis
 from kombu.transport import virtual
 from kombu.utils.scheduling import round_robin_cycle
 
 if TYPE_CHECKING:
-    import redis
-
     from tomskit.celery._internals.redis_connections import Connection
 
 __all__ = (
@@ -147,6 +147,7 @@ __all__ = (
     "expiring_queues_of",
     "lists_of",
     "next_queues",
+    "plain_pipeline",
     "record_in_memory",
     "replace_callback",
     "restore_message",
@@ -179,10 +180,10 @@ class Client(Pushes, Protocol):
     """``redis.Redis``."""
 
     connection: Connection
+    connection_pool: redis.ConnectionPool
 
     def hdel(self, name: str, key: str) -> int: ...
-    def hexists(self, name: str, key: str) -> bool: ...
-    def pipeline(self, *, transaction: bool) -> _Pipeline: ...
+    def hget(self, name: str, key: str) -> bytes | None: ...
     def zrange(self, name: str, start: float, end: float, *, byscore: bool) -> list[bytes]: ...
 
 
@@ -317,6 +318,13 @@ def restore_message(
     channel._do_restore_message(
         message._raw, info["exchange"], info["routing_key"], pushes, leftmost
     )
+
+
+def plain_pipeline(client: Client) -> _Pipeline:
+    """Commands with whole keys; a pipeline of kombu's would put the prefix in front of some of them."""
+    plain: Any = redis.Redis(connection_pool=client.connection_pool)
+    pipeline: _Pipeline = plain.pipeline(transaction=False)
+    return pipeline
 
 
 def unacknowledged_tags(qos: QoS) -> set[str]:

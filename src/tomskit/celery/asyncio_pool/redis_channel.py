@@ -21,6 +21,7 @@ from tomskit.celery._internals.kombu_redis import (
     restore_message,
     unacknowledged_tags,
 )
+from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.loop_socket import LoopSocket
 from tomskit.celery.fast_redis.channel import FastChannel, give_back_taken
@@ -162,17 +163,18 @@ class Outstanding:
     def __init__(self, channel: _WaitingChannel) -> None:
         channel.do_restore = False
         self._acknowledged = set(channel.unacknowledged)
+        self._unconfirmed: list[Command] = []
         self._taken_at: list[float] = []
         if isinstance(channel, FastChannel) and channel.ack_emulation:
-            self._acknowledged |= channel.qos.take_unconfirmed()
+            self._unconfirmed = channel.qos.take_unconfirmed()
             self._taken_at = channel.conversation.taken_at
         self._tags = unacknowledged_tags(channel.qos) - self._acknowledged
         self._unrecorded = channel.unrecorded
 
     @classmethod
     def of(cls, channel: object) -> Outstanding | None:
-        """The messages of a channel; None if another connection cannot give them back."""
-        return cls(channel) if isinstance(channel, _WaitingChannel) else None
+        """The messages of a channel; None if another connection cannot give them back, or is to already."""
+        return cls(channel) if isinstance(channel, _WaitingChannel) and channel.do_restore else None
 
     def settle(self, channel: Any, running: Collection[str]) -> None:
         """Acknowledge or give back each of them.
@@ -184,10 +186,12 @@ class Outstanding:
         kombu_channel: Channel = channel
         for tag in self._acknowledged:
             kombu_channel.qos.ack(tag)  # at once: this is not the worker's own thread
+        if isinstance(kombu_channel, FastChannel):
+            kombu_channel.qos.execute(self._unconfirmed)
         back, gone = 0, 0
         with kombu_channel.conn_or_acquire() as client:
             for tag in self._tags - set(running):
-                if client.hexists(kombu_channel.unacked_key, tag):
+                if client.hget(kombu_channel.unacked_key, tag) is not None:
                     kombu_channel.qos.restore_by_tag(tag)
                     back += 1
                 else:
@@ -207,7 +211,7 @@ class Outstanding:
         give_back_taken(kombu_channel, self._taken_at, running=running)
         for tag, message in self._unrecorded.items():
             with kombu_channel.conn_or_acquire() as client:
-                if client.hexists(kombu_channel.unacked_key, tag):
+                if client.hget(kombu_channel.unacked_key, tag) is not None:
                     kombu_channel.qos.restore_by_tag(tag)
                     continue
                 restore_message(kombu_channel, message, client)

@@ -18,6 +18,7 @@ from tomskit.celery._internals.kombu_redis import (
     Message,
     acknowledge_in_memory,
     deliverer_of,
+    plain_pipeline,
     record_in_memory,
     restore_message,
 )
@@ -179,7 +180,6 @@ class FastQoS(PermittedQoS):
         by_turn: Whether it may wait for the end of the turn, as where no task runs in the worker's
             turns. In a pool of threads that is where Celery acknowledges, too.
         at_once: How many messages are fetched together, at most.
-        unconfirmed: The tags of messages that were acknowledged, which Redis may not have read.
     """
 
     by_turn: ClassVar[bool] = True
@@ -190,11 +190,10 @@ class FastQoS(PermittedQoS):
         channel: FastChannel
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        self.unconfirmed: set[str] = set()
         self._acknowledged: list[str] = []
-        # What each answer that is to come confirms.
-        self._sent: deque[list[str]] = deque()
         self._restoring: list[Command] = []
+        # What each answer that is to come confirms.
+        self._sent: deque[list[Command]] = deque()
         super().__init__(*args, **kwargs)
 
     @override
@@ -235,7 +234,7 @@ class FastQoS(PermittedQoS):
         if self._waits_for_turn():
             self._restoring.append(command)
         else:
-            self._execute([command])
+            self.execute([command])
 
     def _waits_for_turn(self) -> bool:
         channel = self.channel
@@ -246,41 +245,34 @@ class FastQoS(PermittedQoS):
         commands, self._restoring = self._restoring, []
         tags, self._acknowledged = self._acknowledged, []
         if tags:
-            self.unconfirmed.update(tags)
             records, times = self.channel.unacked_keys
             # In this order: kombu removes a time without a message when it meets one. A message
             # without a time would stay for ever.
             commands += [("HDEL", records, *tags), ("ZREM", times, *tags)]
         if commands:
-            self._sent.append(tags)
+            self._sent.append(commands)
         return commands
 
     def on_answer(self, answer: object) -> None:
         """The last command of `take_commands` was answered."""
         raise_error(answer)
-        self.unconfirmed.difference_update(self._sent.popleft())
+        self._sent.popleft()
 
-    def take_unconfirmed(self) -> set[str]:
-        """Take the tags of messages that were acknowledged, which Redis may not have read."""
-        tags = self.unconfirmed.union(self._acknowledged)
-        self.unconfirmed.clear()
-        self._acknowledged.clear()
-        return tags
+    def take_unconfirmed(self) -> list[Command]:
+        """Take the commands that Redis may not have read. It is no harm if it has."""
+        self.take_commands()
+        commands = [command for sent in self._sent for command in sent]
+        self._sent.clear()
+        return commands
 
     def finish(self) -> None:
         """Send all commands, and wait for their answers."""
         self.channel.conversation.finish()
-        commands = self.take_commands()
-        if commands:
-            self._execute(commands)
-            self.unconfirmed.clear()
-            self._sent.clear()
+        self.execute(self.take_unconfirmed())
 
     def finish_anew(self) -> None:
-        """Acknowledge on a new connection what the lost one may not have carried to Redis."""
+        """Send on a new connection what the lost one may not have carried to Redis."""
         self.channel.conversation.forget_expected()
-        self._acknowledged = list(self.take_unconfirmed())
-        self._sent.clear()
         self.finish()
 
     @override
@@ -291,17 +283,19 @@ class FastQoS(PermittedQoS):
             for message in reversed(self._delivered.values())
             if (command := self._restore_command(message)) is not None
         ]
-        if commands:
-            try:
-                self._execute(commands, client)
-            except NoPermissionError:
-                # Without scripts, in kombu's way.
-                super().restore_unacked(client)
+        try:
+            self.execute(commands, client)
+        except NoPermissionError:
+            # Without scripts, in kombu's way.
+            super().restore_unacked(client)
         self._delivered.clear()
 
-    def _execute(self, commands: list[Command], client: Client | None = None) -> None:
+    def execute(self, commands: list[Command], client: Client | None = None) -> None:
+        """Have Redis execute commands, on another connection than that of the conversation."""
+        if not commands:
+            return
         with self.channel.conn_or_acquire(client) as redis:
-            pipeline = redis.pipeline(transaction=False)
+            pipeline = plain_pipeline(redis)
             for command in commands:
                 pipeline.execute_command(*command)
             pipeline.execute()

@@ -131,7 +131,8 @@ class Conversation:
         connection = self._connection
         if socket_of(connection) is self._sock:
             return
-        self.forget_expected()
+        if self._expected:
+            raise _made_anew()
         try:
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP", check_health=False)
             connection.read_response()
@@ -173,7 +174,7 @@ class Conversation:
         fetch = None if self._fetching else self._fetch_command()
         if fetch is not None:
             self._fetching = True
-            commands.append(fetch)
+            commands = [*commands, fetch]
             answers.append(self._on_fetched)
         if commands:
             self._send(commands, answers)
@@ -217,6 +218,8 @@ class Conversation:
         # Without a health check, whose answer would be waited for: all answers have a deadline.
         packed = connection.pack_commands(commands)
         connection.send_packed_command(packed, check_health=False)
+        if socket_of(connection) is not self._sock:
+            raise _made_anew()
 
     def _check_deadline(self) -> None:
         # A broker that disappears without closing the connection never answers, and nothing else
@@ -292,13 +295,14 @@ class Conversation:
             return
         raise_error(answer)
         self._knows_script = True
-        self.taken_at = []
         found: list[Any] = answer
         if len(found) < 2 * self._asked:
             # Redis announces changes of keys that a command has read; the script's do not count.
+            # Where the connection is lost by now, what was found is given back as if it had not arrived.
             self._send([("EXISTS", *self._lists)], [self._on_looked])
         else:
             self._fetching, self._may_have_messages = False, True
+        self.taken_at = []
         if found:
             places: list[int] = found[::2]
             queues = [self._order[place % len(self._order)] for place in places]
@@ -324,6 +328,12 @@ class Conversation:
     @property
     def _connection(self) -> Connection:
         return self._channel.client.connection
+
+
+def _made_anew() -> ConnectionResetError:
+    # redis-py does so without a word. What the worker does then makes good what Redis has not read, and
+    # what it has sent.
+    return ConnectionResetError("The connection to Redis was lost before it has answered")
 
 
 def raise_error(answer: object) -> None:
