@@ -75,6 +75,46 @@ def test_bad_setting_is_refused_by_name(deployment: Deployment) -> None:
     assert "hush-hush" not in text
 
 
+@pytest.mark.parametrize(
+    ("pool", "setting"),
+    [
+        ("prefork", "CELERY_ACCEPT_CONTENT"),
+        ("asyncio", "CELERY_ACCEPT_CONTENT"),
+        ("threads", "CELERY_TASK_SERIALIZER"),
+        ("asyncio", "CELERY_RESULT_SERIALIZER"),
+    ],
+)
+def test_a_serializer_that_nobody_has_registered_is_refused(
+    deployment: Deployment, pool: Pool, setting: str
+) -> None:
+    text = refused(deployment, pool, **{setting: "banana"})
+
+    (line,) = (line for line in text.splitlines() if "banana" in line)
+    assert line.startswith(f"Error: {setting} ")
+    assert "'banana', which is set in the environment" in line
+    assert "Use one of json," in line
+    assert "register it with kombu.serialization.register" in line
+    assert "Traceback" not in text
+
+
+def test_a_serializer_that_a_module_with_tasks_registers_is_there(deployment: Deployment) -> None:
+    deployment.worker(
+        "prefork",
+        1,
+        CELERY_IMPORTS="tests.integration.own_serializer_service",
+        CELERY_ACCEPT_CONTENT="mine,json",
+    )
+
+    assert deployment.call("add", 1, 2) == 3
+
+
+def test_a_worker_says_that_it_does_not_read_what_it_sends(deployment: Deployment) -> None:
+    worker = deployment.worker("threads", 1, CELERY_TASK_SERIALIZER="pickle")
+
+    assert "CELERY_TASK_SERIALIZER is 'pickle', which is set in the environment" in worker.text
+    assert "Add 'pickle' to CELERY_ACCEPT_CONTENT" in worker.text
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_annotations_that_cannot_work_are_refused(deployment: Deployment, pool: Pool) -> None:
     module = "tests.integration.untrue_service"

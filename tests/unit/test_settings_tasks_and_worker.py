@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from tests.support.settings import MakeApp, settings_of
 from tomskit.celery import CeleryConfig
-from tomskit.errors import ConfigurationError
 
 
 @pytest.mark.parametrize("spelling", ["json, pickle", '["json", "pickle"]'])
@@ -97,10 +96,3 @@ def test_settings_that_exclude_each_other_are_named_with_their_places(
     said = str(caught.value)
     assert "CELERY_TASK_SOFT_TIME_LIMIT is set in the environment" in said
     assert f"CELERY_TASK_TIME_LIMIT is set in {file}" in said
-
-
-def test_a_serializer_of_results_that_is_not_registered_is_named(make_app: MakeApp) -> None:
-    app = make_app(CeleryConfig(CELERY_RESULT_SERIALIZER="banana"))
-
-    with pytest.raises(ConfigurationError, match=r"CELERY_RESULT_SERIALIZER is 'banana'"):
-        _ = app.celery_backend

@@ -17,14 +17,13 @@ import celery
 import kombu
 from celery.backends.base import DisabledBackend
 from celery.utils import uuid
-from kombu.exceptions import SerializerNotInstalled
-from kombu.serialization import dumps, prepare_accept_content
 from kombu.transport import redis as kombu_redis
 from packaging.requirements import Requirement
 
 import tomskit
 from tomskit._commands.databases import databases
-from tomskit._commands.examination import Check, Finding, Status, described, unless_configured
+from tomskit._commands.examination import Check, Finding, described, unless_configured
+from tomskit.celery._client.encodings import unknown_encodings, unknown_of_tasks, unread_encodings
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker import overview
 from tomskit.errors import ConfigurationError
@@ -213,34 +212,11 @@ def signatures(app: AsyncCelery) -> Iterator[Finding]:
 
 def serializers(app: AsyncCelery) -> Iterator[Finding]:
     """Do workers read what clients write?"""
-    conf = app.conf
-    accepted = prepare_accept_content(conf.accept_content)
-    read_results = prepare_accept_content(conf.result_accept_content or conf.accept_content)
-    status: Status = "ok"
-    for setting, name, content in (
-        ("CELERY_TASK_SERIALIZER", conf.task_serializer, accepted),
-        ("CELERY_RESULT_SERIALIZER", conf.result_serializer, read_results),
-    ):
-        try:
-            content_type, _, _ = dumps({}, serializer=name)
-        except SerializerNotInstalled:
-            status = "failed"
-            yield Finding(
-                "serializers",
-                "failed",
-                f"{setting} is {name!r}, which is not registered",
-                "Set another, or register it where the app is made.",
-            )
-            continue
-        if content and content_type not in content:
-            status = "failed"
-            yield Finding(
-                "serializers",
-                "failed",
-                f"{setting} is {name!r}, which CELERY_ACCEPT_CONTENT does not name",
-                f"Add {name!r} to CELERY_ACCEPT_CONTENT.",
-            )
-    if status == "ok":
+    found = [*unknown_encodings(app), *unknown_of_tasks(app)] or [*unread_encodings(app)]
+    for problem in found:
+        yield Finding("serializers", "failed", problem.detail, problem.advice)
+    if not found:
+        conf = app.conf
         detail = f"tasks as {conf.task_serializer}, results as {conf.result_serializer}"
         yield Finding("serializers", "ok", detail)
 

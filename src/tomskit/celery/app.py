@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast, overload
 from weakref import WeakSet
 
 from celery.app.utils import Settings
+from kombu.exceptions import SerializerNotInstalled
 from typing_extensions import override
 
 from tomskit.celery._client.client import AsyncClient
+from tomskit.celery._client.encodings import OF_RESULTS, unknown_encodings
 from tomskit.celery._client.error_backend import carry_errors
 from tomskit.celery._client.ignored import note_ignored
 from tomskit.celery._client.listening import close_connections, keep_replies, listen_well
@@ -40,16 +42,17 @@ from tomskit.celery._worker import signals
 from tomskit.celery._worker.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
 from tomskit.celery.config import CeleryConfig
 from tomskit.celery.serializers import (
-    check_result_serializer,
     register_orjson_serializer,
     register_serializer,
 )
+from tomskit.errors import ConfigurationError
 from tomskit.protocols import ResourceProvider, Runtime, Serializer
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources
 from tomskit.sqlalchemy import DatabaseConfig
 
 if TYPE_CHECKING:
+    from celery.apps.worker import Worker
     from celery.backends.base import Backend
     from celery.result import AsyncResult
     from kombu import Producer
@@ -200,7 +203,8 @@ class AsyncCelery(TaskApp):
             if remark and self.conf.result_backend == self.config.CELERY_RESULT_BACKEND:
                 logger.warning(remark)
         keep_replies(self)
-        check_result_serializer(self.conf.result_serializer)
+        for problem in unknown_encodings(self, OF_RESULTS):
+            raise ConfigurationError(str(problem))
         backend = super()._get_backend()
         self._backends.add(backend)
         listen_well(backend)
@@ -226,14 +230,29 @@ class AsyncCelery(TaskApp):
         """
         recording = recording_here()
         place = here()
-        if recording is not None:
-            result = recording.send(self, super().send_task, args, kwargs)
-        elif place is None or self.recorder is not None:
-            result = super().send_task(*args, **kwargs)
-        else:
-            result = place.publish(self, super().send_task, args, kwargs)
+        try:
+            if recording is not None:
+                result = recording.send(self, super().send_task, args, kwargs)
+            elif place is None or self.recorder is not None:
+                result = super().send_task(*args, **kwargs)
+            else:
+                result = place.publish(self, super().send_task, args, kwargs)
+        except (SerializerNotInstalled, KeyError) as exc:  # kombu's of a compression method
+            for problem in unknown_encodings(self):
+                raise ConfigurationError(str(problem)) from exc
+            raise
         note_ignored(result)
         return result
+
+    @cached_property
+    @override
+    def Worker(self) -> type[Worker]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The worker program, which ``celery worker`` starts; as of ``celery.Celery``."""
+        # Only workers need the modules of Celery that it imports.
+        from tomskit.celery._worker.checked_worker import CheckedWorker
+
+        made: type[Worker] = self.subclass_with_self(CheckedWorker)
+        return made
 
     @cached_property
     @override

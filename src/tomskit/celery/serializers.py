@@ -10,17 +10,13 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from kombu import serialization
-from kombu.exceptions import SerializerNotInstalled
-from kombu.serialization import prepare_accept_content
 from kombu.utils import json as kombu_json
 
 from tomskit.celery._values.marks import Json, register_float_mark, restore, with_marks
-from tomskit.errors import ConfigurationError
 from tomskit.protocols import Serializer
 
 __all__ = (
     "OrjsonSerializer",
-    "check_result_serializer",
     "register_orjson_serializer",
     "register_serializer",
 )
@@ -178,21 +174,6 @@ def register_orjson_serializer() -> bool:
         content_encoding=OrjsonSerializer.content_encoding,
     )
     return False
-
-
-def check_result_serializer(name: str) -> None:
-    """Check that results can be encoded, before a backend looks for how.
-
-    Raises:
-        ConfigurationError: No serializer of that name is registered.
-    """
-    try:
-        prepare_accept_content([name])  # looks the name up, and encodes nothing
-    except SerializerNotInstalled:
-        raise ConfigurationError(
-            f"CELERY_RESULT_SERIALIZER is {name!r}, and no serializer of that name is registered: set "
-            "another, such as json, or register it where the app is made."
-        ) from None
 
 
 def register_serializer(serializer: Serializer) -> None:

@@ -19,6 +19,7 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     replies        results that come in messages
     quiet_backend  the result backend, where tasks are sent in an event loop
     error_backend  the result backend, which stores what errors are made of
+    encodings      serializers and compression methods that settings name
     retrying       an operation tried again while its server is away
     threads        threads for calls that block
 """

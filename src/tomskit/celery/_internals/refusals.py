@@ -6,7 +6,7 @@ from click import ClickException
 
 from tomskit.errors import ConfigurationError, UnsupportedPoolError
 
-__all__ = ("RefusedPoolError", "RefusedServerError", "RefusedTasksError")
+__all__ = ("RefusedPoolError", "RefusedServerError", "RefusedSettingsError", "RefusedTasksError")
 
 
 class RefusedPoolError(ClickException, UnsupportedPoolError):
@@ -19,3 +19,7 @@ class RefusedTasksError(ClickException, ConfigurationError):
 
 class RefusedServerError(ClickException, ConfigurationError):
     """A server refuses the credentials of a worker, or what they may do."""
+
+
+class RefusedSettingsError(ClickException, ConfigurationError):
+    """Settings name what is not there."""

@@ -12,12 +12,22 @@ from zoneinfo import ZoneInfo
 from celery.utils.time import rate
 from kombu import compression
 
-__all__ = ("beat_entries", "compression_method", "log_format", "rate_limit", "routes", "time_zone")
+__all__ = (
+    "METHODS",
+    "beat_entries",
+    "compresses",
+    "compression_method",
+    "log_format",
+    "rate_limit",
+    "routes",
+    "time_zone",
+)
 
 _ALIKE: Final = 0.8
 """How much of an option's name must agree. Brokers have options of their own, which are none of ours."""
 
-_METHODS: Final = ("gzip", "bzip2", "lzma", "brotli", "zstd")
+METHODS: Final = ("gzip", "bzip2", "lzma", "brotli", "zstd")
+"""Methods of compression that kombu has, some of them only where their packages are installed."""
 _OF_A_CALL: Final = (
     "compression",
     "countdown",
@@ -64,8 +74,8 @@ def rate_limit(text: str) -> str:
 
 def compression_method(name: str) -> str:
     """A method that kombu knows; others have to be registered with it before."""
-    if not _compresses(name):
-        known = ", ".join(filter(_compresses, _METHODS))
+    if not compresses(name):
+        known = ", ".join(filter(compresses, METHODS))
         raise ValueError(
             f"kombu has no such compression here, only {known}: install the package of another one "
             "(zstandard for zstd), or register it with kombu before"
@@ -73,7 +83,8 @@ def compression_method(name: str) -> str:
     return name
 
 
-def _compresses(method: str) -> bool:
+def compresses(method: str) -> bool:
+    """Whether kombu has this method of compression here."""
     try:
         compression.get_encoder(method)
     except KeyError:

@@ -1,6 +1,7 @@
 """The worker: the parts, boot steps, signals and log lines that let it run coroutines.
 
     signals  Celery's signals, and what happens on each
+    checked_worker  the worker program, which refuses serializers that are not there
     steps    the boot step that starts and stops the runtime
     servers  refusing servers that refuse
     patient_backend  what is stored again until the result backend returns

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from tomskit.celery._app import AsyncApp
+from tomskit.celery._client.encodings import unread_encodings
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker.overview import pool_name
 from tomskit.celery.asyncio_pool import AsyncioPool
@@ -30,6 +31,7 @@ def remarks_on(worker: Worker) -> Iterator[str]:
     yield from _generators(worker.app)
     if isinstance(worker.app, AsyncApp):
         yield from _marks(worker.app)
+        yield from map(str, unread_encodings(worker.app))
     if issubclass(worker.pool_cls, PreforkPool):
         if isinstance(worker.app, AsyncApp):
             yield from _not_of_asyncio(worker.app, "prefork")

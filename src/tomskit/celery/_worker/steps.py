@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
+from itertools import chain
 from typing import Final
 
 from celery import Celery, bootsteps
@@ -16,12 +17,14 @@ from kombu.asynchronous import get_event_loop, set_event_loop
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
+from tomskit.celery._client.encodings import unknown_encodings, unknown_of_tasks
 from tomskit.celery._internals.celery_messages import connect_as_celery
 from tomskit.celery._internals.celery_worker import Worker, stop_worker
 from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksError
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._worker.checked_worker import refuse
 from tomskit.celery._worker.last_threads import end_without_threads
 from tomskit.celery._worker.patient_backend import PatientBackends
 from tomskit.celery._worker.remarks import remarks_on
@@ -62,6 +65,8 @@ class RuntimeStep(bootsteps.StartStopStep):
         self._replaced: signal.Handlers | Callable[..., object] | int | None = None
         if issubclass(pool, AsyncioPool):
             _check_transport(parent)
+        if isinstance(parent.app, AsyncApp):
+            refuse(chain(unknown_encodings(parent.app), unknown_of_tasks(parent.app)))
         _check_annotations(parent.app)
         check_servers(parent.app)
 
