@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Final, Literal, Self
 from uuid import uuid4
 
+from tests.support.output import Output
 from tests.support.patience import patience, slowed
 from tests.support.servers import die_with_parent
 from tests.support.warm_start import WarmProcess
@@ -57,7 +57,6 @@ class Worker:
         command: Sequence[str] = ("worker",),
     ) -> None:
         self.hostname = f"worker-{uuid4().hex[:12]}@localhost"
-        self.lines: list[str] = []
         self._arguments = [
             *("-A", app, *command),
             *([] if pool is None else [f"--pool={pool}"]),
@@ -79,8 +78,7 @@ class Worker:
         patching = pool in {"gevent", "eventlet"}
         self._cold = cold or patching or app in PLAIN or not READ_AT_IMPORT.isdisjoint(self._env)
         self._process: subprocess.Popen[str] | WarmProcess | None = None
-        self._reader: threading.Thread | None = None
-        self._news = threading.Condition()
+        self._output: Output | None = None
 
     def start(self) -> None:
         if self._process is not None:
@@ -112,23 +110,14 @@ class Worker:
                 folder=self._cwd,
                 last_signal=last_signal,
             )
-        self._reader = threading.Thread(target=self._read, name=self.hostname, daemon=True)
-        self._reader.start()
+        assert self._process.stdout is not None
+        self._output = Output(self._process.stdout, self.hostname)
 
     def _started(self) -> subprocess.Popen[str] | WarmProcess:
         if self._process is None:
             msg = "the Worker has not been started"
             raise RuntimeError(msg)
         return self._process
-
-    def _read(self) -> None:
-        output = self._started().stdout
-        assert output is not None
-        with output:
-            for line in output:
-                with self._news:
-                    self.lines.append(line.rstrip("\n"))
-                    self._news.notify_all()
 
     @property
     def pid(self) -> int:
@@ -139,9 +128,13 @@ class Worker:
         return self._started().poll() is None
 
     @property
+    def lines(self) -> list[str]:
+        """All that it and its children have written so far."""
+        return [] if self._output is None else self._output.lines
+
+    @property
     def text(self) -> str:
-        with self._news:
-            return "\n".join(self.lines)
+        return "\n".join(self.lines)
 
     def children(self) -> list[int]:
         """The living processes that the worker started, also after its own end."""
@@ -157,32 +150,35 @@ class Worker:
         longest = patience(timeout)
         deadline = time.monotonic() + longest
         seen = start
+        self._started()
+        output = self._output
+        assert output is not None
         while True:
             # Asked before the log is read: what the process wrote before its end counts.
             ended = not self.running
             if ended:
                 self._finish_reading()
-            with self._news:
-                for line in self.lines[seen:]:
+            with output.news:
+                lines = output.lines
+                for line in lines[seen:]:
                     match = re.search(pattern, line)
                     if match is not None:
                         return match
-                seen = max(seen, len(self.lines))
+                seen = max(seen, len(lines))
                 if ended:
                     code = self._started().returncode
                     raise self._failure(f"ended with {code} before a line matched {pattern!r}")
                 if time.monotonic() > deadline:
                     raise self._failure(f"logged no line like {pattern!r} within {longest:g} s")
-                self._news.wait(0.05)
+                output.news.wait(0.05)
 
     def _finish_reading(self, timeout: float = 1.0) -> None:
         # Children that outlive the worker keep the pipe open, so the end may not come.
-        if self._reader is not None:
-            self._reader.join(patience(timeout))
+        if self._output is not None:
+            self._output.finish(patience(timeout))
 
     def _failure(self, what: str) -> WorkerError:
-        log = "\n".join(self.lines)
-        return WorkerError(f"The worker {self.hostname} {what}. Its log:\n{log}")
+        return WorkerError(f"The worker {self.hostname} {what}. Its log:\n{self.text}")
 
     def send_signal(self, number: signal.Signals) -> None:
         """Sends a signal to the worker's main process."""
