@@ -51,6 +51,14 @@ async def count_when_free(key: str) -> int:
     return int(await redis_client.incr(key))
 
 
+@async_shared_task(acks_late=True)
+async def late_when_free(key: str) -> int:
+    """The same, acknowledged afterwards."""
+    await redis_client.incr("begun")
+    await _freed()
+    return int(await redis_client.incr(key))
+
+
 @async_shared_task(acks_late=True, track_started=False)
 async def late_nothing() -> None:
     """Ends in the turn in which it began."""
@@ -91,9 +99,9 @@ def plain(n: int) -> int:
 
 
 @async_shared_task
-async def die(seconds: float) -> None:
-    """Ends its process."""
-    await asyncio.sleep(seconds)
+async def die_when_free() -> None:
+    """Waits until all are free, and ends its process."""
+    await _freed()
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -93,9 +93,9 @@ def test_loop_goes_on_while_redis_hangs(quiet_redis: RedisServer) -> None:
 
     sending, awaiting, value = run(main())
 
-    # On a fast machine three times as many would fit in.
-    assert sending > 20
-    assert awaiting > 20
+    # Were it held up, it would come round once; on a fast machine it does sixty times.
+    assert sending > 3
+    assert awaiting > 3
     assert value == 3
 
 

@@ -99,7 +99,7 @@ def test_broker_that_is_away_is_tried_again_and_then_told_of() -> None:
                 )
             )
             assert isinstance(error[0], OperationalError)
-            assert ticks > 10
+            assert ticks > 3
             patient = {**policy, "max_retries": None}
             sending = asyncio.ensure_future(add.options(retry_policy=patient).adelay(1, 1))
             await asyncio.sleep(0.1)
@@ -256,7 +256,7 @@ def test_eager_task_runs_in_a_thread() -> None:
 
     async def main() -> float:
         ticks, sent = await ticks_while(nap.adelay(pause))
-        assert ticks > 5
+        assert ticks > 3
         return await sent
 
     assert run(main()) == pause

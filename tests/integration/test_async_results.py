@@ -149,8 +149,8 @@ def test_loop_goes_on_while_redis_hangs(service: Deployment) -> None:
 
     ticks, state = run(main())
 
-    # On a fast machine three times as many would fit in.
-    assert ticks > 20
+    # Were it held up, it would come round once; on a fast machine it does sixty times.
+    assert ticks > 3
     assert state == "SUCCESS"
 
 

@@ -12,7 +12,7 @@ from celery import chain, group, signature, states
 from celery.result import AsyncResult, GroupResult
 
 from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
-from tests.support.remote import pool_of
+from tests.support.remote import pool_of, until_it_hears
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.servers.redis import fresh_redis_db
 
@@ -227,6 +227,7 @@ def test_plain_task_cannot_be_terminated_and_the_log_says_so(thousand: Deploymen
     sent = send(thousand, "plain_wait_for", key)
     eventually(lambda: str(sent.state) == states.STARTED)
 
+    until_it_hears(thousand)
     thousand.client.control.revoke(sent.id, terminate=True)
 
     thousand.wait_for_line(rf"plain_wait_for\[{sent.id}\] cannot be terminated")

@@ -190,7 +190,7 @@ def test_hard_limit_fails_the_task_and_frees_its_slot(narrow: Deployment) -> Non
     with pytest.raises(TimeLimitExceeded):
         sent.get(timeout=TIMEOUT)
     assert state(sent) == states.FAILURE
-    assert narrow.key(key) == "cleaned up"
+    eventually(lambda: narrow.key(key) == "cleaned up")
     narrow.wait_for_line(rf"{sent.id}\] Hard time limit \(0\.3s\) exceeded for ")
     assert call(narrow, "add", 1, 2) == 3
     assert signals_of(narrow, sent).count("task_failure(TimeLimitExceeded)") == 1

@@ -12,6 +12,7 @@ from celery.result import AsyncResult
 
 from tests.support.deployment import TIMEOUT, Deployment, eventually
 from tests.support.outages import FREE, OUTAGE, SERVICE, SLOTS, outcomes, set_free
+from tests.support.patience import slowed
 from tests.support.servers.rabbitmq import RabbitMQServer
 from tests.support.workers import Worker
 
@@ -55,7 +56,7 @@ def test_each_task_runs_once_in_an_outage(place: Place, rabbitmq_server: RabbitM
     eventually(lambda: all(result.state != "PENDING" for result in sent))
     # A broker that ends before it has read an acknowledgement delivers the message again, and there
     # is nothing to see of its reading.
-    time.sleep(1)
+    time.sleep(slowed(1))
 
     rabbitmq_server.stop()
     place.worker.wait_for_line("Cannot connect to")

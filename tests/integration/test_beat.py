@@ -54,7 +54,7 @@ def test_a_worker_runs_beat(deployment: Deployment, pool: Pool, tmp_path: Path) 
         assert deployment.call(f"{SERVICE}.{task}", 1, 2) == 3
 
     assert worker.stop() == 0
-    assert worker.children() == []
+    eventually(lambda: worker.children() == [])
     assert "Traceback" not in worker.text
     assert "Connection error" not in worker.text
 
@@ -67,7 +67,7 @@ def test_a_worker_runs_beat_with_another_scheduler(deployment: Deployment, pool:
     tick_again(deployment)
 
     assert worker.stop() == 0
-    assert worker.children() == []
+    eventually(lambda: worker.children() == [])
 
 
 @pytest.mark.parametrize("pool", ["threads", "asyncio"])

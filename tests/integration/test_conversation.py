@@ -12,7 +12,7 @@ from kombu import Connection, Queue
 from kombu.message import Message
 from kombu.utils.json import loads
 
-from tests.support.patience import wait_until
+from tests.support.patience import patience, wait_until
 from tests.support.servers import RedisServer
 from tomskit.celery.fast_redis.parts import connection_class, fast_parts
 
@@ -52,7 +52,7 @@ class Reader:
 
     def drain_until(self, condition: Callable[[], bool]) -> None:
         while not condition():
-            self.connection.drain_events(timeout=20)
+            self.connection.drain_events(timeout=patience(10))
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_fetch_takes_fewer_where_messages_take_long_to_deliver(
 
     while len(reader.messages) < 100:
         before = len(reader.messages)
-        reader.connection.drain_events(timeout=20)
+        reader.connection.drain_events(timeout=patience(10))
         portions.append(len(reader.messages) - before)
 
     assert max(portions) <= 4
@@ -255,7 +255,7 @@ def test_queues_without_acknowledgements_are_read_as_by_kombu(
     assert not cast("Any", consumer.channel).converses
 
     while not got:
-        connection.drain_events(timeout=20)
+        connection.drain_events(timeout=patience(10))
 
     assert got[0].payload == "1"
     assert recorded(server) == (0, 0)

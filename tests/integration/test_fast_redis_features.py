@@ -20,6 +20,9 @@ from tests.support.workers import Pool, Worker
 
 SERVICE = "tests.integration.transport_service"
 KEY = "notes"
+VISIBILITY = round(slowed(2.0))
+"""Seconds, within which also a busy machine goes from one step of a test to the next."""
+
 MANY = 80
 """Messages, more than two workers take at first."""
 
@@ -122,7 +125,9 @@ def test_remote_control(deployment: Deployment, pool: Pool) -> None:
 
 @each_pool
 def test_global_key_prefix(deployment: Deployment, pool: Pool) -> None:
-    settings = {"broker_transport_options": {"global_keyprefix": "mine:", "visibility_timeout": 1}}
+    settings = {
+        "broker_transport_options": {"global_keyprefix": "mine:", "visibility_timeout": VISIBILITY}
+    }
     deployment.client.conf.update(settings)
     first = start(deployment, pool, settings=settings)
     held = send(deployment, "hold", KEY, "free")
@@ -130,7 +135,7 @@ def test_global_key_prefix(deployment: Deployment, pool: Pool) -> None:
 
     assert "mine:unacked" in keys_of_broker(deployment)
     first.kill()
-    time.sleep(1.2)
+    time.sleep(VISIBILITY + 0.2)
     start(deployment, pool, settings=settings)
 
     eventually(lambda: notes(deployment) == ["held", "held"])
@@ -145,13 +150,13 @@ def test_global_key_prefix(deployment: Deployment, pool: Pool) -> None:
 def test_what_one_has_left_the_other_gives_back(
     deployment: Deployment, pool: Pool, fast: bool
 ) -> None:
-    settings = {"broker_transport_options": {"visibility_timeout": 1}}
+    settings = {"broker_transport_options": {"visibility_timeout": VISIBILITY}}
     first = start(deployment, pool, fast=fast, settings=settings)
     held = send(deployment, "hold", KEY, "free")
     eventually(lambda: notes(deployment) == ["held"])
 
     first.kill()
-    time.sleep(1.2)
+    time.sleep(VISIBILITY + 0.2)
     start(deployment, pool, fast=not fast, settings=settings)
 
     eventually(lambda: notes(deployment) == ["held", "held"])

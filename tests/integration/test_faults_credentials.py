@@ -10,7 +10,7 @@ from celery.result import AsyncResult
 from redis import Redis
 
 from tests.support.credentials import FILE, USER, Renewed
-from tests.support.deployment import Deployment, redis_environment
+from tests.support.deployment import TIMEOUT, Deployment, redis_environment
 from tests.support.faults import SERVICE, SOCKET_TIMEOUT
 from tests.support.patience import wait_until
 from tests.support.servers import RedisDb, RedisServer
@@ -61,11 +61,11 @@ def test_a_password_that_changes_under_load_loses_nothing(
                 # BRPOP takes a message out of Redis before it has arrived: one whose connection is killed
                 # then is lost with kombu's transport, whatever the password is.
                 for result in sent:
-                    result.get(timeout=60)
+                    result.get(timeout=2 * TIMEOUT)
             # Its next connections know the new one.
             call(broker, "CLIENT", "KILL", "USER", USER)
 
-        counts = [result.get(timeout=60) for result in sent]
+        counts = [result.get(timeout=2 * TIMEOUT) for result in sent]
         assert set(counts) == set(range(1, 3 * MANY + 1)), "each has run once"
         wait_until(lambda: held(broker) == 0, 60, "all messages are acknowledged")
         assert worker.running

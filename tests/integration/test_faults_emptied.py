@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.faults import Faults, faults
-from tests.support.patience import slowed, wait_until
+from tests.support.patience import wait_until
 
 SLOTS = 20
 
@@ -27,11 +27,12 @@ def fill_slots(place: Faults) -> None:
 
 def test_tasks_go_on_after_flushall(place: Faults) -> None:
     place.send("watch")
-    running = [place.send("late", "ended", slowed(2.0)) for _ in range(SLOTS - 1)]
-    wait_until(lambda: place.waiting() == 0, 30, "the worker has all messages")
+    running = [place.send("late_when_free", "ended") for _ in range(SLOTS - 1)]
+    wait_until(lambda: place.count("begun") == SLOTS - 1, 30, "the tasks run")
 
     place.server.flush()
     place.store.flush()
+    place.free()
 
     place.wait_for_count("ended", SLOTS - 1)
     assert len(set(place.outcomes(running))) == SLOTS - 1
@@ -52,7 +53,7 @@ def test_the_log_says_how_many_messages_are_gone(place: Faults) -> None:
     place.worker.wait_for_line(rf"\b{SLOTS} messages that waited for a slot are gone", 60)
     place.free()
     place.wait_for_count("ended", SLOTS)
-    assert place.send("add", 1, 2).get(timeout=30) == 3
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
     assert place.count("ended") == SLOTS
 
 

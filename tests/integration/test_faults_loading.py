@@ -2,13 +2,13 @@
 
 from typing import Any, Final, cast
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.faults import faults
-from tests.support.patience import wait_until
+from tests.support.patience import slowed, wait_until
 from tests.support.servers import RedisServer
 from tests.support.servers.redis import call, info
 
-KEYS: Final = 4000
+KEYS: Final = round(slowed(4000))
 SLOWLY: Final = [
     # Microseconds for each key, and how often it answers meanwhile: that it is LOADING.
     ("key-load-delay", "1000"),
@@ -20,7 +20,7 @@ MANY: Final = 30
 def test_a_broker_that_loads_its_data_is_waited_for(deployment: Deployment) -> None:
     with faults(deployment, slots=4, config=SLOWLY) as place:
         place.send("watch")
-        assert place.send("add", 1, 2).get(timeout=30) == 3
+        assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
         fill(place.server)
         # Each takes a while, so that most of them wait for a slot or in the queue.
         sent = [place.send("late", "ended", 0.1) for _ in range(MANY)]
@@ -30,10 +30,10 @@ def test_a_broker_that_loads_its_data_is_waited_for(deployment: Deployment) -> N
         place.server.start()
 
         assert is_loading(place.server)
-        place.worker.wait_for_line("LOADING|loading the dataset", 20)
+        place.worker.wait_for_line("LOADING|loading the dataset")
         wait_until(lambda: not is_loading(place.server), 60, "the data is loaded")
         assert all(isinstance(outcome, int) for outcome in place.outcomes(sent))
-        assert place.send("add", 1, 2).get(timeout=60) == 3
+        assert place.send("add", 1, 2).get(timeout=2 * TIMEOUT) == 3
         wait_until(lambda: place.held() == 0, 60, "all messages are acknowledged")
         assert place.count("ended") >= MANY
         place.assert_no_gap()

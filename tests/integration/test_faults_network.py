@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.faults import Faults, faults
 from tests.support.patience import wait_until
 
@@ -63,7 +63,7 @@ def test_a_slow_network_slows_down_only_what_comes(place: Faults) -> None:
 
 @pytest.mark.parametrize("fault", ["freeze", "accept_silently"])
 def test_a_worker_stops_while_its_broker_is_silent(place: Faults, fault: str) -> None:
-    assert place.send("add", 1, 2).get(timeout=30) == 3
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
     getattr(place.broker, fault)()
     place.broker.freeze()
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.support.deployment import Deployment, eventually, redis_environment
+from tests.support.deployment import TIMEOUT, Deployment, eventually, redis_environment
 from tests.support.faults import SERVICE
 from tests.support.servers import RedisClusterNode, RedisDb, RedisServer
 from tests.support.workers import Pool, Worker
@@ -118,7 +118,7 @@ def test_without_scripts_or_client_it_works_on_the_slow_path(
 
         sent = [deployment.send(f"{SERVICE}.add", n, 1) for n in range(20)]
 
-        assert [one.get(timeout=30) for one in sent] == [n + 1 for n in range(20)]
+        assert [one.get(timeout=TIMEOUT) for one in sent] == [n + 1 for n in range(20)]
         with guarded.client(0) as client:
             eventually(lambda: client.hlen("unacked") == 0)
         assert worker.text.count("Falling back to BRPOP") == (fast == "true")

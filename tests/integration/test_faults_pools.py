@@ -10,9 +10,9 @@ from billiard.exceptions import WorkerLostError
 from celery import chord, signature
 from celery.result import AsyncResult
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.faults import SERVICE, Faults, faults
-from tests.support.patience import slowed, wait_until
+from tests.support.patience import wait_until
 from tests.support.proxy import Side
 from tests.support.refusing import REFUSALS, Refusal, refusing
 from tests.support.workers import Pool
@@ -35,14 +35,18 @@ def slots_of(pool: Pool) -> int:
     return 1 if pool == "solo" else SLOTS
 
 
-def run_in_all_slots(place: Faults, pool: Pool, task: str) -> list[AsyncResult[object]]:
-    """Run tasks that end in some seconds; all have begun."""
-    sent = [place.send(task, "ended", slowed(2.0)) for _ in range(slots_of(pool))]
+def run_in_all_slots(
+    place: Faults, pool: Pool, task: str = "count_when_free"
+) -> list[AsyncResult[object]]:
+    """Run tasks that end when they are let; all have begun."""
+    sent = [place.send(task, "ended") for _ in range(slots_of(pool))]
     wait_until(lambda: all(one.state == "STARTED" for one in sent), 30, "the tasks run")
     return sent
 
 
-def wait_for_results_that_wait(place: Faults, count: int) -> None:
+def end_without_store(place: Faults, count: int) -> None:
+    """Let the tasks end whose results cannot be stored now, and wait until they have."""
+    place.free()
     place.wait_for_count("ended", count)
     place.worker.wait_for_line(WAITS)
 
@@ -58,13 +62,13 @@ def test_a_task_that_ends_while_its_result_is_refused_succeeds(
     start: Start, pool: Pool, kind: Refusal
 ) -> None:
     place = start(pool)
-    sent = run_in_all_slots(place, pool, "count")
+    sent = run_in_all_slots(place, pool)
 
     with refusing(kind, place.store):
-        wait_for_results_that_wait(place, len(sent))
+        end_without_store(place, len(sent))
 
     assert_all_have_succeeded(place, sent)
-    assert place.send("add", 1, 2).get(timeout=30) == 3
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
     assert "Traceback" not in place.worker.text
 
 
@@ -73,10 +77,10 @@ def test_a_task_that_ends_while_the_store_cannot_be_reached_succeeds(
     start: Start, pool: Pool
 ) -> None:
     place = start(pool)
-    sent = run_in_all_slots(place, pool, "late")
+    sent = run_in_all_slots(place, pool, "late_when_free")
 
     place.results.refuse()
-    wait_for_results_that_wait(place, len(sent))
+    end_without_store(place, len(sent))
     place.results.heal()
 
     assert_all_have_succeeded(place, sent)
@@ -86,13 +90,14 @@ def test_a_task_that_ends_while_the_store_cannot_be_reached_succeeds(
 @pytest.mark.parametrize("pool", ["asyncio", *POOLS])
 def test_the_parts_of_a_chord_are_counted_afterwards(start: Start, pool: Pool) -> None:
     place = start(pool)
-    name, app = f"{SERVICE}.count", place.client
-    parts = [signature(name, ("ended", slowed(2.0)), app=app, task_id=f"part-{n}") for n in (1, 2)]
+    name, app = f"{SERVICE}.count_when_free", place.client
+    parts = [signature(name, ("ended",), app=app, task_id=f"part-{n}") for n in (1, 2)]
     end = chord(parts, app=app)(signature(f"{SERVICE}.total", app=app))
     first = cast("AsyncResult[object]", app.AsyncResult("part-1"))
     wait_until(lambda: first.state == "STARTED", 30, "the first task runs")
 
     with refusing("READONLY", place.store):
+        place.free()
         place.worker.wait_for_line(WAITS)
 
     assert place.outcomes([cast("AsyncResult[object]", end)]) == [3]
@@ -101,10 +106,10 @@ def test_the_parts_of_a_chord_are_counted_afterwards(start: Start, pool: Pool) -
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_warm_shutdown_waits_for_the_store(start: Start, pool: Pool) -> None:
     place = start(pool)
-    sent = run_in_all_slots(place, pool, "count")
+    sent = run_in_all_slots(place, pool)
 
     with refusing("READONLY", place.store):
-        wait_for_results_that_wait(place, len(sent))
+        end_without_store(place, len(sent))
         place.worker.send_signal(signal.SIGTERM)
         place.worker.wait_for_line("worker: Warm shutdown")
 
@@ -115,10 +120,10 @@ def test_a_warm_shutdown_waits_for_the_store(start: Start, pool: Pool) -> None:
 @pytest.mark.parametrize("pool", POOLS)
 def test_sigquit_does_not_wait_for_the_store(start: Start, pool: Pool) -> None:
     place = start(pool)
-    sent = run_in_all_slots(place, pool, "count")
+    sent = run_in_all_slots(place, pool)
 
     with refusing("READONLY", place.store):
-        wait_for_results_that_wait(place, len(sent))
+        end_without_store(place, len(sent))
         place.worker.send_signal(signal.SIGQUIT)
 
         place.worker.wait(30)
@@ -127,17 +132,18 @@ def test_sigquit_does_not_wait_for_the_store(start: Start, pool: Pool) -> None:
 def test_the_state_of_a_task_whose_process_has_died_is_stored_afterwards(start: Start) -> None:
     """By the worker itself, which takes other tasks meanwhile."""
     place = start("prefork")
-    dying = place.send("die", slowed(2.0))
+    dying = place.send("die_when_free")
     wait_until(lambda: dying.state == "STARTED", 30, "the task runs")
 
     with refusing("READONLY", place.store):
+        place.free()
         place.worker.wait_for_line(WAITS)
         place.send("ignored", "other")
         place.wait_for_count("other", 1)
         assert dying.state == "STARTED"
 
     assert isinstance(place.outcomes([dying])[0], WorkerLostError)
-    assert place.send("add", 1, 2).get(timeout=30) == 3
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
 
 
 @pytest.mark.parametrize("fast", ["true", "false"])
@@ -147,7 +153,7 @@ def test_a_broker_that_goes_silent_is_noticed(
     deployment: Deployment, pool: Pool, fast: str, sides: tuple[Side, ...]
 ) -> None:
     with faults(deployment, pool, SLOTS, CELERY_REDIS_FAST_PATH=fast) as place:
-        assert place.send("add", 1, 2).get(timeout=30) == 3
+        assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
 
         place.broker.freeze(*sides)
         place.send("ignored", "first")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.faults import Faults, faults
 from tests.support.patience import slowed, wait_until
 from tests.support.refusing import REFUSALS, Refusal, refusing
@@ -36,7 +36,7 @@ def test_tasks_that_end_meanwhile_are_stored_afterwards(
 
     assert set(place.outcomes(sent)) == set(range(1, MANY + 1))
     assert set(place.outcomes(waiting)) == set(range(1, 2 * MANY + 1))
-    assert place.send("add", 1, 2).get(timeout=30) == 3
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
     wait_until(lambda: place.held() == 0, 30, "all messages are acknowledged")
     assert place.worker.running
     assert (place.count("ended"), place.count("waiting")) == (MANY, 2 * MANY)
@@ -48,10 +48,11 @@ def _times(place: Faults, text: str) -> int:
 
 
 def test_the_log_tells_it_once(place: Faults) -> None:
-    sent = [place.send("count", "ended", 1.0) for _ in range(MANY)]
-    wait_until(lambda: place.held() == 0, 30, "the tasks run")
+    sent = [place.send("count_when_free", "ended") for _ in range(MANY)]
+    wait_until(lambda: place.count("begun") == MANY, 30, "the tasks run")
 
     with refusing("READONLY", place.server, place.store):
+        place.free()
         place.wait_for_count("ended", MANY)
         place.worker.wait_for_line("Cannot store a result")
     place.outcomes(sent)
@@ -68,7 +69,7 @@ def test_the_log_tells_it_once(place: Faults) -> None:
 @pytest.mark.parametrize("fast", ["true", "false"])
 def test_workers_of_other_pools_wait_as_well(deployment: Deployment, pool: Pool, fast: str) -> None:
     with faults(deployment, pool, 4, CELERY_REDIS_FAST_PATH=fast) as place:
-        assert place.send("add", 1, 2).get(timeout=30) == 3
+        assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
 
         with refusing("READONLY", place.server):
             place.worker.wait_for_line("Cannot consume messages; retrying while the broker is away")
@@ -89,7 +90,7 @@ def test_a_broker_that_refuses_only_to_give_messages_is_asked_less_and_less_ofte
     """It can be connected to, and nothing else is refused."""
     # kombu's transport fetches with BRPOP, and not with a script.
     with faults(deployment, pool, 4, CELERY_REDIS_FAST_PATH="true") as place:
-        assert place.send("add", 1, 2).get(timeout=30) == 3
+        assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
         place.broker.answer(answer, b"EVAL")
         sent = [place.send("count", "ran", 0.0) for _ in range(10)]
         # Each time twice as long, and one line.

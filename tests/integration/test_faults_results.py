@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from celery.result import AsyncResult
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.faults import Faults, faults
 from tests.support.patience import wait_until
 from tests.support.servers.redis import call
@@ -23,7 +23,7 @@ def place(deployment: Deployment) -> Iterator[Faults]:
 
 def test_results_are_stored_on_another_connection_when_theirs_goes_silent(place: Faults) -> None:
     place.send("watch")
-    assert place.send("add", 1, 2).get(timeout=30) == 3
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
 
     place.results.freeze()
     sent = [place.send("count", "ended", 0.0) for _ in range(MANY)]
@@ -34,7 +34,7 @@ def test_results_are_stored_on_another_connection_when_theirs_goes_silent(place:
 
 def test_results_wait_for_a_store_that_does_not_answer(place: Faults) -> None:
     place.send("watch")
-    assert place.send("add", 1, 2).get(timeout=30) == 3
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
     place.results.accept_silently()
     place.results.freeze()
     sent = [place.send("count", "ended", 0.0) for _ in range(MANY)]
@@ -62,7 +62,7 @@ def test_connections_that_are_closed_again_and_again_lose_nothing(place: Faults)
 
 
 def test_a_redis_that_has_forgotten_its_scripts_is_told_them_again(place: Faults) -> None:
-    assert place.send("add", 1, 2).get(timeout=30) == 3
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
 
     for server in (place.server, place.store):
         with server.client() as client:

@@ -12,6 +12,7 @@ from celery.result import AsyncResult
 from tests.integration.forking_service import WAYS
 from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
 from tests.support.refusing import refusing
+from tests.support.remote import until_it_hears
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
 
@@ -57,6 +58,7 @@ def test_a_process_is_replaced_while_a_thread_of_the_worker_makes_its_first_clie
         )
         process = cast("int", deployment.call(f"{SLOW_CLIENT}.process"))
         revoked = str(uuid4())
+        until_it_hears(deployment)
         deployment.client.control.revoke(revoked)
         worker.wait_for_line(f"Tasks flagged as revoked: {revoked}")
 

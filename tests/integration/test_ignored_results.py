@@ -15,8 +15,8 @@ from tests.support.servers import RedisServer
 from tests.support.servers.redis import fresh_redis_db
 from tomskit.celery import AsyncCelery, async_shared_task, chain, group
 
-NOTHING = 0.5
-"""Seconds in which a result that is not waited for is there, and nothing comes from a worker."""
+NOTHING = TIMEOUT
+"""Seconds in which nothing comes from a worker. A result that is not waited for is there at once."""
 
 
 @async_shared_task(ignore_result=True)

@@ -96,7 +96,7 @@ def test_receivers_and_monitors_are_told_alike(watched: Watched, name: str) -> N
 
     with suppress(AssertionError):
         # The last ones come after the result.
-        wait_until(lambda: _agree(*signals_of()) and _agree(*events_of()), 5.0, "the last ones")
+        wait_until(lambda: _agree(*signals_of()) and _agree(*events_of()), 30.0, "the last ones")
     for mine, theirs in (signals_of(), events_of()):
         assert len(theirs) > 1
         assert mine == theirs

@@ -170,8 +170,9 @@ def test_logs_and_traces(monitored: Monitored) -> None:
 
     eventually(lambda: len(ran()) == 3)
     assert all(ran_id == sent_id for ran_id, sent_id in ran().items())
-    of_tasks = {span["context"]["span_id"] for span in monitored.spans if span["name"][:3] == "run"}
-    inner = [span["parent_id"] for span in monitored.spans if span["name"] == "payment"]
+    spans = monitored.spans
+    of_tasks = {span["context"]["span_id"] for span in spans if span["name"][:3] == "run"}
+    inner = [span["parent_id"] for span in spans if span["name"] == "payment"]
     assert set(inner) == of_tasks
     assert len(inner) == len(of_tasks)
     charging = {
@@ -187,7 +188,11 @@ def test_metrics(monitored: Monitored) -> None:
     url = f"http://{HOST}:{monitored.environment['METRICS_PORT']}/metrics"
 
     def counted() -> float:
-        found = re.findall(r"^task_seconds_count\{(.*)\} (.*)$", httpx.get(url).text, re.MULTILINE)
+        found = re.findall(
+            r"^task_seconds_count\{(.*)\} (.*)$",
+            httpx.get(url, timeout=patience(30)).text,
+            re.MULTILINE,
+        )
         labels = {'state="SUCCESS"', 'task="app.charge"'}
         return sum(float(value) for names, value in found if set(names.split(",")) == labels)
 

@@ -14,7 +14,7 @@ from tests.integration import once_service as service
 from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
 from tests.support.once import broker
 from tests.support.patience import patience
-from tests.support.remote import fresh_key
+from tests.support.remote import control, fresh_key, inspect
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
 from tomskit.celery import AsyncCelery, CeleryConfig, TypedResult, chain, chord
@@ -143,7 +143,7 @@ def test_it_takes_the_lean_path_of_the_asyncio_pool(bank: Bank) -> None:
     bank.deployment.worker("asyncio", 10, module=MODULE)
     task(bank, service.note_with_result).delay("a").get(timeout=TIMEOUT)
 
-    found: Any = bank.deployment.client.control.inspect(timeout=patience(5)).stats()
+    found: Any = inspect(bank.deployment).stats()
     [stats] = found.values()
     assert stats["pool"]["lean"] == 1
 
@@ -181,7 +181,7 @@ def test_a_soft_limit_rolls_back(served: Bank) -> None:
 def test_a_revoked_task_that_is_terminated_rolls_back(served: Bank) -> None:
     result = task(served, service.sleeps).options(soft_time_limit=100, time_limit=120).delay("a")
     eventually(lambda: AsyncResult(result.id, app=served.app).state == "STARTED")
-    served.app.control.revoke(result.id, terminate=True)
+    control(served.deployment, "revoke", task_id=result.id, terminate=True)
     eventually(lambda: str(AsyncResult(result.id, app=served.app).state) == "REVOKED")
     assert served.names("transfers") == []
     assert served.query("SELECT * FROM tomskit_once") == []

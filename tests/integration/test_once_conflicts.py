@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tests.support.once import Kind, database, mariadb_database, sending
-from tests.support.orders import count, counts, make_tables, orders, place_orders, run, runs, touch
+from tests.support.once import Kind, database, mariadb_database, with_orders
+from tests.support.orders import count, counts, orders, run, runs, touch
 from tests.support.servers import MariaDBServer, RedisDb
 from tomskit.celery import AsyncRuntime, async_shared_task
 from tomskit.celery._outbox.once import OnceCall, run_once
@@ -26,30 +26,16 @@ NAMES = ("first", "second", "third", "fourth", "fifth")
 
 
 @pytest.fixture
-def mariadb(
-    request: pytest.FixtureRequest, redis_db: RedisDb, tmp_path: Path
-) -> Iterator[MariaDBServer]:
-    server: MariaDBServer = request.getfixturevalue("mariadb_server")
-    with sending(database("mariadb", request, tmp_path), redis_db):
-        AsyncRuntime.run(prepare())
-        yield server
-        AsyncRuntime.shutdown()
+def mariadb(mariadb_server: MariaDBServer, redis_db: RedisDb) -> Iterator[MariaDBServer]:
+    with with_orders(mariadb_database(mariadb_server), redis_db, *NAMES):
+        yield mariadb_server
 
 
 @pytest.fixture(params=["postgres", "psycopg"])
 def postgres(request: pytest.FixtureRequest, redis_db: RedisDb, tmp_path: Path) -> Iterator[None]:
-    with sending(database(cast("Kind", request.param), request, tmp_path), redis_db):
-        AsyncRuntime.run(prepare())
+    config = database(cast("Kind", request.param), request, tmp_path)
+    with with_orders(config, redis_db, *NAMES):
         yield
-        AsyncRuntime.shutdown()
-
-
-async def prepare() -> None:
-    await make_tables()
-    await place_orders(*NAMES)
-    # Connections of MariaDB have the variables of the moment at which they begin.
-    await db.engine.dispose()
-    runs.clear()
 
 
 # -- deadlocks
@@ -275,12 +261,10 @@ def test_a_lock_that_was_waited_for_too_long_may_be_caught() -> None:
 def test_a_server_that_then_rolls_back_all_has_the_body_repeated(redis_db: RedisDb) -> None:
     with (
         MariaDBServer(options=["--innodb-rollback-on-timeout=ON"]) as server,
-        sending(mariadb_database(server), redis_db),
+        with_orders(mariadb_database(server), redis_db, *NAMES),
     ):
-        AsyncRuntime.run(prepare())
         assert run(catches_a_lock_timeout).get() == "again"
         found = counts()
-        AsyncRuntime.shutdown()
     assert (found["first"], found["second"], found["third"]) == (1, 0, 0)
 
 
@@ -316,12 +300,10 @@ async def run_all(body: Callable[[int], Coroutine[object, Never, None]]) -> None
 @pytest.fixture(params=["mariadb", "postgres"])
 def either(request: pytest.FixtureRequest, redis_db: RedisDb, tmp_path: Path) -> Iterator[None]:
     config = database(cast("Kind", request.param), request, tmp_path)
-    with sending(config, redis_db):
-        AsyncRuntime.run(prepare())
+    with with_orders(config, redis_db, *NAMES):
         if request.param == "postgres":
             AsyncRuntime.run(find_deadlocks_soon(config.DB_DATABASE))
         yield
-        AsyncRuntime.shutdown()
 
 
 async def find_deadlocks_soon(name: str) -> None:

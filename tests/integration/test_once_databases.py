@@ -17,8 +17,8 @@ from sqlalchemy import Column, Integer, MetaData, Table, event, insert, select, 
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
-from tests.support.once import KINDS, Kind, database, ids, sending
-from tests.support.orders import count, make_tables, orders, rows_of, run, runs
+from tests.support.once import KINDS, Kind, database, ids, mariadb_database, with_orders
+from tests.support.orders import count, orders, rows_of, run, runs
 from tests.support.proxy import Proxy
 from tests.support.servers import MariaDBServer, RedisDb
 from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
@@ -127,11 +127,8 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseConfig:
 
 @pytest.fixture
 def app(config: DatabaseConfig, redis_db: RedisDb, clean_process: None) -> Iterator[AsyncCelery]:
-    with sending(config, redis_db) as made:
-        AsyncRuntime.run(make_tables())
-        runs.clear()
+    with with_orders(config, redis_db) as made:
         yield made
-        AsyncRuntime.shutdown()
 
 
 # -- deliveries
@@ -154,15 +151,13 @@ def test_a_process_that_ends_publishes_what_it_has_committed(
     """However slow the broker is, within the 5 s that a process takes for it."""
     with (
         Proxy(redis_db.host, redis_db.port) as proxy,
-        sending(config, replace(redis_db, port=proxy.port)),
+        with_orders(config, replace(redis_db, port=proxy.port)),
     ):
-        AsyncRuntime.run(make_tables())
         proxy.slow_down(4000)
         assert run(place, "a").get() == "placed a"
         AsyncRuntime.shutdown()
         assert len(ids(redis_db)) == 1
         assert AsyncRuntime.run(rows_of(outbox)) == 0
-        AsyncRuntime.shutdown()
 
 
 @pytest.mark.usefixtures("app")
@@ -314,11 +309,8 @@ def autocommit(
         made = config.model_copy(update={"DB_EXTRAS": "autocommit=true"})
     else:
         pytest.skip("the driver has no such parameter")
-    with sending(made, redis_db):
-        AsyncRuntime.run(make_tables())
-        runs.clear()
+    with with_orders(made, redis_db):
         yield
-        AsyncRuntime.shutdown()
 
 
 @pytest.mark.usefixtures("autocommit")
@@ -413,12 +405,9 @@ def proxy(request: pytest.FixtureRequest, redis_db: RedisDb, tmp_path: Path) -> 
     config = database(cast("Kind", request.param), request, tmp_path)
     with (
         Proxy(config.DB_HOST, config.DB_PORT) as made,
-        sending(behind(config, made), redis_db),
+        with_orders(behind(config, made), redis_db),
     ):
-        AsyncRuntime.run(make_tables())
-        runs.clear()
         yield made
-        AsyncRuntime.shutdown()
 
 
 @async_shared_task(once=True)
@@ -493,15 +482,9 @@ def test_a_commit_that_is_not_answered_is_looked_up(
 
 
 @pytest.fixture
-def mariadb(
-    request: pytest.FixtureRequest, redis_db: RedisDb, tmp_path: Path
-) -> Iterator[MariaDBServer]:
-    server: MariaDBServer = request.getfixturevalue("mariadb_server")
-    with sending(database("mariadb", request, tmp_path), redis_db):
-        AsyncRuntime.run(make_tables())
-        runs.clear()
-        yield server
-        AsyncRuntime.shutdown()
+def mariadb(mariadb_server: MariaDBServer, redis_db: RedisDb) -> Iterator[MariaDBServer]:
+    with with_orders(mariadb_database(mariadb_server), redis_db):
+        yield mariadb_server
 
 
 @pytest.mark.usefixtures("mariadb")

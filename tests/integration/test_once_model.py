@@ -520,9 +520,6 @@ def test_a_process_may_die_before_and_after_every_step() -> None:
     for kind in kinds:
         for dies in count():
             task += 1
-            import time
-
-            print(f"{time.monotonic():.2f}", task, dies, seen["locked"], flush=True)
             if kind is kinds[2]:
                 model.is_away = True
                 model.let_processes_work([Transaction(SCRIPT, "commit", None)])

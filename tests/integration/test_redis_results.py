@@ -12,6 +12,7 @@ from celery.exceptions import BackendStoreError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.deployment import close_client
+from tests.support.patience import patience
 from tests.support.servers import RedisServer
 from tomskit.celery._internals.celery_backend import is_redis_backend
 from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
@@ -63,7 +64,7 @@ def run(
         app = Celery("worker", backend=url or server.url(), set_as_current=False, **settings)
         store = Store(app)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(patience(60)):
                 return await GreenletCoroutine(lambda: function(store), owner="a task")
         finally:
             await store.results.close()
@@ -121,9 +122,9 @@ def test_who_listens_is_told(own: RedisServer) -> None:
     def look(store: Store) -> tuple[object, object]:
         with own.client() as client, cast("Any", client).pubsub() as listening:
             listening.subscribe(store.key("id"))
-            assert listening.get_message(timeout=10)["type"] == "subscribe"
+            assert listening.get_message(timeout=patience(10))["type"] == "subscribe"
             store.results.store_result("id", 1, states.SUCCESS)
-            message = listening.get_message(timeout=10)
+            message = listening.get_message(timeout=patience(10))
             return message["type"], client.get(store.key("id")) == message["data"]
 
     assert run(own, look) == ("message", True)

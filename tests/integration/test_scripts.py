@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.support.patience import patience
 from tests.support.servers import RedisServer
 from tomskit.celery.fast_redis.scripts import FETCH, RESTORE, STORE, stored_ones
 
@@ -268,13 +269,13 @@ def test_a_report_takes_the_place_of_what_is_no_end(client: Any, state: str) -> 
 def test_who_listens_is_told_of_what_was_stored_only(client: Any) -> None:
     with client.pubsub(ignore_subscribe_messages=False) as listening:
         listening.subscribe("key")
-        assert listening.get_message(timeout=10)["type"] == "subscribe"
+        assert listening.get_message(timeout=patience(10))["type"] == "subscribe"
         for state in ("STARTED", "SUCCESS", "FAILURE"):
             store(client, state)
         client.publish("key", "the end")
         told: list[str] = []
         while not told or told[-1] != "the end":
-            told.append(listening.get_message(timeout=10)["data"])
+            told.append(listening.get_message(timeout=patience(10))["data"])
 
     assert [json.loads(one)["status"] for one in told[:-1]] == ["STARTED", "SUCCESS"]
 

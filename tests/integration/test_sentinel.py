@@ -6,18 +6,21 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from tests.support.deployment import TIMEOUT, Deployment, sentinel_environment
+from tests.support.patience import wait_until
 from tests.support.servers import SentinelCluster
 from tests.support.workers import Pool
 
 
 def send_surely(deployment: Deployment, task: str, *args: object) -> AsyncResult[object]:
     """Send a task as a client does that does not give up during the failover."""
-    for _ in range(20):
+
+    def send() -> AsyncResult[object] | None:
         try:
             return deployment.send(task, *args)
         except (OperationalError, RedisError):
-            continue
-    raise AssertionError("the task could not be sent")
+            return None
+
+    return wait_until(send, 30, "the task can be sent")
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])

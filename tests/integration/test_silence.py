@@ -11,7 +11,7 @@ from celery.worker import state
 
 from tests.support.deployment import Deployment
 from tests.support.faults import faults
-from tests.support.patience import slowed, wait_until
+from tests.support.patience import wait_until
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.workers import Pool
@@ -135,13 +135,14 @@ def test_a_worker_that_stops_waits_once(
 ) -> None:
     # With connections for gossip, heartbeats and remote control.
     with faults(deployment, pool, 4, neighbours=True, CELERY_REDIS_FAST_PATH=fast) as place:
-        sent = [place.send("late", "ended", slowed(1.0)) for _ in range(3)]
+        sent = [place.send("late_when_free", "ended") for _ in range(3)]
         wait_until(lambda: all(one.state == "STARTED" for one in sent), 30, "the tasks run")
         if new == "silent":
             place.broker.accept_silently()
         place.broker.freeze()
 
         place.worker.send_signal(signal.SIGTERM)
+        place.free()
 
         assert place.worker.wait(30) == 0
         assert place.count("ended") == 3

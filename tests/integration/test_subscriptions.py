@@ -10,7 +10,7 @@ from kombu.exceptions import DecodeError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.deployment import close_client
-from tests.support.patience import wait_until
+from tests.support.patience import patience, wait_until
 from tests.support.servers import RedisServer
 from tomskit.celery._client.subscriptions import Subscriptions
 from tomskit.celery._internals.celery_backend import is_redis_backend
@@ -74,7 +74,7 @@ def run(
         )
         store = Store(server, app)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(patience(60)):
                 return await function(store)
         finally:
             await store.subscriptions.close()

@@ -5,10 +5,13 @@ import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.deployment import SERVICE, Deployment, eventually
+from tests.support.deployment import SERVICE, TIMEOUT, Deployment, eventually
+from tests.support.patience import patience
+from tests.support.remote import Result, fresh_key, release, started
 from tests.support.servers import RedisServer, outage
 from tests.support.workers import Pool, Worker
 
@@ -50,6 +53,12 @@ def name_of(worker: Worker, number: int) -> str:
     return f"{name}-{number}@{host}"
 
 
+def begin(deployment: Deployment) -> tuple[Result, str]:
+    """A task that runs, and the key that it waits for."""
+    key = fresh_key()
+    return started(deployment.send("wait_for", key)), key
+
+
 def test_workers_are_named_run_tasks_and_stop(deployment: Deployment) -> None:
     workers = supervise(deployment)
     ready(workers, 1)
@@ -57,14 +66,15 @@ def test_workers_are_named_run_tasks_and_stop(deployment: Deployment) -> None:
     assert processes_of(name_of(workers, 1))
     assert processes_of(name_of(workers, 2))
     sent = [deployment.send("add", n, 1) for n in range(20)]
-    assert [result.get(timeout=30) for result in sent] == [n + 1 for n in range(20)]
-    running = deployment.send("sleep", 1.5)
-    eventually(lambda: running.state == "STARTED")
+    assert [result.get(timeout=TIMEOUT) for result in sent] == [n + 1 for n in range(20)]
+    running, key = begin(deployment)
 
-    assert workers.stop() == 0
+    workers.send_signal(signal.SIGTERM)
+    workers.wait_for_line("SIGTERM: stopping 2 workers")
+    release(deployment, key)
 
+    assert workers.wait() == 0
     assert running.state == "SUCCESS"
-    assert "SIGTERM: stopping 2 workers" in workers.text
     assert not processes_of(name_of(workers, 1)) + processes_of(name_of(workers, 2))
 
 
@@ -88,11 +98,12 @@ def test_hup_starts_all_workers_again_when_their_tasks_are_done(deployment: Depl
     ready(workers, 1)
     ready(workers, 2)
     before = processes_of(name_of(workers, 1)) + processes_of(name_of(workers, 2))
-    running = deployment.send("sleep", 1.5)
-    eventually(lambda: running.state == "STARTED")
+    running, key = begin(deployment)
     seen = len(workers.lines)
 
     os.kill(workers.pid, signal.SIGHUP)
+    workers.wait_for_line("SIGHUP: the workers are stopped and started again", start=seen)
+    release(deployment, key)
 
     ready(workers, 1, start=seen)
     ready(workers, 2, start=seen)
@@ -100,7 +111,6 @@ def test_hup_starts_all_workers_again_when_their_tasks_are_done(deployment: Depl
     after = processes_of(name_of(workers, 1)) + processes_of(name_of(workers, 2))
     assert len(after) == 2
     assert set(after).isdisjoint(before)
-    assert "SIGHUP: the workers are stopped and started again" in workers.text
     assert "died" not in workers.text
     assert "Traceback" not in workers.text
     assert workers.stop() == 0
@@ -110,6 +120,9 @@ def test_a_worker_that_was_told_to_stop_stays_stopped(deployment: Deployment) ->
     workers = supervise(deployment)
     ready(workers, 1)
     ready(workers, 2)
+    # They hear commands a moment after they are ready.
+    control: Any = deployment.client.control
+    eventually(lambda: len(control.ping(timeout=patience(1), limit=2)) == 2)
 
     deployment.client.control.shutdown(destination=[name_of(workers, 1)])
 

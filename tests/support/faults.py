@@ -11,7 +11,7 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from tests.support.deployment import Deployment, close_client, redis_environment
-from tests.support.patience import slowed, wait_until
+from tests.support.patience import wait_until
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisDb, RedisServer
 from tests.support.servers.redis import ConfigLine
@@ -29,7 +29,7 @@ TIMEOUTS: Final = {
     "CELERY_RESULT_SOCKET_CONNECT_TIMEOUT": str(SOCKET_TIMEOUT),
 }
 
-NO_GAP: Final = slowed(0.25)
+NO_GAP: Final = SOCKET_TIMEOUT / 3
 """Seconds that a coroutine may be late beyond what a thread is. Not a measurement of speed: what waits for
 a server in the loop's thread takes as long as the socket's timeout. `benchmarks.faults` shows the figures."""
 

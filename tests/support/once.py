@@ -12,9 +12,10 @@ from redis import Redis
 from sqlalchemy import Table
 
 from tests.support.loops import run
+from tests.support.orders import make_tables, place_orders, runs
 from tests.support.servers import MariaDBServer, RedisDb
 from tests.support.servers.postgres import PostgresServer
-from tomskit.celery import AsyncCelery, CeleryConfig
+from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 from tomskit.sqlalchemy.database import db
 
@@ -78,6 +79,26 @@ def sending(
     ) as app:
         app.set_current()
         yield app
+
+
+@contextmanager
+def with_orders(config: DatabaseConfig, redis_db: RedisDb, *names: str) -> Generator[AsyncCelery]:
+    """The current app, whose database has orders of these names; no body has begun yet."""
+
+    async def prepare() -> None:
+        await make_tables()
+        if names:
+            await place_orders(*names)
+        # Connections of MariaDB have the variables of the moment at which they begin.
+        await db.engine.dispose()
+
+    with sending(config, redis_db) as app:
+        try:
+            AsyncRuntime.run(prepare())
+            runs.clear()
+            yield app
+        finally:
+            AsyncRuntime.shutdown()
 
 
 def work(app: AsyncCelery, body: Callable[[], Awaitable[T]], *tables: Table) -> T:

@@ -25,6 +25,9 @@ START_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 10.0
 
 
+_given: Final[set[int]] = set()
+
+
 class ServerError(RuntimeError):
     """A test server could not be started, or did not do what a test asked of it."""
 
@@ -35,11 +38,15 @@ def free_port() -> int:
     # against a stopped server of ours could be given the server's own port and connect to itself.
     for _ in range(1000):
         port = 20_000 + secrets.randbelow(12_000)
+        # Nor one that a test was given before: it may not have taken it yet, or have left it for a while.
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
+        _given.add(port)
         return port
     msg = "no free port between 20000 and 32000"
     raise ServerError(msg)
