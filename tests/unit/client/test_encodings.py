@@ -49,7 +49,7 @@ def test_a_name_in_the_environment(
     )
     assert problem.advice.startswith("Use one of json,")
     assert "orjson" in problem.advice
-    assert "register it with kombu.serialization.register, in a module" in problem.advice
+    assert "register it with kombu.serialization.register in a module" in problem.advice
 
 
 def test_a_name_in_a_file(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Never, NotRequired, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Never, NotRequired, ParamSpec, TypeVar, cast
 
 import pytest
 from kombu.exceptions import EncodeError
@@ -213,6 +214,52 @@ def test_the_annotations_of_a_wrapped_function_count(app: AsyncCelery) -> None:
 
 def test_a_wrapped_function_gets_what_its_annotations_say(app: AsyncCelery) -> None:
     assert decorated.delay(date(2024, 1, 1)).get() == 2024
+
+
+def yearly(function: Callable[[int], Coroutine[object, Never, int]]) -> Any:
+    """Changes what a function takes and returns, and says so in a signature."""
+
+    @functools.wraps(function)
+    async def inner(day: date, *more: date) -> list[date]:
+        year = await function(day.year)
+        return [one.replace(year=year) for one in (day, *more)]
+
+    signature = inspect.signature(inner, follow_wrapped=False)
+    parameters = [one.replace(annotation="date") for one in signature.parameters.values()]
+    vars(inner)["__signature__"] = inspect.Signature(parameters, return_annotation=list[date])
+    return inner
+
+
+def test_the_signature_that_a_decorator_declares_counts(app: AsyncCelery) -> None:
+    @async_shared_task(name="next-year")
+    @yearly
+    async def task(year: int) -> int:
+        return year + 1
+
+    days = date(2024, 1, 1), date(2023, 2, 2)
+
+    assert task.delay(*days).get() == [date(2025, 1, 1), date(2025, 2, 2)]
+    with pytest.raises(TaskArgumentsError, match=r"day is 2024 \(int\)"):
+        delay(task, 2024)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_decorator_need_not_say_what_it_has_wrapped(app: AsyncCelery) -> None:
+    def counting(
+        function: Callable[Concatenate[int, P], Coroutine[object, Never, R]],
+    ) -> Callable[P, Coroutine[object, Never, R]]:
+        async def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+            return await function(100, *args, **kwargs)
+
+        return inner
+
+    @async_shared_task(name="counted")
+    @counting
+    async def task(first: int, second: int) -> int:
+        return first + second
+
+    assert task.delay(5).get() == 105
+    assert task.delay(second=5).get() == 105
 
 
 def test_classes_of_the_enclosing_function_are_found(app: AsyncCelery) -> None:

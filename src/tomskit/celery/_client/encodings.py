@@ -145,7 +145,8 @@ _WRITTEN: Final = _Kind(
     "serializer",
     can_encode,
     ("json", "msgpack", "orjson", "pickle", "yaml"),
-    "register it with kombu.serialization.register",
+    "install its package (PyYAML for yaml, msgpack for msgpack), or register it with "
+    "kombu.serialization.register",
 )
 _READ: Final = _WRITTEN._replace(is_known=_is_read)
 _COMPRESSION: Final = _Kind(

@@ -208,7 +208,27 @@ class Codec:
 
     @functools.cached_property
     def _hints(self) -> dict[str, object]:
-        function = inspect.unwrap(self._function)
+        written: dict[str, object] = {}
+        hints: dict[str, object] = {}
+        for function in _layers(self._function):
+            changed = {
+                name: annotation
+                for name, annotation in _annotations(function, bind=self._bind).items()
+                if name not in written or written[name] != annotation
+            }
+            written |= changed
+            hints |= self._resolved(function, changed)
+        return {
+            name: hint
+            for name, hint in hints.items()
+            # Of a decorator's function, which takes whatever the one within takes.
+            if not isinstance(hint, (typing.ParamSpecArgs, typing.ParamSpecKwargs))
+        }
+
+    def _resolved(
+        self, function: Callable[..., object], annotations: dict[str, object]
+    ) -> dict[str, object]:
+        """Annotations that are text, as what they name where the function is written."""
         enclosing: dict[str, object] = {}
         if getattr(function, "__closure__", None):
             enclosing.update(inspect.getclosurevars(function).nonlocals)
@@ -216,13 +236,7 @@ class Codec:
         type_parameters: tuple[_TypeParameter, ...] = getattr(function, "__type_params__", ())
         enclosing.update({one.__name__: one for one in type_parameters})
         try:
-            # Not evaluated as a whole: from Python 3.14 on, one unknown name would fail them all.
-            annotations = get_annotations(function, format=Format.FORWARDREF)
-            annotated = _Annotated({**annotations}, function)
-            if self._bind:
-                # The task itself is never converted, and its class may be known to checkers only.
-                task = next(iter(inspect.signature(function).parameters), "self")
-                annotated.__annotations__.pop(task, None)
+            annotated = _Annotated(annotations, function)
             return typing.get_type_hints(annotated, localns=enclosing or None, include_extras=True)
         except (NameError, AttributeError, SyntaxError) as exc:
             raise ConfigurationError(
@@ -253,6 +267,31 @@ class Codec:
     def _result(self) -> Result | None:
         annotation = self._hints.get("return", typing.Never)
         return None if annotation in _NO_RESULT else Result(self._name, annotation)
+
+
+def _layers(function: Callable[..., object]) -> list[Callable[..., object]]:
+    """What was written, and around it the decorators' functions that declare a signature."""
+    around: list[Callable[..., object]] = []
+    # Whatever `stop` returns here is false, so it sees all that wrap another one.
+    innermost: Callable[..., object] = inspect.unwrap(function, stop=around.append)
+    return [innermost, *(one for one in reversed(around) if hasattr(one, "__signature__"))]
+
+
+def _annotations(function: Callable[..., object], *, bind: bool) -> dict[str, object]:
+    """The annotations of a function as they are written, or as its signature declares them."""
+    found: dict[str, object] = {}
+    if not hasattr(function, "__wrapped__"):
+        # Not evaluated as a whole: from Python 3.14 on, one unknown name would fail them all.
+        found.update(get_annotations(function, format=Format.FORWARDREF))
+    declared: object = getattr(function, "__signature__", None)
+    if isinstance(declared, inspect.Signature):
+        given = {name: one.annotation for name, one in declared.parameters.items()}
+        given["return"] = declared.return_annotation
+        found |= {name: one for name, one in given.items() if one is not declared.empty}
+    if bind:
+        # The task itself is never converted, and its class may be known to checkers only.
+        found.pop(next(iter(inspect.signature(function).parameters), "self"), None)
+    return found
 
 
 class _TypeParameter(typing.Protocol):
