@@ -121,28 +121,31 @@ class _Kind(NamedTuple):
 
     Attributes:
         title: What it is called.
-        is_known: Whether there is one of a name.
+        is_known: Whether one of a name is there, as far as the setting needs it.
+        is_there: Whether all of it is there.
         usual: Names that are worth a try.
         way_out: How to get another one.
     """
 
     title: str
     is_known: Callable[[str], bool]
+    is_there: Callable[[str], bool]
     usual: Collection[str]
     way_out: str
 
     def missing(self, described: str) -> Problem:
         """The problem of a name that nothing is registered under."""
-        there = ", ".join(filter(self.is_known, self.usual))
+        there = ", ".join(filter(self.is_there, self.usual))
         return Problem(
             f"{described}, and no {self.title} of that name is registered.",
-            f"Use one of {there}, or {self.way_out}, in a module that the app imports, before the app "
-            "is finalized.",
+            f"Use one of {there}, or {self.way_out} in a module that the app imports, before the app is "
+            "finalized.",
         )
 
 
 _WRITTEN: Final = _Kind(
     "serializer",
+    can_encode,
     can_encode,
     ("json", "msgpack", "orjson", "pickle", "yaml"),
     "install its package (PyYAML for yaml, msgpack for msgpack), or register it with "
@@ -151,6 +154,7 @@ _WRITTEN: Final = _Kind(
 _READ: Final = _WRITTEN._replace(is_known=_is_read)
 _COMPRESSION: Final = _Kind(
     "compression",
+    compresses,
     compresses,
     METHODS,
     "install its package (zstandard for zstd), or register it with kombu.compression.register",
