@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext, Transaction
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 from typing_extensions import override
 
 from tomskit.errors import CommitRefusedError, ConfigurationError, NotInitializedError
-from tomskit.sqlalchemy.away import has_conflict, has_timed_out, has_undone
+from tomskit.sqlalchemy.away import (
+    has_conflict,
+    has_timed_out,
+    has_undone,
+    is_refused_after_another,
+)
 from tomskit.sqlalchemy.rows import OutboxRow
+from tomskit.sqlalchemy.statements import SavepointStep, effect_of, savepoint_step
 
 __all__ = ("TaskSession", "watch")
 
+
+_GUARD: Final = "tomskit_guard"
+_SHOWN: Final = 200
+"""Characters of a statement in an error."""
 
 Committed = Callable[[Sequence[OutboxRow]], None]
 """Called with messages that are committed, in the event loop of their session. Must not raise."""
@@ -26,7 +36,7 @@ Committed = Callable[[Sequence[OutboxRow]], None]
 class _Held:
     """Messages that belong to a transaction or to a savepoint that is still open."""
 
-    __slots__ = ("committed", "grace_ms", "rows", "transaction")
+    __slots__ = ("committed", "grace_ms", "is_written", "number", "rows", "transaction")
 
     def __init__(
         self,
@@ -34,8 +44,11 @@ class _Held:
         rows: Sequence[OutboxRow],
         committed: Committed,
         grace_ms: int,
+        number: int,
     ) -> None:
         self.transaction = transaction
+        self.number = number
+        self.is_written = False
         self.rows = rows
         self.committed = committed
         self.grace_ms = grace_ms
@@ -52,14 +65,22 @@ class TaskSession(Session):
         conflict: The last error of the running transaction that was the fault of another one. A savepoint
             that ends takes it along.
         undone: The error with which the server has rolled back the running transaction by itself.
+        lost: Why its transaction was committed although it must not be; None if it was not.
         ended: Why the session cannot be used any more; None while it can.
     """
 
     refusal: str | None = None
     conflict: Exception | None = None
     undone: Exception | None = None
+    lost: CommitRefusedError | None = None
     ended: str | None = None
     _held: list[_Held] | None = None
+    _count: int = 0
+    _savepoints: list[tuple[str, int]] | None = None
+    """Those of the database that are open, the outermost first: their names, and how many calls of `hold`
+    were before them."""
+    _guarded: str | None = None
+    """The statement that may end the transaction and does not show it, while it runs."""
 
     @override
     def begin(self, nested: bool = False) -> SessionTransaction:
@@ -81,7 +102,8 @@ class TaskSession(Session):
             super().begin()
         if self._held is None:
             self._held = []
-        self._held.append(_Held(_innermost(self), rows, committed, grace_ms))
+        self._held.append(_Held(_innermost(self), rows, committed, grace_ms, self._count))
+        self._count += 1
 
     @override
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
@@ -125,7 +147,8 @@ class TaskSession(Session):
 
     def write_held(self, connection: Connection) -> None:
         """Write what is held; just before the commit of the database's transaction."""
-        if not self._held:
+        # A statement may have been sent to another engine, whose database is no place for messages.
+        if not self._held or connection.engine.pool is not super().get_bind().engine.pool:
             return
         self.check_whole(connection)
         if _is_autocommit(connection):
@@ -136,7 +159,11 @@ class TaskSession(Session):
         # With it come the tables, and with them a dialect, which few programs use.
         from tomskit.sqlalchemy.writing import write_rows
 
-        write_rows(connection, [(row, one.grace_ms) for one in self._held for row in one.rows])
+        fresh = [one for one in self._held if not one.is_written]
+        if fresh:
+            write_rows(connection, [(row, one.grace_ms) for one in fresh for row in one.rows])
+        for one in fresh:
+            one.is_written = True
 
     def settle(self) -> None:
         """Note that the innermost transaction was committed."""
@@ -158,37 +185,89 @@ class TaskSession(Session):
     def drop(self, transaction: SessionTransaction) -> None:
         """Drop what belongs to a transaction that has ended without a commit."""
         if transaction.parent is None:
-            self.undone = self.conflict = None
+            self.undone = self.conflict = self._savepoints = self._guarded = None
         elif transaction.nested and self.undone is None:
             self.conflict = None
         if self._held:
             self._held = [one for one in self._held if one.transaction is not transaction]
+
+    def before_statement(self, connection: Connection, statement: str) -> None:
+        """Refuse a statement that must not be executed in the running transaction, or watch over it.
+
+        Raises:
+            CommitRefusedError: It ends the transaction.
+        """
+        if self.refusal is None and not self._held:
+            return
+        effect = effect_of(statement, connection.dialect.name)
+        if self.refusal is None:
+            if effect.commits:
+                self.write_held(connection)
+        elif effect.ends is not None:
+            raise CommitRefusedError(f"{effect.ends!r} ends the transaction. {self.refusal}")
+        elif effect.may_end:
+            # Whatever ends the transaction ends its savepoints.
+            connection.exec_driver_sql(f"SAVEPOINT {_GUARD}")
+            self._guarded = statement
+
+    def after_statement(self, connection: Connection, statement: str) -> None:
+        """Note what a statement has done.
+
+        Raises:
+            CommitRefusedError: It has ended the transaction.
+        """
+        if self._guarded is not None:
+            self.check_guarded(connection)
+        step = savepoint_step(statement)
+        if step is not None:
+            self._note_savepoint(step)
+
+    def check_guarded(self, connection: Connection) -> None:
+        """See whether the statement that was watched over has ended the transaction.
+
+        Raises:
+            CommitRefusedError: It has.
+        """
+        guarded, self._guarded = self._guarded, None
+        if guarded is None or self.undone is not None:
+            return
+        try:
+            connection.exec_driver_sql(f"RELEASE SAVEPOINT {_GUARD}")
+        except DBAPIError as exc:
+            if not is_refused_after_another(exc):
+                raise
+            self.check_whole(connection)
+            self.lost = CommitRefusedError(
+                f"{guarded[:_SHOWN]!r} has ended the transaction, so that what the task had done before is "
+                f"committed without a mark, and is done again if the task runs again. {self.refusal}"
+            )
+            raise self.lost from exc
+
+    def _note_savepoint(self, done: SavepointStep) -> None:
+        if self._savepoints is None:
+            self._savepoints = []
+        opened = self._savepoints
+        if done.step == "set":
+            opened.append((done.name, self._count))
+            return
+        found = [place for place, (name, _) in enumerate(opened) if name == done.name]
+        if not found:
+            return
+        _, count = opened[found[-1]]
+        if done.step == "release":
+            del opened[found[-1] :]
+            return
+        del opened[found[-1] + 1 :]
+        if self.undone is None:
+            self.conflict = None
+        if self._held:
+            self._held = [one for one in self._held if one.number < count]
 
 
 def _innermost(session: Session) -> SessionTransaction:
     transaction = session.get_nested_transaction() or session.get_transaction()
     assert transaction is not None  # noqa: S101 (the caller has begun one)
     return transaction
-
-
-_REMARKS: Final = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*"
-_ENDS_TRANSACTION: Final = re.compile(
-    _REMARKS + r"((?:COMMIT|BEGIN|START\s+TRANSACTION|END)\b)", re.IGNORECASE | re.DOTALL
-)
-_ENDS_IN_MYSQL: Final = re.compile(
-    _REMARKS + r"((?:CREATE|DROP)\s+(?!TEMPORARY\b)\w+"
-    r"|(?:ALTER|TRUNCATE|RENAME|GRANT|REVOKE|FLUSH|LOCK\s+TABLES|(?:ANALYZE|OPTIMIZE|REPAIR)\s+TABLE)\b"
-    r"|SET\s+(?:@@)?(?:SESSION\s+|session\.)?autocommit\b)",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def _committing_text(statement: str, dialect: str) -> str | None:
-    """How a statement begins that commits what was done before it."""
-    found = _ENDS_TRANSACTION.match(statement)
-    if found is None and dialect in {"mysql", "mariadb"}:
-        found = _ENDS_IN_MYSQL.match(statement)
-    return None if found is None else found[1]
 
 
 def _is_autocommit(connection: Connection) -> bool:
@@ -223,6 +302,7 @@ def watch(engine: Engine) -> None:
     """
     event.listen(engine, "commit", _on_commit)
     event.listen(engine, "before_cursor_execute", _before_statement)
+    event.listen(engine, "after_cursor_execute", _after_statement)
     event.listen(engine, "handle_error", _on_error)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "savepoint", _on_savepoint_of_sqlite)
@@ -243,20 +323,27 @@ def _on_commit(connection: Connection) -> None:
 
 def _before_statement(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
     session = _session_of(connection)
-    if session is not None and session.refusal is not None:
-        committing = _committing_text(statement, connection.dialect.name)
-        if committing is not None:
-            raise CommitRefusedError(f"{committing!r} commits. {session.refusal}")
+    if session is not None:
+        session.before_statement(connection, statement)
+
+
+def _after_statement(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+    session = _session_of(connection)
+    if session is not None:
+        session.after_statement(connection, statement)
 
 
 def _on_error(context: ExceptionContext) -> None:
     error = context.sqlalchemy_exception or context.original_exception
-    if isinstance(error, Exception) and ((is_undone := has_undone(error)) or has_conflict(error)):
-        session = _session_of(context.connection)
-        if session is not None:
-            session.conflict = error
-            if is_undone:
-                session.undone = error
+    session = _session_of(context.connection)
+    if session is None or not isinstance(error, Exception):
+        return
+    if (is_undone := has_undone(error)) or has_conflict(error):
+        session.conflict = error
+        if is_undone:
+            session.undone = error
+    if context.connection is not None and not context.is_disconnect:
+        session.check_guarded(context.connection)
 
 
 def _on_savepoint_of_sqlite(connection: Connection, _name: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pymysql
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig, async_shared_task
@@ -106,6 +106,33 @@ def test_messages_of_the_body_go_with_its_mark(app: AsyncCelery) -> None:
         return await reports.session.scalar(select(func.count()).select_from(outbox)) or 0
 
     assert AsyncRuntime.run(left()) == 0
+
+
+@async_shared_task(once=True)
+async def uses_another_engine() -> None:
+    follow.delay_on_commit(1)
+    other = {"bind": reports.engine.sync_engine}
+    await db.session.execute(insert(outbox).values(ROW), bind_arguments=other)
+
+
+ROW = {"id": "of the body", "created": 0, "due": 2**62, "body": "", "options": ""}
+
+
+@pytest.mark.usefixtures("app")
+def test_messages_are_written_where_the_session_is_and_nowhere_else() -> None:
+    async def rows(database: Database) -> list[str]:
+        return list((await database.session.execute(select(outbox.c.id))).scalars())
+
+    async def forget() -> None:
+        await reports.session.execute(delete(outbox))
+        await reports.session.commit()
+
+    for _ in range(8):  # they are committed in any order
+        uses_another_engine.apply().get()
+        AsyncRuntime.shutdown()  # publishes what is left
+        assert AsyncRuntime.run(rows(reports)) == ["of the body"]
+        assert AsyncRuntime.run(rows(db)) == []
+        AsyncRuntime.run(forget())
 
 
 @pytest.mark.usefixtures("app")

@@ -131,6 +131,9 @@ async def _attempt(
         value = call.dump(await call.body())
     finally:
         sync.refusal = None
+    if sync.lost is not None:
+        # The body has caught it.
+        raise sync.lost
     if sync.conflict is not None:
         # The body has caught it, and perhaps what it had done before is not there any more.
         await session.run_sync(lambda _: sync.check_whole())
