@@ -42,7 +42,7 @@ metadata: Final = MetaData()
 outbox: Final = Table(
     "tomskit_outbox",
     metadata,
-    # In the order in which the messages were sent.
+    # In the order in which the messages were sent, and with the app and the broker at its end.
     Column("id", String(48), primary_key=True),
     Column("created", BigInteger, nullable=False),
     # From when on a worker may publish it; until then that is for the process that committed it.

@@ -13,6 +13,7 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     progress       what tasks report while they run
     states         a task's state, and revoking and forgetting it
     recording      messages that are kept in place of being published
+    origin         of which app, and for which broker, a recorded message is
     recorded       templates of messages that are kept
     shapes         recorded messages, published without kombu's publish path
     listening      results, as a thread waits for them

@@ -57,7 +57,7 @@ class RecordedTemplates(KnownTemplates["_RecordedTemplate"]):
         """What Celery makes of a call of a task whose template `find` has returned."""
         task_id = uuid()
         caller = self._caller()
-        row = template.row(wire, task_id, _parents(caller))
+        row = template.row(new_id(self._app), wire, task_id, _parents(caller))
         result = task.AsyncResult(task_id)
         result.ignored = template.ignore_result
         if caller is not None:
@@ -84,12 +84,12 @@ def _parents(caller: Any) -> _Parents:
 class _RecordedTemplate(Template):
     """The options of a message, as they are written into the table."""
 
-    def row(self, wire: Wire, task_id: str, parents: _Parents) -> OutboxRow:
+    def row(self, row_id: str, wire: Wire, task_id: str, parents: _Parents) -> OutboxRow:
         root, parent = parents
         options = self.fill(
             wire, id=task_id, root=json.dumps(root or task_id), parent=json.dumps(parent)
         )
-        return OutboxRow(id=new_id(), body=as_text(self.body(wire)), options=options)
+        return OutboxRow(id=row_id, body=as_text(self.body(wire)), options=options)
 
 
 def _template(
@@ -105,6 +105,6 @@ def _template(
     for name, mark in marks.items():
         text = text.replace(mark if name == "id" else f'"{mark}"', f"%({name})s")
     template = _RecordedTemplate(task, text)
-    made = template.row(wire, task_id, parents)
+    made = template.row(message["id"], wire, task_id, parents)
     is_fit = made["options"] == message["options"] and made["body"] == message["body"]
     return template if is_fit else None

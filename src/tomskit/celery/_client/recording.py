@@ -23,6 +23,7 @@ from kombu.utils.json import dumps, loads
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
+from tomskit.celery._client.origin import origin_of
 from tomskit.celery._internals.celery_messages import lock_free_dispatcher
 from tomskit.celery._internals.kombu import as_library_errors
 from tomskit.errors import ConfigurationError
@@ -156,7 +157,7 @@ class _RecordingProducer(Producer):
             "declare": [_described(self._app, entity) for entity in declare or ()],
         }
         text = as_text(body)
-        self._messages.append(OutboxRow(id=new_id(), body=text, options=dumps(recorded)))
+        self._messages.append(OutboxRow(id=new_id(self._app), body=text, options=dumps(recorded)))
 
 
 def publish(app: AsyncApp, message: OutboxRow) -> None:
@@ -228,6 +229,7 @@ def _connection_of(app: AsyncApp) -> Connection:
     return known
 
 
-def new_id() -> str:
-    """An id that sorts by the time at which it was made, in this process in order."""
-    return f"{time.time_ns():016x}{b32hexencode(os.urandom(15)).decode().lower()}"
+def new_id(app: AsyncApp) -> str:
+    """An id that sorts by the time at which it was made, in this process in order, and names the origin."""
+    random = b32hexencode(os.urandom(10)).decode().lower()
+    return f"{time.time_ns():016x}{random}{origin_of(app)}"

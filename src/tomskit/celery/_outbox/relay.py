@@ -28,6 +28,8 @@ logger: Final = get_logger(__name__)
 _LOOK_FOR_TABLES_SECONDS: Final = 60.0
 _FORGET_SECONDS: Final = 60.0
 _MARKS_OF_A_ROUND: Final = 20_000
+_PAUSES_OF_OTHERS: Final = 21
+"""For how many pauses messages of other apps wait before a worker says so."""
 _STOP_SECONDS: Final = 10.0
 
 
@@ -155,6 +157,7 @@ class Relay:
                 return None
             await self._publish(look.store)
             waiting = await look.store.waiting()
+            look.tell_of_others(waiting, patience=self._pause * _PAUSES_OF_OTHERS)
             await self._forget(look)
         except MissingDriverError as exc:
             # Tasks that use the database raise it as well.
@@ -205,6 +208,7 @@ class _Look:
         self._has_tables = False
         self._next_look = 0.0
         self._next_forgetting = 0.0
+        self._has_told_of_others = False
 
     async def has_tables(self) -> bool:
         """Whether it has our tables; that is asked for once a minute until it has."""
@@ -227,6 +231,19 @@ class _Look:
             # Perhaps nobody uses them, and then nobody wants to hear of it.
             logger.debug("Cannot look for tables: %r", exc)
             self._next_look = 0.0
+
+    def tell_of_others(self, waiting: Waiting, *, patience: float) -> None:
+        """Say, once, that messages of other apps wait for longer than `patience` seconds."""
+        is_long = waiting.oldest_of_others > patience
+        if is_long and not self._has_told_of_others:
+            logger.warning(
+                "%d messages in tomskit_outbox have waited for up to %d s and are not published by this worker, "
+                "as they were committed by an app with another broker. A worker of that app publishes them. If "
+                "it has the same broker under another host, give both apps the same name: AsyncCelery(name).",
+                waiting.others,
+                waiting.oldest_of_others,
+            )
+        self._has_told_of_others = is_long
 
     def is_time_to_forget(self) -> bool:
         """Whether old marks are to be deleted now."""

@@ -12,12 +12,26 @@ from uuid import uuid4
 from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 from kombu.utils.json import loads
-from sqlalchemy import Connection, RowMapping, delete, func, inspect, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    case,
+    delete,
+    func,
+    inspect,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import publish_each
+from tomskit.celery._client.origin import patterns_of
 from tomskit.celery._client.recording import as_bytes
 from tomskit.celery._client.retrying import is_away
 from tomskit.sqlalchemy.away import has_conflict
@@ -63,10 +77,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class Waiting:
-    """How many messages wait, and for how many seconds the oldest one has."""
+    """How many messages wait, and for how many seconds the oldest one has.
+
+    Attributes:
+        count: Of the app's own.
+        oldest_seconds: Of these.
+        others: Those of other apps, which have other brokers.
+        oldest_of_others: Of these.
+    """
 
     count: int
     oldest_seconds: float
+    others: int = 0
+    oldest_of_others: float = 0.0
 
 
 class OutboxStore:
@@ -118,7 +141,7 @@ class OutboxStore:
         if self._skips_locked_rows():
             return await self._publish_locked()
         async with self._transaction() as connection:
-            claim, rows = await _claim(connection)
+            claim, rows = await _claim(connection, self._is_mine())
         batch = await self.publish(rows)
         async with self._transaction() as connection:
             await _settle(connection, batch)
@@ -132,7 +155,7 @@ class OutboxStore:
         try:
             # The locks end with the connection, should this process die.
             async with self._transaction(isolated=True) as connection:
-                batch = await self.publish(await _lock(connection))
+                batch = await self.publish(await _lock(connection, self._is_mine()))
                 await _settle(connection, batch)
         except DBAPIError as exc:
             if batch is None or not has_conflict(exc):
@@ -143,10 +166,18 @@ class OutboxStore:
 
     async def waiting(self) -> Waiting:
         """How many messages wait."""
-        statement = select(func.count(), func.min(outbox.c.created), now_ms())
+        mine = self._is_mine()
+        statement = select(
+            func.count(case((mine, outbox.c.created))),
+            func.min(case((mine, outbox.c.created))),
+            func.count(case((not_(mine), outbox.c.created))),
+            func.min(case((not_(mine), outbox.c.created))),
+            now_ms(),
+        )
         async with self._transaction() as connection:
-            count, oldest, now = (await connection.execute(statement.select_from(outbox))).one()
-        return Waiting(count, 0.0 if oldest is None else max(now - oldest, 0) / 1000)
+            found = (await connection.execute(statement.select_from(outbox))).one()
+        count, oldest, others, oldest_of_others, now = found
+        return Waiting(count, _seconds(oldest, now), others, _seconds(oldest_of_others, now))
 
     async def has_tables(self) -> bool:
         """Whether the tables are in the database."""
@@ -180,6 +211,12 @@ class OutboxStore:
             async with connection.begin():
                 yield connection
 
+    def _is_mine(self) -> ColumnElement[bool]:
+        """Of a row: whether the app may publish it, for all that its id tells."""
+        here, moved = patterns_of(self._app)
+        # Those of earlier versions do not tell.
+        return or_(outbox.c.id.like(here), outbox.c.id.like(moved), outbox.c.id.not_like("%.%"))
+
     def _skips_locked_rows(self) -> bool:
         dialect = self._database.engine.dialect
         if dialect.name == "postgresql":
@@ -192,8 +229,12 @@ class OutboxStore:
         return False
 
 
-async def _lock(connection: AsyncConnection) -> list[OutboxRow]:
-    is_due = outbox.c.due <= now_ms()
+def _seconds(created: int | None, now: int) -> float:
+    return 0.0 if created is None else max(now - created, 0) / 1000
+
+
+async def _lock(connection: AsyncConnection, is_mine: ColumnElement[bool]) -> list[OutboxRow]:
+    is_due = and_(outbox.c.due <= now_ms(), is_mine)
     ids = select(outbox.c.id).where(is_due).order_by(outbox.c.due).limit(BATCH * _RELAYS)
     found = (await connection.execute(ids)).scalars().all()
     if not found:
@@ -212,9 +253,11 @@ async def _lock(connection: AsyncConnection) -> list[OutboxRow]:
     return _rows(row for row in rows if row["is_due"])
 
 
-async def _claim(connection: AsyncConnection) -> tuple[str, list[OutboxRow]]:
+async def _claim(
+    connection: AsyncConnection, is_mine: ColumnElement[bool]
+) -> tuple[str, list[OutboxRow]]:
     claim = uuid4().hex
-    is_due = outbox.c.due <= now_ms()
+    is_due = and_(outbox.c.due <= now_ms(), is_mine)
     ids = select(outbox.c.id).where(is_due).order_by(outbox.c.due).limit(BATCH)
     found = (await connection.execute(ids)).scalars().all()
     if not found:
