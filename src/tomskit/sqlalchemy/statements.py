@@ -54,6 +54,9 @@ _STEP: Final = re.compile(
     _FLAGS,
 )
 
+_FIRST_OF_STEPS: Final = frozenset("sSrR/-#( \n\t")
+"""Most statements begin with none of these."""
+
 _LONGEST_KEPT: Final = 10_000
 """Characters of a text whose effect is remembered."""
 
@@ -94,7 +97,7 @@ def effect_of(statement: str, dialect: str) -> Effect:
 
 def savepoint_step(statement: str) -> SavepointStep | None:
     """What a statement does with a savepoint; None for any other statement."""
-    found = _STEP.match(statement)
+    found = _STEP.match(statement) if statement[:1] in _FIRST_OF_STEPS else None
     if found is None:
         return None
     step: Literal["set", "rollback", "release"]
