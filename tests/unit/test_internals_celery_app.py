@@ -162,6 +162,70 @@ def test_changed_settings_are_among_the_changes() -> None:
     assert changes_of(app)["task_always_eager"] is True
 
 
+def test_settings_are_read_as_celery_reads_them() -> None:
+    """``Settings._to_keys``, ``_key``, ``maps`` and ``swap_with``."""
+    assert_signature(Settings, "_to_keys", "(self, key)")
+    assert_signature(Settings, "_key", "(self, key)")
+    assert_signature(Settings, "swap_with", "(self, other)")
+    configured: list[dict[str, object]] = [
+        {"task_always_eager": True, "worker_prefetch_multiplier": 7},
+        {"CELERY_ALWAYS_EAGER": True, "BROKER_URL": "memory://old"},
+        {"MINE_TASK_ALWAYS_EAGER": True, "MINE_TASK_DEFAULT_QUEUE": "mine"},
+    ]
+    for settings, namespace in zip(configured, (None, None, "MINE"), strict=True):
+        celerys, ours = (Celery("app", set_as_current=False) for _ in range(2))
+        prefer_configuration(ours.conf, preferred=False)
+        for app in (celerys, ours):
+            if namespace is None:
+                untyped(app).config_from_object(settings)
+            else:
+                untyped(app).config_from_object(settings, namespace=namespace)
+        for _ in range(2):
+            assert {name: untyped(ours.conf)[name] for name in celerys.conf} == {
+                name: untyped(celerys.conf)[name] for name in celerys.conf
+            }
+        assert ours.conf.task_always_eager is True
+        with pytest.raises(KeyError, match="no_such_setting"):
+            untyped(ours.conf)["no_such_setting"]
+        with pytest.raises(AttributeError):
+            getattr(ours.conf, "no_such_setting")  # noqa: B009 (that is what is tested)
+
+
+def test_a_changed_setting_is_read_at_once_in_each_of_its_spellings() -> None:
+    app = Celery("app", set_as_current=False)
+    conf = untyped(app.conf)
+    prefer_configuration(conf, preferred=False)
+
+    def is_eager() -> object:
+        return conf.task_always_eager
+
+    assert is_eager() is False
+    conf.task_always_eager = True
+    assert is_eager() is conf["CELERY_ALWAYS_EAGER"] is True
+    conf.pop("task_always_eager")
+    assert is_eager() is False
+    conf.CELERY_ALWAYS_EAGER = True
+    assert is_eager() is True
+    conf.update(CELERY_ALWAYS_EAGER=False)
+    assert is_eager() is False
+    conf.add_defaults({"mine": 1})
+    assert conf.mine == 1
+    assert conf.copy().mine == 1
+
+
+def test_settings_that_are_an_object_are_read_from_it() -> None:
+    class Configuration:
+        task_always_eager = True
+
+    app = Celery("app", set_as_current=False)
+    prefer_configuration(app.conf, preferred=False)
+    untyped(app).config_from_object(Configuration)
+    found = [app.conf.task_always_eager]
+    Configuration.task_always_eager = False
+    found.append(app.conf.task_always_eager)
+    assert found == [True, False]
+
+
 def test_settings_can_be_set_while_the_app_is_configured() -> None:
     app = Celery("app", set_as_current=False)
     set_setting(app.conf, "task_serializer", "pickle")

@@ -228,7 +228,7 @@ class AsyncCelery(TaskApp):
         Under the asyncio pool only the task that sends it waits for the broker. Where the broker is
         away it waits until it returns, unless the call says how often to try.
         """
-        recording = recording_here()
+        recording = recording_here.get()
         place = here()
         try:
             if recording is not None:
@@ -286,7 +286,7 @@ class AsyncCelery(TaskApp):
     @override
     def producer_or_acquire(self, producer: Producer | None = None) -> Any:
         """A producer from the pool, as a context manager; as of ``celery.Celery``."""
-        recording = recording_here()
+        recording = recording_here.get()
         if producer is None and recording is not None and recording.records(self):
             return nullcontext(recording.producer)
         if producer is None and self.recorder is not None:

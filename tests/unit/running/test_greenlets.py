@@ -15,7 +15,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from tomskit.celery._running.greenlets import (
     GreenletCoroutine,
     await_here,
-    owner_here,
+    greenlet_here,
     wait_to_the_end,
 )
 
@@ -24,6 +24,11 @@ T = TypeVar("T")
 
 async def run(function: Callable[[], T], owner: object = "owner") -> T:
     return await GreenletCoroutine(function, owner=owner)
+
+
+def owner_here() -> object:
+    found = greenlet_here()
+    return None if found is None else found.owner
 
 
 async def double(number: int) -> int:

@@ -44,7 +44,7 @@ class _Method:
         self._in_thread = in_thread
 
     def __call__(self, *args: Any, **kwargs: Any) -> object:
-        if not self._in_thread and (recording_here() is not None or _storing_chord.get()):
+        if not self._in_thread and (recording_here.get() is not None or _storing_chord.get()):
             # Nobody waits for the result before the message is published.
             return args[0] if args else None
         place = here()

@@ -52,12 +52,8 @@ AT_ONCE: Final[Mapping[str, object]] = {
 _OF_THE_PUBLISHER: Final = ("producer", "connection", "retry", "retry_policy")
 """Options of calls that say how to publish at once."""
 
-_recording: Final[ContextVar[Recording | None]] = ContextVar("tomskit_recording", default=None)
-
-
-def recording_here() -> Recording | None:
-    """What keeps the messages that are sent where this is called; None where they are published."""
-    return _recording.get()
+recording_here: Final[ContextVar[Recording | None]] = ContextVar("tomskit_recording", default=None)
+"""What keeps the messages that are sent in a context; None where they are published."""
 
 
 class Recording:
@@ -79,11 +75,11 @@ class Recording:
 
     def run(self, call: Callable[[], R]) -> R:
         """Call something that sends tasks."""
-        token = _recording.set(self)
+        token = recording_here.set(self)
         try:
             return call()
         finally:
-            _recording.reset(token)
+            recording_here.reset(token)
 
     def send(
         self, app: AsyncApp, send_task: Callable[..., R], args: tuple[Any, ...], options: Any
@@ -97,11 +93,11 @@ class Recording:
             options: Keyword arguments of `send_task`.
         """
         if app is not self._app:
-            token = _recording.set(None)
+            token = recording_here.set(None)
             try:
                 return send_task(*args, **options)
             finally:
-                _recording.reset(token)
+                recording_here.reset(token)
         for name in _OF_THE_PUBLISHER:
             if options.get(name) is not None and options[name] is not self.producer:
                 raise ConfigurationError(

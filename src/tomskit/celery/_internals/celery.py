@@ -108,6 +108,8 @@ native_ident: Final[Callable[[], object]] = _untyped_threads.get_ident
 """The greenlet, or the number of the thread, that calls it."""
 assert_will_not_block: Final[Callable[[], None]] = _untyped_result.assert_will_not_block
 """Raises in a task, where waiting for another one may be for ever."""
+current_app: Final[Callable[[], Celery]] = _state.get_current_app
+"""The current app itself, not a proxy of it."""
 task_stack: Final[LocalStack] = _celery_state._task_stack
 """The running tasks, each of which was called by the one below it."""
 
@@ -131,11 +133,6 @@ def stack_of(stack: LocalStack) -> list[Any]:
     """What is on the stack here, the newest last."""
     entry = stack._local.__storage__.get(stack.__ident_func__())
     return entry["stack"] if entry else []
-
-
-def current_app() -> Celery:
-    """The current app itself, not a proxy of it."""
-    return _state.get_current_app()
 
 
 def known_apps() -> list[Celery]:

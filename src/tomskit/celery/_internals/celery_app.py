@@ -38,6 +38,11 @@
 `Settings.changes`
     For: seeing in 0.1 us whether any setting was changed since a decision that depends on them.
     When it is missing: sending from an event loop raises AttributeError.
+
+`Settings._to_keys`, `_key`, ``maps`` and `swap_with`
+    For: reading a setting in 0.6 us, where Celery's own way takes 4: it tries each spelling in each of the
+    dictionaries, and to send a task eight settings are read.
+    When it is missing: reading a setting raises AttributeError.
 """
 
 from __future__ import annotations
@@ -136,10 +141,37 @@ def import_configuration(app: Any, name: str) -> object:
 
 
 _IS_PREFERRED: Final = "configuration_is_preferred"
+_SPELLINGS: Final = "spellings_of_settings"
 
 
 class _Settings(Settings):
-    """``app.conf`` whose URLs may be those of the configuration, whatever the environment says."""
+    """``app.conf`` whose URLs may be those of the configuration, whatever the environment says.
+
+    It knows under which names a setting may be found once it has looked for it.
+    """
+
+    if not TYPE_CHECKING:
+
+        def __getitem__(self, key: str) -> object:
+            known = self.__dict__.get(_SPELLINGS)
+            if known is None:
+                known = self.__dict__[_SPELLINGS] = {}
+            spellings = known.get(key)
+            if spellings is None:
+                spellings = known[key] = tuple(map(self._key, self._to_keys(key)))
+            for mapping in self.maps:
+                if type(mapping) is not dict:
+                    # It may read the configuration first, or be an object of the user's.
+                    break
+                for spelling in spellings:
+                    if spelling in mapping:
+                        return mapping[spelling]
+            return super().__getitem__(key)
+
+        def swap_with(self, other: Settings) -> None:
+            super().swap_with(other)
+            # With a namespace there are others.
+            self.__dict__.pop(_SPELLINGS, None)
 
     @property
     @override

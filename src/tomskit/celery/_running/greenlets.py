@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from tomskit.celery._internals.python import leave_out_others
 
-__all__ = ("GreenletCoroutine", "await_here", "owner_here", "wait_to_the_end")
+__all__ = ("GreenletCoroutine", "await_here", "greenlet_here", "wait_to_the_end")
 
 R = TypeVar("R")
 
@@ -45,7 +45,7 @@ class GreenletCoroutine(Coroutine[object, object, R]):
 
     Args:
         function: Called in the context of the task that steps this coroutine.
-        owner: What `owner_here` returns inside.
+        owner: What `greenlet_here` has as its owner inside.
     """
 
     __slots__ = ("_function", "_greenlet", "_owner")
@@ -138,7 +138,7 @@ class _Greenlet(greenlet):
     Attributes:
         function: What it calls next.
         returned: What that has returned.
-        owner: What `owner_here` returns inside.
+        owner: What `greenlet_here` has as its owner inside.
         waiting: The greenlet that waits, if a library such as SQLAlchemy has started one inside of this.
     """
 
@@ -161,7 +161,8 @@ class _Greenlet(greenlet):
             self.waiting = None
 
 
-def _greenlet_here() -> _Greenlet | None:
+def greenlet_here() -> _Greenlet | None:
+    """The greenlet of a GreenletCoroutine that this code runs in; None outside of such greenlets."""
     current: greenlet | None = getcurrent()
     while current is not None:
         if isinstance(current, _Greenlet):
@@ -182,15 +183,9 @@ def _disown() -> None:
 os.register_at_fork(after_in_child=_disown)
 
 
-def owner_here() -> object:
-    """The `owner` of the greenlet that this code runs in; None outside of such greenlets."""
-    found = _greenlet_here()
-    return None if found is None else found.owner
-
-
 def await_here(awaitable: Awaitable[R]) -> R:
     """Await `awaitable` in a plain function that a GreenletCoroutine runs."""
-    found = _greenlet_here()
+    found = greenlet_here()
     assert found is not None, "there is no greenlet to wait in"  # noqa: S101
     steps = awaitable.__await__()
     value: object = None

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery_messages import POSITION_OF_TASK_ID
-from tomskit.celery._running.greenlets import await_here, owner_here, wait_to_the_end
+from tomskit.celery._running.greenlets import await_here, greenlet_here, wait_to_the_end
 from tomskit.resources import Resources
 
 if TYPE_CHECKING:
@@ -176,10 +176,10 @@ def set_outer_place(find: Callable[[], Place | None] | None) -> None:
 
 def here() -> Place | None:
     """The place of the code that calls this; None where waiting blocks."""
-    owner = owner_here()
+    found = greenlet_here()
     # Mostly there is none, and `isinstance` of an abstract class takes as long as all the rest.
-    if owner is not None and isinstance(owner, Place):
-        return owner
+    if found is not None and isinstance(found.owner, Place):
+        return found.owner
     return _outer[0]() if _outer else None
 
 

@@ -264,7 +264,8 @@ class AsyncTask(ContainedTask[P, R_co]):
             **options: object,
         ) -> TypedResult[R_co]:
             wire = self._to_wire(args, kwargs)
-            self.resolve_annotations()
+            if not self._tomskit_codec.is_resolved:
+                self.resolve_annotations()
             queue = self._tomskit_queue
             if queue is not None and options.keys().isdisjoint(_ROUTING):
                 router = self.app.amqp.router

@@ -35,7 +35,7 @@ class Codec:
         bind: Whether the first parameter is the task.
 
     Attributes:
-        is_resolved: Whether all annotations have been resolved, that of the result as well.
+        is_resolved: Whether the annotations that are needed have been resolved.
     """
 
     def __init__(self, function: Callable[..., object], *, name: str, bind: bool) -> None:
@@ -51,13 +51,16 @@ class Codec:
     def prepare(self, *, result: bool) -> None:
         """Resolve the annotations.
 
+        Args:
+            result: Whether that of the result is needed.
+
         Raises:
             ConfigurationError: One cannot be resolved, or is of a type that cannot be sent.
         """
         _ = self._parameters
         if result:
             _ = self._result
-            self.is_resolved = True
+        self.is_resolved = True
 
     def check(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Arguments:
         """The wire form of the arguments of a call.
