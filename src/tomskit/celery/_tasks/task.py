@@ -183,11 +183,8 @@ class AsyncTask(ContainedTask[P, R_co]):
         Raises:
             ConfigurationError: One cannot be resolved, or means something that cannot be sent.
         """
-        codec = self._tomskit_codec
-        if not codec.is_resolved:
-            # Asked for last: Celery needs 4 us to read a setting.
-            result = not self.ignore_result and self.app.conf.result_serializer != "pickle"
-            codec.prepare(result=result)
+        result = not self.ignore_result and self.app.conf.result_serializer != "pickle"
+        self._tomskit_codec.prepare(result=result)
 
     @property
     def func(self) -> Callable[P, Coroutine[object, Never, R_co]]:
