@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import pytest
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import DataError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.patience import patience, slowed
@@ -26,6 +26,7 @@ class Between:
     def __init__(self, server: RedisServer) -> None:
         self.written: list[bytes] = []
         self.heard = asyncio.Event()
+        self.connections = 0
         self._server = server
         self._open = asyncio.Event()
         self._open.set()
@@ -47,6 +48,7 @@ class Between:
             writer.close()
             return
         self._writers += [writer, to_redis]
+        self.connections += 1
         answers = asyncio.create_task(self._answer(from_redis, writer))
         self._tasks.add(answers)
         while written := await reader.read(1 << 20):
@@ -160,6 +162,28 @@ def test_errors_are_among_the_answers(own: RedisServer) -> None:
 
     assert (ok, after) == (b"OK", b"x")
     assert isinstance(error, ResponseError)
+
+
+def test_what_cannot_be_sent_is_an_error_for_its_caller_only(own: RedisServer) -> None:
+    ended: list[BaseException | None] = []
+
+    async def main(batches: Batches, between: Between) -> list[object]:
+        await batches.run(("SET", "a", 0))
+        between.forget()
+        good = [batches.begin(("INCR", "a"))]
+        bad = [batches.begin(("SET", "\ud800", 1)), batches.begin(("SET", "b", object()))]
+        batches.store(StoredState(b"state", lambda: b"{}", ended.append), 60)
+        good.append(batches.begin(("INCR", "a"), ("GET", "state")))
+        answers = await asyncio.gather(*good, *bad, return_exceptions=True)
+        return [*answers, await batches.run(("INCR", "a")), between.connections]
+
+    first, last, surrogate, unknown, after, connections = run(own, main)
+
+    assert (first, last, after) == ([1], [2, b"{}"], [3])
+    assert isinstance(surrogate, UnicodeEncodeError)
+    assert isinstance(unknown, DataError)
+    assert ended == [None]
+    assert connections == 1, "it was not lost"
 
 
 def test_a_future_can_be_had_at_once(own: RedisServer) -> None:

@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import SHUT_WR
 from typing import Any, cast
 
@@ -13,12 +13,23 @@ from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.loops import sockets
-from tests.support.patience import patience, wait_until
+from tests.support.patience import patience, slowed, wait_until
+from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
-from tomskit.celery.asyncio_pool.redis_channel import Outstanding, waiting_parts
-from tomskit.celery.fast_redis.parts import Parts, connection_class, fast_parts
+from tests.support.servers.redis import call
+from tomskit.celery.asyncio_pool.redis_channel import waiting_parts
+from tomskit.celery.fast_redis.outstanding import Outstanding
+from tomskit.celery.fast_redis.parts import Parts, connection_class, fast_parts, kombu_parts
 
 QUEUE = Queue("work")
+ALL_PARTS = {
+    "fast": fast_parts(tasks_run="elsewhere"),
+    "fast, in the turn": fast_parts(tasks_run="in the turn"),
+    "kombu": kombu_parts(),
+    "asyncio, fast": waiting_parts(fast=True),
+    "asyncio, kombu": waiting_parts(fast=False),
+}
+SOME = ("fast", "kombu", "asyncio, fast")
 
 
 @dataclass(frozen=True)
@@ -27,10 +38,12 @@ class Broker:
 
     server: RedisServer
     prefix: str
+    port: int | None = None
+    timeout: float | None = None
 
     def connect(self, parts: Parts) -> Connection:
-        url = f"redis://{self.server.host}:{self.server.port}"
-        options = {"global_keyprefix": self.prefix}
+        url = f"redis://{self.server.host}:{self.port or self.server.port}"
+        options = {"global_keyprefix": self.prefix, "socket_timeout": self.timeout}
         return connection_class(parts)(url, transport_options=options)
 
     def waiting(self) -> list[str]:
@@ -233,32 +246,164 @@ def test_messages_of_an_answer_that_was_lost_are_given_back(broker: Broker) -> N
         assert broker.recorded() == (0, 0)
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.fixture(params=[*ALL_PARTS.values()], ids=[*ALL_PARTS])
+def parts(request: pytest.FixtureRequest) -> Parts:
+    """Those of each pool and path."""
+    return cast("Parts", request.param)
+
+
+def lose(connection: Connection, channel: Any) -> Outstanding:
+    """What a channel leaves when its connection is lost, and closed as a worker does."""
+    outstanding = Outstanding.of(channel)
+    assert outstanding is not None
+    channel.abandon()
+    connection.collect()
+    return outstanding
+
+
+def notice(connection: Connection) -> None:
+    """Run the worker's loop until it notices that its connection is lost."""
+    with pytest.raises((RedisConnectionError, OSError)):
+        drain_until(connection, lambda: False)
+
+
 def test_an_acknowledgement_that_redis_did_not_hear_is_made_good(
-    broker: Broker, fast: bool
+    broker: Broker, parts: Parts
 ) -> None:
     got: list[Message] = []
-    parts = waiting_parts(fast=fast)
     with broker.connect(parts) as lost, broker.connect(parts) as working:
         channel = consume(lost, got.append)
         send(lost, "1")
         drain_until(lost, lambda: len(got) == 1)
         broker.server.kill()
-        if fast:
-            got[0].ack()
-            with pytest.raises((RedisConnectionError, OSError)):
-                drain_until(lost, lambda: False)
-        else:
-            with pytest.raises((RedisConnectionError, OSError)):
-                got[0].ack()
-        outstanding = Outstanding.of(channel)
-        assert outstanding is not None
+        got[0].ack()
+        notice(lost)
+        outstanding = lose(lost, channel)
         broker.server.start()
 
         assert broker.recorded() == (1, 1)
         outstanding.settle(working.default_channel, running=())
         assert broker.recorded() == (0, 0)
         assert broker.waiting() == []
+
+
+def test_tasks_that_end_before_there_is_another_connection_have_ended(
+    broker: Broker, parts: Parts
+) -> None:
+    got: list[Message] = []
+    with broker.connect(parts) as lost, broker.connect(parts) as working:
+        channel = consume(lost, got.append)
+        send(lost, "1", "2", "3", "4")
+        drain_until(lost, lambda: len(got) == 4)
+        broker.server.kill()
+        notice(lost)
+        outstanding = lose(lost, channel)
+        got[0].ack()
+        got[1].reject()
+        got[2].reject(requeue=True)
+        broker.server.start()
+
+        outstanding.settle(working.default_channel, running=())
+        assert broker.recorded() == (0, 0)
+        assert sorted(broker.waiting()) == ["3", "4"]
+
+
+def test_tasks_that_end_on_the_next_connection_have_ended(broker: Broker, parts: Parts) -> None:
+    got: list[Message] = []
+    again: list[Message] = []
+    with broker.connect(parts) as lost, broker.connect(parts) as working:
+        channel = consume(lost, got.append)
+        send(lost, "1", "2", "3")
+        drain_until(lost, lambda: len(got) == 3)
+        broker.server.kill()
+        notice(lost)
+        outstanding = lose(lost, channel)
+        broker.server.start()
+        following = consume(working, again.append)
+        outstanding.settle(following, running=[str(one.delivery_tag) for one in got])
+        assert broker.recorded() == (3, 3)
+
+        got[0].ack()
+        got[1].reject(requeue=True)
+        drain_until(working, lambda: len(again) == 1)
+        assert again[0].payload == got[1].payload
+        # Once more: what it leaves goes to the one after it.
+        broker.server.kill()
+        notice(working)
+        outstanding = lose(working, following)
+        got[2].ack()
+        again[0].ack()
+        broker.server.start()
+        with broker.connect(parts) as last:
+            outstanding.settle(last.default_channel, running=())
+
+        assert broker.recorded() == (0, 0)
+        assert broker.waiting() == []
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_what_redis_refuses_for_a_moment_is_told_in_the_next_turn(
+    broker: Broker, requeue: bool
+) -> None:
+    """Nothing else tells that a connection of kombu's path was lost, on which nobody waits."""
+    got: list[Message] = []
+    with broker.connect(kombu_parts()) as connection, broker.server.client() as client:
+        channel = consume(connection, got.append)
+        send(connection, "1", "2")
+        drain_until(connection, lambda: len(got) == 2)
+        call(client, "REPLICAOF", "127.0.0.1", "1")
+        got[0].ack()
+        got[1].reject(requeue=requeue)
+        assert broker.recorded() == (2, 2)
+        call(client, "REPLICAOF", "NO", "ONE")
+
+        if requeue:
+            drain_until(connection, lambda: len(got) == 3)
+            assert got[2].payload == "2"
+            got[2].ack()
+        else:
+            channel.connection.cycle.on_poll_start()
+
+        assert broker.recorded() == (0, 0)
+        assert broker.waiting() == []
+
+
+def test_what_redis_goes_on_refusing_is_a_lost_connection(broker: Broker) -> None:
+    got: list[Message] = []
+    with broker.connect(kombu_parts()) as connection, broker.server.client() as client:
+        channel = consume(connection, got.append)
+        send(connection, "1")
+        drain_until(connection, lambda: len(got) == 1)
+        call(client, "REPLICAOF", "127.0.0.1", "1")
+        got[0].ack()
+        with pytest.raises(RedisConnectionError, match="read only replica"):
+            channel.connection.cycle.on_poll_start()
+        call(client, "REPLICAOF", "NO", "ONE")
+        assert broker.recorded() == (1, 1)
+
+    assert broker.recorded() == (0, 0)
+    assert broker.waiting() == []
+
+
+@pytest.mark.parametrize("broker", ["mine:"], ids=["prefix"], indirect=True)
+@pytest.mark.parametrize("parts", [ALL_PARTS[one] for one in SOME], ids=SOME, indirect=True)
+def test_what_is_told_when_a_connection_is_closed_is_told_again_on_a_new_one(
+    broker: Broker, parts: Parts
+) -> None:
+    got: list[Message] = []
+    with Proxy(broker.server.host, broker.server.port) as proxy:
+        near = replace(broker, port=proxy.port, timeout=slowed(3.0))
+        with near.connect(parts) as connection:
+            consume(connection, got.append)
+            send(connection, "1", "2", "3")
+            drain_until(connection, lambda: len(got) == 3)
+            # Those that there are answer no more.
+            proxy.freeze()
+            got[0].ack()
+            got[1].reject()
+
+    assert sorted(broker.waiting()) == ["3"]
+    assert broker.recorded() == (0, 0)
 
 
 def test_a_message_that_was_handed_out_and_not_recorded_goes_back(broker: Broker) -> None:

@@ -80,6 +80,28 @@ def test_workers_of_other_pools_wait_as_well(deployment: Deployment, pool: Pool,
         assert place.worker.running
 
 
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads"])
+@pytest.mark.parametrize("fast", ["true", "false"])
+@pytest.mark.parametrize("task", ["count_when_free", "late_when_free"])
+def test_tasks_that_begin_or_end_meanwhile_run_once(
+    deployment: Deployment, pool: Pool, fast: str, task: str
+) -> None:
+    """Their acknowledgements are refused, and sent again when the broker is back."""
+    with faults(deployment, pool, 1, CELERY_REDIS_FAST_PATH=fast) as place:
+        sent = [place.send(task, "ended") for _ in range(4)]
+        place.wait_for_count("begun", 1)
+        wait_until(lambda: place.waiting() == 0, 30, "one runs, and the others wait in the worker")
+
+        with refusing("READONLY", place.server):
+            place.free()
+            place.wait_for_count("ended", 1)
+            place.worker.wait_for_line("Cannot consume messages; retrying while the broker is away")
+
+        assert set(place.outcomes(sent)) == {1, 2, 3, 4}
+        wait_until(lambda: place.held() == 0, 30, "all messages are acknowledged")
+        assert (place.count("begun"), place.count("ended")) == (4, 4)
+
+
 @pytest.mark.parametrize("pool", ["asyncio", "prefork"])
 @pytest.mark.parametrize(
     "answer", ["BUSY a script runs", "READONLY this is a replica", "OOM the memory is full"]

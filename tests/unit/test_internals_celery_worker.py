@@ -13,6 +13,7 @@ from celery import Celery, _state
 from celery.app import trace
 from celery.concurrency import solo
 from celery.concurrency.base import BasePool
+from celery.concurrency.thread import TaskPool as ThreadsPool
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.worker import WorkController, components, loops, state
 from celery.worker import request as celery_request
@@ -38,6 +39,7 @@ from tomskit.celery._internals.celery_worker import (
     stop_requested,
     stop_worker,
     tags_of_running_tasks,
+    tags_of_tasks_that_wait,
 )
 
 flags = untyped(state)
@@ -186,6 +188,21 @@ def test_running_tasks_have_the_tags_of_their_messages(
     finally:
         state.task_ready(request)
     assert tags_of_running_tasks() == set()
+
+
+def test_tasks_that_wait_in_a_pool_of_threads_have_the_tags_of_their_messages(
+    app: Any, message: Message, make_request: Callable[..., Any]
+) -> None:
+    """``state.reserved_requests``, which has those that wait and those that run."""
+    assert_has(state, "reserved_requests")
+    request = make_request(message, app=app, task=app.tasks["work"])
+    state.task_reserved(request)
+    try:
+        assert tags_of_tasks_that_wait(ThreadsPool(1)) == {"tag"}
+        assert tags_of_tasks_that_wait(RecordingPool(1)) == set()
+    finally:
+        state.task_ready(request)
+    assert tags_of_tasks_that_wait(ThreadsPool(1)) == set()
 
 
 def test_a_pool_is_asked_for_its_info() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -158,6 +158,17 @@ def message(channel: Any) -> Any:
 )
 def test_signatures(owner: type, name: str, signature: str) -> None:
     assert_signature(owner, name, signature)
+
+
+def test_a_message_is_given_back_in_a_transaction_of_the_client_that_is_given(channel: Any) -> None:
+    """`QoS.restore_by_tag`, which uses ``transaction`` of the client that it is given."""
+    client = Recorder()
+    channel.conn_or_acquire = nullcontext
+    untyped(QoS)(channel).restore_by_tag("tag", client)
+    [(name, do, key)] = client.commands
+    assert name == "transaction"
+    assert key == channel.unacked_key
+    assert callable(do)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ class Base:
 
     def __init__(self, *args: object, **options: object) -> None:
         self.made_with = args, options
+        self.pool: object = None
         self.events: list[tuple[object, ...]] = []
         self.connect: Callable[[], None] = lambda: None
         self.times = 1

@@ -29,7 +29,7 @@
     For: ending a worker that waits for its broker.
     When it is missing: an import of tomskit.celery raises AttributeError.
 
-`state.active_requests`, the ``message.delivery_tag`` of each
+`state.active_requests` and `reserved_requests`, the ``message.delivery_tag`` of each
     For: knowing which messages still have a running task after the connection was lost.
     When it is missing: the worker cannot connect again: AttributeError in the log.
 
@@ -89,6 +89,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from celery.concurrency.base import BasePool
+from celery.concurrency.thread import TaskPool as ThreadsPool
 from celery.worker import loops, state
 from kombu.utils.imports import symbol_by_name
 
@@ -119,6 +120,7 @@ __all__ = (
     "stop_requested",
     "stop_worker",
     "tags_of_running_tasks",
+    "tags_of_tasks_that_wait",
 )
 
 
@@ -201,6 +203,7 @@ if TYPE_CHECKING:
         """``celery.worker.consumer.Consumer``; at run time any class that the worker is to use."""
 
         task_consumer: kombu.Consumer | None
+        pool: object
 
         @override
         def connection_for_read(self, heartbeat: float | None = None) -> kombu.Connection: ...
@@ -250,6 +253,13 @@ def sets_limits(request: Any) -> bool:
 def tags_of_running_tasks() -> set[str]:
     """The delivery tags of the messages whose tasks run."""
     return {request.message.delivery_tag for request in state.active_requests}
+
+
+def tags_of_tasks_that_wait(pool: object) -> set[str]:
+    """The delivery tags of tasks that wait in a pool of threads, whose queue nothing empties."""
+    if not isinstance(pool, ThreadsPool):
+        return set()
+    return {request.message.delivery_tag for request in state.reserved_requests}
 
 
 def run_consumer_loop(*args: Any) -> None:

@@ -6,22 +6,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import vine
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import (
     run_consumer_loop,
-    tags_of_running_tasks,
 )
 from tomskit.celery.asyncio_pool.hub import LoopHub, run_into
 from tomskit.celery.asyncio_pool.patient_consumer import PatientConsumer
-from tomskit.celery.asyncio_pool.redis_channel import Outstanding, abandon_channels
 from tomskit.celery.fast_redis.channel import FastChannel
 
 if TYPE_CHECKING:
-    import kombu
     from celery.worker import consumer as celery_consumer
 
 __all__ = ("LoopConsumer", "consumer_class")
@@ -38,11 +35,6 @@ class LoopConsumer(PatientConsumer):
     """
 
     hub: LoopHub
-    task_consumer: kombu.Consumer | None = None
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._outstanding: list[Outstanding] = []
-        super().__init__(*args, **options)
 
     @override
     def start(self) -> None:
@@ -51,33 +43,21 @@ class LoopConsumer(PatientConsumer):
         thread.run()
 
     @override
-    def on_connection_error_after_connected(self, exc: Exception) -> None:
-        consumer = self.task_consumer
-        outstanding = None if consumer is None else Outstanding.of(consumer.channel)
-        if outstanding is not None:
-            self._outstanding.append(outstanding)
-            abandon_channels(self.connection)
-        super().on_connection_error_after_connected(exc)
-
-    @override
     def create_task_handler(
         self, promise: Callable[..., object] = vine.promise
     ) -> Callable[..., object]:
         channel: object = None if self.task_consumer is None else self.task_consumer.channel
         if isinstance(channel, FastChannel):
-            return super().create_task_handler(promise=_Settling)
+            return super().create_task_handler(promise=_SettlingAtOnce)
         return super().create_task_handler(promise=promise)
 
     def loop(self, *args: object) -> None:
         """Consume until the connection is lost or the worker is to stop."""
-        while self._outstanding and self.task_consumer is not None:
-            # It is dropped only afterwards: the connection may be lost again.
-            self._outstanding[0].settle(self.task_consumer.channel, tags_of_running_tasks())
-            del self._outstanding[0]
+        self.settle()
         self._consumer_thread.call_back(lambda: run_consumer_loop(*args))
 
 
-class _Settling:
+class _SettlingAtOnce:
     """Acknowledges or rejects a message at once, in place of the promise to do so in the next turn.
 
     A FastChannel only notes it, and sends a command at the end of the turn. Promises, two for each

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import vine
 from celery.exceptions import WorkerShutdown
 from celery.platforms import EX_FAILURE
 from celery.utils.log import get_logger
@@ -13,12 +14,20 @@ from redis.exceptions import AskError, ClusterCrossSlotError, ResponseError
 from typing_extensions import override
 
 from tomskit.celery._client.retrying import Outage, Retrying
-from tomskit.celery._internals.celery_worker import Consumer, stop_if_requested
+from tomskit.celery._internals.celery_worker import (
+    Consumer,
+    stop_if_requested,
+    tags_of_running_tasks,
+    tags_of_tasks_that_wait,
+)
 from tomskit.celery._internals.kombu_redis import channels_of
-from tomskit.celery.fast_redis.guarded import GuardedChannel
+from tomskit.celery.fast_redis.outstanding import KeepingChannel, Outstanding
 from tomskit.redis.away import ServerAwayError, is_away, is_refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import kombu
     from kombu import Connection
 
     from tomskit.celery._internals.celery_worker import TimerEntry
@@ -45,12 +54,15 @@ class PatientConsumer(Consumer):
     cannot write to its disk, would fail it again and again.
     """
 
+    task_consumer: kombu.Consumer | None = None
+
     def __init__(self, *args: Any, **options: Any) -> None:
         self._outage = Outage("consume messages", "the broker", logger)
         self._retrying = Retrying(self._outage)
         self._lost: Exception | None = None
         self._ready_at: float | None = None
         self._proof: TimerEntry | None = None
+        self._outstanding: list[Outstanding] = []
         super().__init__(*args, **options)
 
     @override
@@ -101,8 +113,26 @@ class PatientConsumer(Consumer):
                     continue
             return connection
 
+    def settle(self) -> None:
+        """Acknowledge or give back what earlier connections have left; in a call that may block."""
+        channel: Any = None if self.task_consumer is None else self.task_consumer.channel
+        while self._outstanding and isinstance(channel, KeepingChannel):
+            # It is dropped only afterwards: the connection may be lost again.
+            self._outstanding[0].settle(channel, tags_of_running_tasks())
+            del self._outstanding[0]
+
+    @override
+    def create_task_handler(
+        self, promise: Callable[..., object] = vine.promise
+    ) -> Callable[..., object]:
+        channel: object = None if self.task_consumer is None else self.task_consumer.channel
+        if promise is vine.promise and isinstance(channel, KeepingChannel):
+            promise = _Settling
+        return super().create_task_handler(promise=promise)
+
     @override
     def on_ready(self) -> None:
+        self.settle()
         self._ready_at = time.monotonic()
         if self._outage.lasts:
             self._proof = self.timer.call_after(_PROVEN_SECONDS, self._on_proven)
@@ -122,11 +152,14 @@ class PatientConsumer(Consumer):
         if isinstance(exc, ServerAwayError) or (is_new and is_away(exc)):
             self._lost = exc
         channel: object = None if self.task_consumer is None else self.task_consumer.channel
-        if isinstance(channel, GuardedChannel):
-            # Closing them gives messages back.
+        outstanding = Outstanding.of(channel, waiting=tags_of_tasks_that_wait(self.pool))
+        if outstanding is not None:
+            self._outstanding.append(outstanding)
+        if isinstance(channel, KeepingChannel):
+            # Closing them would wait for answers.
             for one in channels_of(self.connection):
-                if isinstance(one, GuardedChannel):
-                    one.disconnect()
+                if isinstance(one, KeepingChannel):
+                    one.abandon()
         super().on_connection_error_after_connected(exc)
 
     def _pause(self, seconds: float) -> None:
@@ -134,6 +167,22 @@ class PatientConsumer(Consumer):
         while (left := end - time.monotonic()) > 0:
             stop_if_requested()
             time.sleep(min(left, _SLICE_SECONDS))
+
+
+class _Settling(vine.promise):
+    """Celery's promise to acknowledge or reject a message in the next turn, of which its channel knows at once.
+
+    There may be another connection before that turn, on which the message would be given back.
+    """
+
+    @override
+    def __call__(self, *args: object, **options: object) -> object:
+        settle: Any = (self.args or (None,))[0]
+        message: Any = settle.__self__
+        channel: object = message.channel
+        if isinstance(channel, KeepingChannel):
+            channel.settling.add(message.delivery_tag)
+        return super().__call__(*args, **options)
 
 
 def _probe(channel: Any) -> None:

@@ -35,7 +35,6 @@ all: 10 MB for 3000 results.
 _ANSWERED_AT_ONCE: Final = 40
 """How many callers run on in one turn of the loop."""
 
-
 _STORES_AT_ONCE: Final = 50
 """How many states one script stores: Redis does nothing else meanwhile."""
 
@@ -204,6 +203,7 @@ class _Stores:
 
     def commands(self) -> Sequence[Command]:
         values: list[bytes] = []
+        self._sent = []
         for state in self._states:
             value = state.value()
             if value is not None:
@@ -236,6 +236,10 @@ class _Stores:
         self.failed(RedisConnectionError("The connection was closed"))
 
 
+class _UnsendableError(Exception):
+    """Something in a command cannot be sent, such as a lone surrogate. Nothing was. Its argument is the error."""
+
+
 class Batches:
     """Sends the commands of a turn of the loop in one write, and reads the answers in one go.
 
@@ -253,6 +257,7 @@ class Batches:
         self._timeout: Final[float] = parameters_of(pool).get("socket_timeout") or SECONDS
         self._connection: LoopConnection | None = None
         self._waiting: list[_Entry] = []
+        self._alone = 0  # how many of them are sent one by one
         self._sending: asyncio.Task[None] | None = None
 
     async def run(self, *commands: Command, transaction: bool = False) -> list[object]:
@@ -322,8 +327,11 @@ class Batches:
                 try:
                     answers = await self._exchange([one for some in commands for one in some])
                 except Exception as exc:  # noqa: BLE001 (it is raised where each of them waits)
+                    if isinstance(exc, _UnsendableError) and len(entries) > 1:
+                        # The others are none of its concern.
+                        self._waiting[:0], self._alone, entries = entries, len(entries), []
                     for entry in entries:
-                        entry.failed(exc)
+                        entry.failed(exc.args[0] if isinstance(exc, _UnsendableError) else exc)
                     continue
                 place = answered = 0
                 for entry, some in zip(entries, commands, strict=True):
@@ -343,9 +351,10 @@ class Batches:
     def _take(self) -> list[_Entry]:
         """What is sent next: no more callers than `at_once`."""
         size = count = 0
+        at_once, self._alone = 1 if self._alone else self._at_once, max(self._alone - 1, 0)
         for entry in self._waiting:
             size += entry.size
-            if count and size > self._at_once:
+            if count and size > at_once:
                 break
             count += 1
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
@@ -354,11 +363,12 @@ class Batches:
     async def _exchange(self, commands: list[Command]) -> list[object]:
         try:
             connection = await self._connected()
+            packed = _packed(connection, commands)
             async with Moving(connection, self._timeout):
-                await connection.send_packed_command(connection.pack_commands(commands))
+                await connection.send_packed_command(packed)
                 return [await _answer(connection) for _ in commands]
         except BaseException as exc:
-            if self._connection is not None:
+            if self._connection is not None and not isinstance(exc, _UnsendableError):
                 await self._connection.disconnect(nowait=True)
             if isinstance(exc, OSError):
                 raise RedisConnectionError(str(exc)) from exc
@@ -373,6 +383,13 @@ class Batches:
             await connection.disconnect(nowait=True)
         await answered(connection.connect(), self._timeout)
         return connection
+
+
+def _packed(connection: LoopConnection, commands: list[Command]) -> object:
+    try:
+        return connection.pack_commands(commands)
+    except Exception as exc:
+        raise _UnsendableError(exc) from exc
 
 
 async def _answer(connection: LoopConnection) -> object:

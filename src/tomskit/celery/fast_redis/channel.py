@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -13,12 +13,10 @@ from redis.exceptions import NoPermissionError
 from typing_extensions import override
 
 from tomskit.celery._internals.kombu_redis import (
-    Channel,
     Client,
     Message,
     acknowledge_in_memory,
     deliverer_of,
-    plain_pipeline,
     record_in_memory,
     restore_message,
 )
@@ -30,10 +28,10 @@ from tomskit.celery.fast_redis.guarded import (
     decoded_json,
     readable,
 )
-from tomskit.celery.fast_redis.permissions import PermittedQoS
+from tomskit.celery.fast_redis.outstanding import KeepingQoS, give_back_taken
 from tomskit.celery.fast_redis.scripts import FORGET, RESTORE
 
-__all__ = ("FastChannel", "FastQoS", "give_back_taken")
+__all__ = ("FastChannel", "FastQoS")
 
 logger: Final = get_logger(__name__)
 
@@ -69,10 +67,8 @@ class FastChannel(GuardedChannel, ConversingChannel):
 
     @property
     @override
-    def unacked_keys(self) -> tuple[str, str]:
-        """Where messages are recorded: by tag, and the times by tag."""
-        prefix = self.global_keyprefix
-        return prefix + self.unacked_key, prefix + self.unacked_index_key
+    def taken_at(self) -> Sequence[float]:
+        return self.conversation.taken_at
 
     @override
     def deliver_recorded(self, found: list[tuple[str, bytes]]) -> None:
@@ -109,7 +105,7 @@ class FastChannel(GuardedChannel, ConversingChannel):
     def close(self) -> None:
         try:
             # Without acknowledgements kombu uses a QoS of its own and not ours.
-            if self.ack_emulation and not self.closed:
+            if self.ack_emulation and not self.closed and not self.is_lost:
                 try:
                     self.qos.finish()
                 except self.connection_errors:
@@ -147,23 +143,6 @@ class FastChannel(GuardedChannel, ConversingChannel):
         self._flush_brpop_reauth()
 
 
-def give_back_taken(
-    channel: Channel, times: Iterable[float], *, running: Collection[str] = ()
-) -> None:
-    """Give back messages that Redis has sent and that have not arrived.
-
-    Args:
-        channel: Its connection works.
-        times: Those under which Redis has recorded them.
-        running: The delivery tags of what is not given back.
-    """
-    for time in times:
-        with channel.conn_or_acquire() as client:
-            tags = client.zrange(channel.unacked_index_key, time, time, byscore=True)
-        for tag in {tag.decode() for tag in tags} - set(running):
-            channel.qos.restore_by_tag(tag)
-
-
 def _payload(raw: bytes, queue: str) -> dict[str, Any] | None:
     try:
         message = decoded_json(raw)
@@ -173,7 +152,7 @@ def _payload(raw: bytes, queue: str) -> dict[str, Any] | None:
         return None
 
 
-class FastQoS(PermittedQoS):
+class FastQoS(KeepingQoS):
     """Acknowledges, rejects and restores the messages of a turn of the worker in one go.
 
     Attributes:
@@ -208,6 +187,7 @@ class FastQoS(PermittedQoS):
         if not self._waits_for_turn():
             super().ack(delivery_tag)
             return
+        self.channel.settling.discard(delivery_tag)
         self._acknowledged.append(delivery_tag)
         acknowledge_in_memory(self, delivery_tag)
 
@@ -216,6 +196,7 @@ class FastQoS(PermittedQoS):
         if not self._waits_for_turn():
             super().reject(delivery_tag, requeue)
             return
+        self.channel.settling.discard(delivery_tag)
         if requeue:
             message = self._delivered.get(delivery_tag)
             # Of two messages with one tag the second one takes the place of the first.
@@ -238,7 +219,11 @@ class FastQoS(PermittedQoS):
 
     def _waits_for_turn(self) -> bool:
         channel = self.channel
-        return self.by_turn and not channel.closed and channel.conversation.is_in_turn()
+        return (
+            self.by_turn
+            and not (channel.closed or channel.is_lost)
+            and channel.conversation.is_in_turn()
+        )
 
     def take_commands(self) -> list[Command]:
         """Take the commands that Redis has not been given yet."""
@@ -258,8 +243,8 @@ class FastQoS(PermittedQoS):
         raise_error(answer)
         self._sent.popleft()
 
+    @override
     def take_unconfirmed(self) -> list[Command]:
-        """Take the commands that Redis may not have read. It is no harm if it has."""
         self.take_commands()
         commands = [command for sent in self._sent for command in sent]
         self._sent.clear()
@@ -268,7 +253,13 @@ class FastQoS(PermittedQoS):
     def finish(self) -> None:
         """Send all commands, and wait for their answers."""
         self.channel.conversation.finish()
-        self.execute(self.take_unconfirmed())
+        commands = self.take_unconfirmed()
+        try:
+            self.execute(commands)
+        except self.channel.connection_errors:
+            # For another try.
+            self._sent.append(commands)
+            raise
 
     def finish_anew(self) -> None:
         """Send on a new connection what the lost one may not have carried to Redis."""
@@ -289,16 +280,6 @@ class FastQoS(PermittedQoS):
             # Without scripts, in kombu's way.
             super().restore_unacked(client)
         self._delivered.clear()
-
-    def execute(self, commands: list[Command], client: Client | None = None) -> None:
-        """Have Redis execute commands, on another connection than that of the conversation."""
-        if not commands:
-            return
-        with self.channel.conn_or_acquire(client) as redis:
-            pipeline = plain_pipeline(redis)
-            for command in commands:
-                pipeline.execute_command(*command)
-            pipeline.execute()
 
     def _restore_command(self, message: Message, *, leftmost: bool = False) -> Command | None:
         pushes = _Pushes(self.channel.global_keyprefix)

@@ -22,7 +22,7 @@ from tomskit.celery._internals.kombu_redis import (
     replace_callback,
 )
 from tomskit.celery._values.fast_json import loads
-from tomskit.celery.fast_redis.permissions import PermittedChannel
+from tomskit.celery.fast_redis.outstanding import KeepingChannel
 
 __all__ = ("ERRORS_OF_DATA", "GuardedChannel", "decoded_json", "is_object", "is_text", "readable")
 
@@ -119,7 +119,7 @@ class _Message(virtual.Message):
 _message_class: Final[Any] = _Message
 
 
-class GuardedChannel(PermittedChannel):
+class GuardedChannel(KeepingChannel):
     """Drops messages that kombu cannot read, with a line in the log; each is logged once.
 
     With kombu they end the worker. Where they are recorded as unacknowledged they are delivered
@@ -172,16 +172,6 @@ class GuardedChannel(PermittedChannel):
         ):
             self._left_at = asked_at
             pool.disconnect(inuse_connections=False)
-
-    def disconnect(self) -> None:
-        """Close all connections, as they are lost.
-
-        The next command makes a new one. On one that is dead it would wait until it is clear that it has
-        no answer.
-        """
-        for pool in (self._pool, self._async_pool):
-            if pool is not None:
-                pool.disconnect()
 
     def _read(self, read: Callable[[], object]) -> object:
         """Read an answer of Redis, which has messages, by a method of kombu's."""

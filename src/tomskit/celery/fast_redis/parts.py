@@ -14,7 +14,7 @@ from tomskit.celery._internals.kombu_redis import MultiChannelPoller, Transport
 from tomskit.celery.fast_redis.channel import FastChannel, FastQoS
 from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
-from tomskit.celery.fast_redis.permissions import PermittedQoS
+from tomskit.celery.fast_redis.outstanding import KeepingQoS
 from tomskit.celery.fast_redis.poller import FastPoller, WatchfulPoller
 
 __all__ = ("Parts", "connection_class", "fast_parts", "kombu_parts")
@@ -96,7 +96,7 @@ def kombu_parts() -> Parts:
     """
     return Parts(
         channel=(GuardedChannel,),
-        qos=(PermittedQoS,),
+        qos=(KeepingQoS,),
         connection=(AwayConnection,),
         poller=WatchfulPoller,
     )

@@ -17,7 +17,8 @@ __all__ = ("FastPoller", "WatchfulPoller")
 class WatchfulPoller(MultiChannelPoller):
     """kombu's poller, which gives up a connection that does not answer to BRPOP in time.
 
-    kombu looks at that with its health checks, and not before their interval is over twice.
+    kombu looks at that with its health checks, and not before their interval is over twice. It also tells
+    Redis again what that could not be told before.
     """
 
     @override
@@ -25,6 +26,9 @@ class WatchfulPoller(MultiChannelPoller):
         for channel in self._channels:
             if isinstance(channel, GuardedChannel):
                 _check_deadline(channel)
+                if channel.unacknowledged or channel.rejected:
+                    # If that cannot be done either, the connection is lost, and made anew.
+                    channel.tell()
         super().on_poll_start()
 
     @override
