@@ -341,6 +341,37 @@ def test_tasks_that_end_on_the_next_connection_have_ended(broker: Broker, parts:
         assert broker.waiting() == []
 
 
+def test_tasks_that_never_end_are_given_back_when_the_worker_stops(
+    broker: Broker, parts: Parts
+) -> None:
+    """Also if there was one more connection meanwhile, and not what another worker has got since."""
+    got: list[Message] = []
+    with broker.connect(parts) as first, broker.connect(parts) as second:
+        channel = consume(first, got.append)
+        send(first, "1", "2", "3", "4")
+        drain_until(first, lambda: len(got) == 4)
+        running = [str(one.delivery_tag) for one in got[:3]]
+        broker.server.kill()
+        notice(first)
+        outstanding = lose(first, channel)
+        broker.server.start()
+        following = second.default_channel
+        outstanding.settle(following, running=running)
+        got[0].ack()
+        outstanding = lose(second, following)
+        with broker.connect(parts) as third:
+            outstanding.settle(third.default_channel, running=running[1:])
+            assert broker.waiting() == ["4"]
+            with broker.connect(parts) as other:
+                elsewhere: list[Message] = []
+                consume(other, elsewhere.append)
+                drain_until(other, lambda: len(elsewhere) == 1)
+                third.release()
+
+                assert sorted(broker.waiting()) == ["2", "3"]
+                assert broker.recorded() == (1, 1)
+
+
 @pytest.mark.parametrize("requeue", [True, False])
 def test_what_redis_refuses_for_a_moment_is_told_in_the_next_turn(
     broker: Broker, requeue: bool

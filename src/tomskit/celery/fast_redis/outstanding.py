@@ -43,6 +43,7 @@ class KeepingChannel(PermittedChannel):
         settling: The tags of messages that are about to be acknowledged or rejected.
         is_lost: Whether its connection is, so that its successor tells Redis what happens to its messages.
         successor: The channel of the next connection, once there is one.
+        predecessors: Channels that were lost, of whose messages some are not acknowledged.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -52,6 +53,7 @@ class KeepingChannel(PermittedChannel):
         self.settling: set[str] = set()
         self.is_lost: bool = False
         self.successor: KeepingChannel | None = None
+        self.predecessors: list[KeepingChannel] = []
         super().__init__(*args, **kwargs)
 
     @property
@@ -120,6 +122,12 @@ class KeepingChannel(PermittedChannel):
                 self.disconnect()
                 with suppress(*self.connection_errors):
                     self.tell()
+        if not (self.closed or self.is_lost) and self.do_restore:
+            # As kombu does with the messages of this channel.
+            for lost in self.predecessors:
+                for tag in unacknowledged_tags(lost.qos) - lost.settling:
+                    with suppress(*self.connection_errors):
+                        self.qos.restore_by_tag(tag)
         super().close()
 
 
@@ -204,12 +212,20 @@ class KeepingQoS(PermittedQoS):
     def acknowledge_other(self, tag: str) -> None:
         """Acknowledge, in the next turn, a message that another channel has delivered."""
         self._keeper.unacknowledged.add(tag)
-        self._keeper.hand_over()
+        self._tell_soon()
 
     def reject_other(self, tag: str) -> None:
         """Give back, in the next turn, a message that another channel has delivered."""
         self._keeper.rejected.add(tag)
-        self._keeper.hand_over()
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        channel = self._keeper
+        channel.hand_over()
+        if channel.closed and not channel.is_lost:
+            # It has no more turns: the worker stops.
+            with suppress(*channel.connection_errors):
+                channel.tell()
 
     def take_unconfirmed(self) -> list[Command]:
         """Take the commands that Redis may not have read. It is no harm if it has."""
@@ -241,7 +257,6 @@ class Outstanding:
     def __init__(self, channel: KeepingChannel, *, waiting: Collection[str] = ()) -> None:
         self._channel = channel
         self._waiting = frozenset(waiting)
-        self._done: set[str] = set()
         # From here on no task that ends leaves anything elsewhere.
         channel.is_lost, channel.do_restore = True, False
         self._unconfirmed: list[Command] = channel.qos.take_unconfirmed()
@@ -277,8 +292,13 @@ class Outstanding:
         following.tell()
         qos.execute(self._unconfirmed)
         self._unconfirmed = []
-        others = self._waiting | self._done | lost.settling | set(running)
+        others = self._waiting | lost.settling | set(running)
         self._give_back(following, unacknowledged_tags(lost.qos) - others)
+        following.predecessors = [
+            one
+            for one in {*following.predecessors, lost, *lost.predecessors}
+            if unacknowledged_tags(one.qos)
+        ]
         give_back_taken(following, self._taken_at, running=running)
         for tag, message in lost.unrecorded.items():
             with following.conn_or_acquire() as client:
@@ -297,7 +317,7 @@ class Outstanding:
                 else:
                     gone += 1
                 # Where the connection is lost again: it may have been delivered anew by then.
-                self._done.add(tag)
+                acknowledge_in_memory(self._channel.qos, tag)
         if back:
             logger.info(
                 "%d messages that waited for a slot were given back with the lost connection; they are "
