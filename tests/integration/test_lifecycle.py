@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -98,6 +99,28 @@ def test_recycled_processes_work_and_leave_nothing_open(
 
 def test_killed_process_is_replaced_by_a_working_one(deployment: Deployment) -> None:
     worker = deployment.worker("prefork", 1)
+    (process, _) = cast("list[int]", deployment.call("where"))
+
+    os.kill(process, signal.SIGKILL)
+
+    eventually(lambda: process not in worker.children())
+    assert deployment.call("add", 2, 3) == 5
+
+
+def test_a_spawned_process_may_take_long_to_start(deployment: Deployment, tmp_path: Path) -> None:
+    """As on a busy machine, as it imports everything anew. Celery would kill it after 4 s, and the next one."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\n"
+        "if '--billiard-fork' in sys.orig_argv and 'spawn_main' in str(sys.orig_argv):\n"
+        "    time.sleep(6)\n",
+        encoding="utf-8",
+    )
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    worker = deployment.worker(
+        "prefork",
+        1,
+        environment={"CELERY_WORKER_POOL_START_METHOD": "spawn", "PYTHONPATH": path},
+    )
     (process, _) = cast("list[int]", deployment.call("where"))
 
     os.kill(process, signal.SIGKILL)

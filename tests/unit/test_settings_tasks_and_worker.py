@@ -96,3 +96,13 @@ def test_settings_that_exclude_each_other_are_named_with_their_places(
     said = str(caught.value)
     assert "CELERY_TASK_SOFT_TIME_LIMIT is set in the environment" in said
     assert f"CELERY_TASK_TIME_LIMIT is set in {file}" in said
+
+
+def test_a_spawned_process_has_longer_to_start(make_app: MakeApp) -> None:
+    name = "worker_proc_alive_timeout"
+    assert settings_of(make_app(CeleryConfig()))[name] == 4.0
+    spawning = CeleryConfig(CELERY_WORKER_POOL_START_METHOD="spawn")
+    assert settings_of(make_app(spawning))[name] == 60.0
+    app = make_app(spawning)
+    app.conf.update({name: 7.0})
+    assert settings_of(app)[name] == 7.0

@@ -14,7 +14,7 @@ from tomskit.celery._settings.broker import BrokerSettings
 from tomskit.celery._settings.prefixes import PREFIX
 from tomskit.celery._settings.resources import ResourceSettings
 from tomskit.celery._settings.results import ResultSettings
-from tomskit.celery._settings.tasks_and_worker import TaskAndWorkerSettings
+from tomskit.celery._settings.tasks_and_worker import SPAWN_TIMEOUT, TaskAndWorkerSettings
 from tomskit.celery._settings.urls import scheme_of
 from tomskit.redis.config import REDIS_SSL
 from tomskit.settings import Concealed, instead_of_parts
@@ -167,6 +167,8 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
             if field.startswith(PREFIX) and name in DEFAULTS and value is not None:
                 settings[name] = value
         settings |= self._result_socket_options()
+        if self.CELERY_WORKER_POOL_START_METHOD == "spawn":
+            settings["worker_proc_alive_timeout"] = SPAWN_TIMEOUT
         settings["broker_url"] = Concealed(self.CELERY_BROKER_URL)
         settings["result_backend"] = Concealed(self.CELERY_RESULT_BACKEND)
         settings["broker_transport_options"] = self.CELERY_BROKER_TRANSPORT_OPTIONS

@@ -24,7 +24,14 @@ from tomskit.settings import (
     UnlessFor,
 )
 
-__all__ = ("TaskAndWorkerSettings",)
+__all__ = ("SPAWN_TIMEOUT", "TaskAndWorkerSettings")
+
+SPAWN_TIMEOUT: Final = 60.0
+"""Seconds until a process that is spawned is ready, after which Celery kills it and starts another one.
+
+Celery's 4 s are for forks. A spawned process imports the application, and on a busy machine that takes longer:
+then it was killed, and so was each one after it.
+"""
 
 
 def _is_no_object(text: str) -> bool:
@@ -159,7 +166,9 @@ class TaskAndWorkerSettings(TomsKitBaseSettings):
         "names it; 0 is no limit.",
     )
     CELERY_WORKER_POOL_START_METHOD: Literal["fork", "spawn"] = Field(
-        default="fork", description="How the prefork pool starts its processes."
+        default="fork",
+        description="How the prefork pool starts its processes. One that is spawned may take 60 s to start, in "
+        "place of 4 s, unless the app sets `worker_proc_alive_timeout`.",
     )
     CELERY_WORKER_PREFETCH_MULTIPLIER: NonNegativeInt = Field(
         default=4, description="Messages fetched ahead, for each task at once; 0 is no limit."

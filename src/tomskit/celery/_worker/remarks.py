@@ -10,6 +10,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.encodings import unread_encodings
+from tomskit.celery._settings.tasks_and_worker import SPAWN_TIMEOUT
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker.overview import pool_name
 from tomskit.celery.asyncio_pool import AsyncioPool
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ("remarks_on",)
 
-_DEFAULT_ALIVE_TIMEOUT: Final = 4.0
+_DEFAULT_ALIVE_TIMEOUTS: Final = (4.0, SPAWN_TIMEOUT)
 _DAY: Final = 86_400
 _ONLY_ASYNCIO: Final = ("CELERY_WORKER_SYNC_CONCURRENCY", "CELERY_WORKER_SLOW_CALLBACK_DURATION")
 
@@ -70,7 +71,7 @@ def _of_processes(worker: Worker, name: str) -> Iterator[str]:
         )
     if worker.pool_start_method == "spawn":
         yield f"CELERY_WORKER_POOL_START_METHOD=spawn: the {name} pool starts no processes."
-    if worker.app.conf.worker_proc_alive_timeout != _DEFAULT_ALIVE_TIMEOUT:
+    if worker.app.conf.worker_proc_alive_timeout not in _DEFAULT_ALIVE_TIMEOUTS:
         yield f"worker_proc_alive_timeout: the {name} pool starts no processes."
     if worker.optimization and worker.optimization != "default":
         yield f"-O {worker.optimization}: only the prefork pool distributes tasks to processes."
