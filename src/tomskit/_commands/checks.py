@@ -33,7 +33,7 @@ from tomskit.redis.redis_pool import RedisClients
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
 
-__all__ = ("CHECKS", "load_modules")
+__all__ = ("CHECKS", "clock_difference", "load_modules")
 
 _SHOWN: Final = ("tomskit", "celery", "kombu", "redis", "sqlalchemy", "pydantic", "orjson")
 _CLOCK_TOLERANCE: Final = 2.0
@@ -124,13 +124,25 @@ def _redis_broker(channel: Any) -> Iterator[Finding]:
             f"maxmemory-policy is {policy}: a full Redis drops queued tasks",
             "CONFIG SET maxmemory-policy noeviction",
         )
+    asked = time.time()
     seconds, microseconds = client.time()
-    yield _clock(seconds + microseconds / 1e6 - time.time())
+    yield _clock(clock_difference(asked, seconds + microseconds / 1e6, time.time()))
+
+
+def clock_difference(asked: float, told: float, heard: float) -> float:
+    """Seconds by which a server's clock differs from this one at least.
+
+    Args:
+        asked: The time here before the server was asked.
+        told: The server's answer.
+        heard: The time here after it. On a slow network, or a busy machine, that may be seconds later.
+    """
+    return max(asked - told, told - heard, 0.0)
 
 
 def _clock(difference: float) -> Finding:
-    detail = f"{abs(difference):.1f} s from that of Redis"
-    if abs(difference) <= _CLOCK_TOLERANCE:
+    detail = f"{difference:.1f} s from that of Redis"
+    if difference <= _CLOCK_TOLERANCE:
         return Finding("clock", "ok", detail)
     advice = "Synchronise the clocks (NTP): ETA, expiry and time limits of tasks compare them."
     return Finding("clock", "warning", detail, advice)
