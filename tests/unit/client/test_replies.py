@@ -64,7 +64,7 @@ def test_end_that_comes_while_an_earlier_state_is_read_is_found(client: AsyncCel
     say(result, "STARTED")
     queue.when_read = lambda: say(result, "SUCCESS", 4)
 
-    assert asyncio.run(result.aget(timeout=30)) == 4
+    assert asyncio.run(result.aget(timeout=60)) == 4
 
 
 def test_end_that_comes_while_another_task_is_looked_for_is_found(client: AsyncCelery) -> None:
@@ -79,7 +79,7 @@ def test_end_that_comes_while_another_task_is_looked_for_is_found(client: AsyncC
 
     queue.when_read = end
 
-    assert [asyncio.run(one.aget(timeout=30)) for one in (first, second)] == [2, 4]
+    assert [asyncio.run(one.aget(timeout=60)) for one in (first, second)] == [2, 4]
 
 
 def test_a_state_is_seen_until_the_next_one_comes(client: AsyncCelery) -> None:
@@ -106,8 +106,8 @@ def test_more_states_than_are_read_at_once_are_read(client: AsyncCelery) -> None
         say(result, "STARTED")
         say(result, "SUCCESS", 2 * number)
 
-    assert asyncio.run(several[-1].aget(timeout=30)) == 1198
-    assert asyncio.run(several[0].aget(timeout=30)) == 0
+    assert asyncio.run(several[-1].aget(timeout=60)) == 1198
+    assert asyncio.run(several[0].aget(timeout=60)) == 0
 
 
 def test_failure_is_raised_for_all_who_ask(client: AsyncCelery) -> None:
@@ -117,6 +117,6 @@ def test_failure_is_raised_for_all_who_ask(client: AsyncCelery) -> None:
     again = client.AsyncResult(result.id)
     for one in (result, again, again):
         with pytest.raises(LookupError, match="not here"):
-            asyncio.run(one.aget(timeout=30))
+            asyncio.run(one.aget(timeout=60))
     result.forget()
     assert client.AsyncResult(result.id).state == "PENDING"

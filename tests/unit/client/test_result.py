@@ -43,9 +43,9 @@ def test_result_is_what_the_function_returns(client: AsyncCelery) -> None:
     finish(client, sent.id, ["2027-01-01"])
 
     assert isinstance(sent, TypedResult)
-    assert sent.get(timeout=1) == [date(2027, 1, 1)]
+    assert sent.get(timeout=60) == [date(2027, 1, 1)]
     assert sent.result == [date(2027, 1, 1)]
-    assert days.AsyncResult(sent.id).get(timeout=1) == [date(2027, 1, 1)]
+    assert days.AsyncResult(sent.id).get(timeout=60) == [date(2027, 1, 1)]
 
 
 def test_result_of_another_annotation_is_an_error_for_its_reader(client: AsyncCelery) -> None:
@@ -53,21 +53,21 @@ def test_result_of_another_annotation_is_an_error_for_its_reader(client: AsyncCe
     finish(client, sent.id, ["some day"])
 
     with pytest.raises(TaskResultError, match=re.escape("its result.0 is 'some day'")):
-        sent.get(timeout=1)
+        sent.get(timeout=60)
 
 
 def test_copies_know_the_type(client: AsyncCelery) -> None:
     sent = names.delay()
     finish(client, sent.id, ["a"])
 
-    assert copy.copy(sent).get(timeout=1) == {"a"}
+    assert copy.copy(sent).get(timeout=60) == {"a"}
 
 
 def test_result_of_a_task_that_is_not_here_is_as_json_has_it(client: AsyncCelery) -> None:
     result = TypedResult[object](str(uuid4()), task_name="elsewhere.task", app=client)
     finish(client, result.id, ["a"])
 
-    assert result.get(timeout=1) == ["a"]
+    assert result.get(timeout=60) == ["a"]
 
 
 def test_await_waits_until_it_is_there(client: AsyncCelery) -> None:
@@ -103,7 +103,7 @@ def test_aget_raises_what_the_task_before_it_has_raised(client: AsyncCelery) -> 
     client.backend.store_result(parent.id, KeyError("a"), "FAILURE")
 
     with pytest.raises(KeyError):
-        asyncio.run(sent.aget(timeout=5))
+        asyncio.run(sent.aget(timeout=60))
 
 
 def test_cancelled_wait_leaves_nothing_behind(client: AsyncCelery) -> None:
@@ -125,7 +125,7 @@ def test_many_wait_without_a_thread_each(client: AsyncCelery) -> None:
 
     async def main() -> list[set[str]]:
         sent = [await names.adelay() for _ in range(100)]
-        waiting = [asyncio.ensure_future(one.aget(timeout=20)) for one in sent]
+        waiting = [asyncio.ensure_future(one.aget(timeout=60)) for one in sent]
         await asyncio.sleep(0.05)
         for one in sent:
             await asyncio.to_thread(finish, client, one.id, ["a"])
@@ -137,7 +137,7 @@ def test_many_wait_without_a_thread_each(client: AsyncCelery) -> None:
 def test_ignored_result_is_none(client: AsyncCelery) -> None:
     sent = names.options(ignore_result=True).delay()
 
-    assert sent.get(timeout=1) is None
+    assert sent.get(timeout=60) is None
     assert asyncio.run(sent.aget()) is None
 
 
@@ -148,9 +148,9 @@ def test_group_joins_typed_values(client: AsyncCelery) -> None:
 
     assert isinstance(results, TypedGroupResult)
     assert results.supports_native_join
-    assert results.get(timeout=1) == [{"0"}, {"1"}]
-    assert results.join(timeout=1) == [{"0"}, {"1"}]
-    assert asyncio.run(results.aget(timeout=1)) == [{"0"}, {"1"}]
+    assert results.get(timeout=60) == [{"0"}, {"1"}]
+    assert results.join(timeout=60) == [{"0"}, {"1"}]
+    assert asyncio.run(results.aget(timeout=60)) == [{"0"}, {"1"}]
 
 
 def test_group_waits_no_longer_than_asked(client: AsyncCelery) -> None:

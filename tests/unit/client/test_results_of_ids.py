@@ -51,7 +51,7 @@ def finished(client: AsyncCelery, value: object, state: str = "SUCCESS") -> str:
 def awaited(result: ResultBase | None) -> object:
     assert issubclass(type(result), (TypedResult, TypedResultSet))
     found: Any = result
-    return asyncio.run(found.aget(timeout=5))
+    return asyncio.run(found.aget(timeout=60))
 
 
 def test_result_of_an_id_is_awaited(client: AsyncCelery) -> None:
@@ -91,7 +91,7 @@ def test_result_of_an_id_has_a_timeout(client: AsyncCelery) -> None:
 def test_result_of_an_id_and_the_name_of_its_task_has_the_type(client: AsyncCelery) -> None:
     task_id = finished(client, "2027-01-01")
 
-    assert client.AsyncResult(task_id, task_name=day.name).get(timeout=1) == DAY
+    assert client.AsyncResult(task_id, task_name=day.name).get(timeout=60) == DAY
 
 
 def test_task_that_was_sent_by_its_name_is_awaited(client: AsyncCelery) -> None:
@@ -134,7 +134,7 @@ def test_results_are_awaited_together(client: AsyncCelery) -> None:
         await results.aforget()
         return [*found, await results.aready()]
 
-    assert results.get(timeout=1) == [DAY, 0, 1]
+    assert results.get(timeout=60) == [DAY, 0, 1]
     assert asyncio.run(main()) == [True, DAY, 0, 1, False]
 
 
@@ -168,7 +168,7 @@ def test_restored_group_is_awaited(client: AsyncCelery) -> None:
     assert isinstance(restored, TypedGroupResult)
     assert restored == sent
     # Their ids are all that was saved.
-    assert restored.get(timeout=1) == ["2027-01-01", "2027-01-01"]
+    assert restored.get(timeout=60) == ["2027-01-01", "2027-01-01"]
     assert awaited(restored) == ["2027-01-01", "2027-01-01"]
     restored.delete()
     assert client.GroupResult.restore(sent.id) is None

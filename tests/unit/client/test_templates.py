@@ -72,7 +72,7 @@ def empty_queues() -> Iterator[None]:
 def send_as_celery(task: Task[..., Any], wire: Wire) -> tuple[AsyncResult[Any], Command]:
     """Send a call to kombu's broker in memory, and what Redis would have been told."""
     result = task.apply_async(tuple(wire[0]), dict(wire[1]))
-    message: object = cast("Any", Channel).queues["celery"].get(timeout=10)
+    message: object = cast("Any", Channel).queues["celery"].get(timeout=60)
     return result, ("LPUSH", "celery", dumps(message))
 
 

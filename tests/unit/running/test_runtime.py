@@ -338,7 +338,7 @@ def test_shutdown_lets_a_cancelled_run_clean_up(app: AsyncCelery) -> None:
         AsyncRuntime.shutdown()
 
         with pytest.raises(concurrent.futures.CancelledError):
-            run.result(timeout=10)
+            run.result(timeout=60)
     assert ended == ["cleaned up"]
 
 
@@ -360,7 +360,7 @@ def test_runs_and_shutdowns_at_once_never_hang(app: AsyncCelery) -> None:
         AsyncRuntime.shutdown()
     done.set()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=60)
 
     assert not any(thread.is_alive() for thread in threads)
     assert set(outcomes) <= {2}

@@ -159,7 +159,7 @@ def test_entry_has_the_queue_of_the_task(make_app: MakeApp) -> None:
         untyped(connection).default_channel.queue_declare("slow")
         untyped(Scheduler)(app).apply_async(entry)
 
-        assert connection.SimpleQueue("slow").get(timeout=5).headers["task"] == "periodic.routed"
+        assert connection.SimpleQueue("slow").get(timeout=60).headers["task"] == "periodic.routed"
 
 
 def test_app_that_is_pickled_keeps_its_schedule(

@@ -85,7 +85,7 @@ def test_they_are_of_both_classes(app: AsyncCelery, way: str) -> None:
     assert issubclass(type(sent), TypedResult)
     assert issubclass(type(sent), Named)
     assert sent.label() == f"result {sent.id}"
-    assert asyncio.run(sent.aget(timeout=5)) == sent.get(timeout=1) == DAY
+    assert asyncio.run(sent.aget(timeout=60)) == sent.get(timeout=60) == DAY
 
 
 def test_result_of_an_id_is_of_both_classes(app: AsyncCelery) -> None:
@@ -95,7 +95,7 @@ def test_result_of_an_id_is_of_both_classes(app: AsyncCelery) -> None:
     again = day.AsyncResult(sent.id)
 
     assert isinstance(again, Named)
-    assert asyncio.run(again.aget(timeout=5)) == DAY
+    assert asyncio.run(again.aget(timeout=60)) == DAY
 
 
 def test_task_that_can_be_aborted(app: AsyncCelery) -> None:
@@ -107,7 +107,7 @@ def test_task_that_can_be_aborted(app: AsyncCelery) -> None:
     assert sent.is_aborted()
     assert asyncio.run(abortable.AsyncResult(sent.id).astate()) == ABORTED
     finish(app, sent)
-    assert asyncio.run(abortable.AsyncResult(sent.id).aget(timeout=5)) == DAY
+    assert asyncio.run(abortable.AsyncResult(sent.id).aget(timeout=60)) == DAY
 
 
 def test_copies_are_of_both_classes(app: AsyncCelery) -> None:
@@ -120,7 +120,7 @@ def test_copies_are_of_both_classes(app: AsyncCelery) -> None:
 
     assert isinstance(copied, Named)
     assert isinstance(again, Named)
-    assert copied.get(timeout=1) == again.get(timeout=1) == DAY
+    assert copied.get(timeout=60) == again.get(timeout=60) == DAY
 
 
 def test_call_that_is_not_sent_has_an_outcome_that_can_be_awaited(app: AsyncCelery) -> None:
