@@ -94,7 +94,7 @@ def test_task_that_runs_is_ended() -> None:
 @pytest.mark.usefixtures("app")
 def test_task_that_waits_never_runs() -> None:
     async def main() -> str:
-        sent = await add.options(countdown=slowed(2)).adelay(1, 2)
+        sent = await add.options(countdown=slowed(3)).adelay(1, 2)
         await sent.arevoke()
         with pytest.raises(TaskRevokedError):
             await sent

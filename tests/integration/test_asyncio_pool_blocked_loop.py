@@ -11,7 +11,7 @@ from tests.support.patience import slowed
 from tests.support.servers import MariaDBServer, RedisServer
 
 SERVICE = "tests.integration.asyncio_service"
-BLOCKED = slowed(1.0)
+BLOCKED = slowed(2.0)
 """Seconds, of which a third is too long. A machine that is busy holds the loop up as well."""
 WARNING = r"WARNING/.*{name}\[{id}\] has blocked the event loop.* (\S+):(\d+) in {where}$"
 
@@ -20,7 +20,7 @@ WARNING = r"WARNING/.*{name}\[{id}\] has blocked the event loop.* (\S+):(\d+) in
 def watched(redis_server: RedisServer, mariadb_server: MariaDBServer) -> Iterator[Deployment]:
     with deploy(redis_server, mariadb_server) as fresh:
         fresh.running = fresh.worker(
-            "asyncio", 200, module=SERVICE, CELERY_WORKER_SLOW_CALLBACK_DURATION=str(slowed(0.3))
+            "asyncio", 200, module=SERVICE, CELERY_WORKER_SLOW_CALLBACK_DURATION=str(slowed(0.7))
         )
         yield fresh
 

@@ -34,7 +34,7 @@ from tests.support.remote import (
 
 def test_revoked_task_with_a_countdown_is_not_run(wide: Deployment) -> None:
     key = fresh_key()
-    sent = send(wide, "append", key, "ran", countdown=slowed(0.5))
+    sent = send(wide, "append", key, "ran", countdown=slowed(2.0))
 
     control(wide, "revoke", task_id=sent.id)
 
@@ -197,7 +197,7 @@ def test_hard_limit_fails_the_task_and_frees_its_slot(narrow: Deployment) -> Non
 
 
 def test_hard_limit_after_a_soft_one_that_was_swallowed(narrow: Deployment) -> None:
-    limit, key = slowed(0.5), fresh_key()
+    limit, key = slowed(1.5), fresh_key()
     sent = send(narrow, "return_when_cancelled", key, soft_time_limit=0.2, time_limit=limit)
 
     # It is a cancellation too, which the task handles as one.

@@ -166,9 +166,9 @@ def test_expired_task_is_not_run(wide: Deployment) -> None:
 def test_task_that_expires_while_it_waits_for_a_slot_is_not_run(narrow: Deployment) -> None:
     key = fresh_key()
     with occupied(narrow):
-        sent = send(narrow, "append", key, "ran", expires=slowed(0.5))
+        sent = send(narrow, "append", key, "ran", expires=slowed(2.0))
         eventually(lambda: pool_of(narrow)["waiting"] == 1)
-        time.sleep(slowed(0.5))
+        time.sleep(slowed(2.0))
 
     eventually(lambda: is_idle(narrow))
     assert list_of(narrow, key) == []

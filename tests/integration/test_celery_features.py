@@ -48,7 +48,7 @@ def test_expired_task_is_not_run(service: Deployment) -> None:
 
 def test_revoked_task_that_still_waits_is_not_run(service: Deployment) -> None:
     key = fresh_key()
-    sent = service.send("cache", key, "written", countdown=slowed(0.7))
+    sent = service.send("cache", key, "written", countdown=slowed(2.0))
 
     control(service, "revoke", task_id=sent.id)
 

@@ -98,8 +98,8 @@ def test_05_request_id_and_retry_in_the_coroutine(service: Deployment) -> None:
 
 def test_06_soft_limit_leaves_no_coroutine_behind(service: Deployment) -> None:
     with pytest.raises(Exception, match="SoftTimeLimitExceeded"):
-        service.call("touch_later", "woken", 1.5, soft_time_limit=0.5)
-    service.call("sleep", 2)
+        service.call("touch_later", "woken", 3.0, soft_time_limit=0.5)
+    service.call("sleep", 3.5)
 
     assert service.key("woken") is None
 
