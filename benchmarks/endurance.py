@@ -152,10 +152,18 @@ STORED_OF_100: Final = 100 + 2 * 2 + 2 * 4
 
 @dataclass
 class Use:
-    """What the worker uses at one moment."""
+    """What the worker uses at one moment.
+
+    Attributes:
+        blocks: What Python has handed out, small and large. Where these do not grow and the memory does,
+            it is not held by objects: it is free, in between of what is held.
+        objects: Those that the collector knows.
+    """
 
     tasks: int
     memory: float
+    blocks: int
+    objects: int
     descriptors: int
     threads: int
     connections: int
@@ -164,8 +172,8 @@ class Use:
     @override
     def __str__(self) -> str:
         return (
-            f"{self.tasks:>9,} tasks: {self.memory:>5.0f} MB, {self.descriptors} descriptors, "
-            f"{self.threads} threads, {self.connections} connections, {self.keys} keys left"
+            f"{self.tasks:>9,} tasks: {self.memory:>5.0f} MB, {self.blocks:,} blocks, {self.objects:,} objects, "
+            f"{self.descriptors} descriptors, {self.threads} threads, {self.connections} connections, {self.keys} keys left"
         )
 
 
@@ -242,6 +250,8 @@ def stored(results: Redis) -> Iterator[str]:
 
 def use(it: Place, tasks: int) -> Use:
     process = Path(f"/proc/{it.worker.pid}")
+    memory, _ = it.memory()
+    blocks, objects = held(it)
     keys = 0
     for db in (0, 1):
         with it.server.client(db) as client:
@@ -249,12 +259,22 @@ def use(it: Place, tasks: int) -> Use:
             keys += sum(stays(client, name) for name in names)
     return Use(
         tasks,
-        memory=it.memory()[0],
+        memory=memory,
+        blocks=blocks,
+        objects=objects,
         descriptors=len(list((process / "fd").iterdir())),
         threads=len(list((process / "task").iterdir())),
         connections=len(it.server.clients()) + len(it.tasks.clients()),
         keys=keys,
     )
+
+
+def held(it: Place) -> tuple[int, int]:
+    """What Python holds in the worker, when nothing else runs there."""
+    task_id = it.send(f"{SOAK}.held")
+    blocks, objects = cast("tuple[int, int]", it.result(task_id))
+    it.client.AsyncResult(task_id).forget()
+    return blocks, objects
 
 
 def stays(client: Redis, key: str) -> bool:

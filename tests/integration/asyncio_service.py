@@ -511,7 +511,10 @@ async def collector() -> list[int]:
 
 @async_shared_task
 async def stop_collector() -> None:
+    """Collect no more, and not when the process has grown either."""
     gc.disable()
+    first, second, third = gc.get_threshold()
+    gc.set_threshold(first + 1, second, third)
     gc.collect()
 
 
@@ -520,6 +523,46 @@ async def collect() -> int:
     """Let the collector go on, and tell how many objects it has found in cycles."""
     gc.enable()
     return gc.collect()
+
+
+async def _fail() -> None:
+    await asyncio.sleep(0)
+    raise LookupError("the first error")
+
+
+@async_shared_task
+async def fail_because() -> None:
+    try:
+        await _fail()
+    except LookupError as exc:
+        raise ValueError("the second error") from exc
+
+
+@async_shared_task
+async def fail_together() -> None:
+    async with asyncio.TaskGroup() as children:
+        children.create_task(_fail())
+        children.create_task(_fail())
+
+
+@async_shared_task(soft_time_limit=0.1)
+async def exceed_soft_limit() -> None:
+    await asyncio.sleep(3600)
+
+
+@async_shared_task(bind=True)
+async def retry_because(self: BoundTask) -> int:
+    try:
+        await _fail()
+    except LookupError as exc:
+        if not self.request.retries:
+            raise self.retry(exc=exc, countdown=0) from exc
+    return self.request.retries
+
+
+@async_shared_task(bind=True, autoretry_for=(LookupError,), default_retry_delay=0, max_retries=1)
+async def autoretry_to_the_end(self: BoundTask) -> None:
+    await _fail()
 
 
 @async_shared_task

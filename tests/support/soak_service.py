@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from typing import Final
 
 import httpx
@@ -27,6 +29,13 @@ DONE: Final = "done"
 
 async def _done(kind: str) -> None:
     await redis_client.hincrby(DONE, kind, 1)
+
+
+@async_shared_task
+async def held() -> tuple[int, int]:
+    """How many blocks of memory Python has handed out, and how many objects its collector knows."""
+    gc.collect()
+    return sys.getallocatedblocks(), len(gc.get_objects())
 
 
 @async_shared_task

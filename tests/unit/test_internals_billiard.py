@@ -1,15 +1,19 @@
 """What tomskit relies on in billiard beyond its public names."""
 
-from typing import Any
+from typing import Any, TypeVar
 
+import pytest
 from billiard import process
 from billiard.einfo import ExceptionInfo
 from billiard.process import Process, current_process
-from celery import Celery
+from celery import Celery, Task
 from celery.app.trace import build_tracer
+from celery.exceptions import Retry
 
 from tests.support.contracts import assert_has, untyped
-from tomskit.celery._internals.billiard import drop_traceback, is_pool_process
+from tomskit.celery._internals.billiard import drop_tracebacks, is_pool_process
+
+E = TypeVar("E", bound=Exception)
 
 
 def test_only_the_main_process_is_called_mainprocess() -> None:
@@ -20,18 +24,58 @@ def test_only_the_main_process_is_called_mainprocess() -> None:
     assert Process(target=print).name != "MainProcess"
 
 
-def test_celerys_tracer_returns_a_failure_with_its_exception() -> None:
-    """``ExceptionInfo.exception``, with the traceback through which it is a cycle."""
+@pytest.mark.parametrize("how", ["fails", "retried"])
+def test_celerys_tracer_returns_a_failure_with_its_exception(how: str) -> None:
+    """``ExceptionInfo.exception``, ``ExceptionWithTraceback.exc``, and the traceback that is a cycle."""
+    info = _outcome_of(how)
+    assert_has(info, "exception")
+    wrapped: object = untyped(info).exception
+    if how == "retried":
+        assert_has(wrapped, "exc")
+        wrapped = untyped(wrapped).exc
+    assert isinstance(wrapped, Exception)
+    assert wrapped.__traceback__ is not None
+
+    drop_tracebacks((1, info, 1.0))
+
+    assert wrapped.__traceback__ is None
+
+
+def test_the_errors_that_led_to_it_have_no_traceback_either() -> None:
+    """Those may hold the same frames."""
+    cause = _raised(KeyError("cause"))
+    member = _raised(ValueError("member"))
+    member.__context__ = cause
+    tried = _raised(ExceptionGroup("tried", [member]))
+    cause.__cause__ = tried  # even where they lead to each other
+    retry = _raised(Retry("again", tried))
+    info = ExceptionInfo((Retry, retry, retry.__traceback__))
+
+    drop_tracebacks((1, info, 1.0))
+
+    assert [one.__traceback__ for one in (retry, tried, member, cause)] == [None] * 4
+
+
+def _raised(error: E) -> E:
+    try:
+        raise error
+    except Exception:  # noqa: BLE001 (only for its traceback)
+        return error
+
+
+def _outcome_of(name: str) -> ExceptionInfo:
     app: Any = Celery("app", backend="cache+memory://", set_as_current=False)
     app.task(_fail, name="fails")
-    returned = build_tracer("fails", app.tasks["fails"], app=app)("id", [], {}, {"id": "id"})
-    info = returned.retval
+    app.task(_retry, name="retried", bind=True)
+    task = app.tasks[name]
+    info = build_tracer(name, task, app=app)("id", [], {}, {"id": "id"}).retval
     assert isinstance(info, ExceptionInfo)
-    assert_has(info, "exception")
-    assert untyped(info).exception.__traceback__ is not None
-    drop_traceback((1, info, 1.0))
-    assert untyped(info).exception.__traceback__ is None
+    return info
 
 
 def _fail() -> None:
     raise ValueError
+
+
+def _retry(self: Task[..., object]) -> None:
+    raise Retry("again", ValueError())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -253,6 +255,23 @@ def test_arguments_that_json_has_not_are_texts(backend: Backend) -> None:
     assert type(again) is ValueError
     assert str(again.args[0]).startswith("<object object")
     assert again.args[1] == 1
+
+
+class _Argument:
+    """What an error was made with, and JSON has not."""
+
+
+def test_storing_such_an_error_leaves_no_cycle(backend: Backend) -> None:
+    argument = _Argument()
+    left = weakref.ref(argument)
+    gc.collect()
+    gc.disable()
+    try:
+        backend.prepare_exception(ValueError(argument))
+        del argument
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_causes_arrive_unless_they_go_round(backend: Backend) -> None:

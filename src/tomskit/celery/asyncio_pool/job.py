@@ -16,7 +16,7 @@ from celery.exceptions import SoftTimeLimitExceeded, Terminated
 from celery.utils.log import get_logger
 from typing_extensions import override
 
-from tomskit.celery._internals.billiard import drop_traceback
+from tomskit.celery._internals.billiard import drop_tracebacks
 from tomskit.celery._running.context import Execution, begin_execution
 from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.guard import Guard
@@ -191,7 +191,7 @@ class CoroutineJob(Job, GreenletPlace):
             self.report.failed(exc)
         else:
             self.report.returned(outcome)
-            drop_traceback(outcome)
+            drop_tracebacks(outcome)
         finally:
             self._failures.ended(self)
 
