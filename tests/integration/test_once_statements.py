@@ -17,7 +17,7 @@ from tests.support.servers import RedisDb
 from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
 from tomskit.errors import CommitRefusedError
 from tomskit.sqlalchemy.database import db
-from tomskit.sqlalchemy.tables import once
+from tomskit.sqlalchemy.tables import metadata, once, outbox
 
 pytestmark = pytest.mark.usefixtures("clean_process")
 
@@ -155,3 +155,75 @@ def test_messages_go_with_a_commit_that_is_written_as_text(redis_db: RedisDb) ->
     assert count(orders) == 1
     AsyncRuntime.shutdown()
     assert ids(redis_db) == [sent]
+
+
+# -- other places in the same database
+
+
+async def place_for_a_tenant(name: str) -> None:
+    tenant = {"schema_translate_map": {None: "tenant"}}
+    await db.session.connection(execution_options=tenant)
+    await db.session.execute(insert(orders).values(name=name))
+    ship.delay_on_commit(name)
+
+
+@async_shared_task(once=True)
+async def places_for_a_tenant(name: str) -> str:
+    runs.append(name)
+    await place_for_a_tenant(name)
+    return name
+
+
+async def make_tenant(*, has_tables: bool) -> None:
+    async with db.engine.begin() as connection:
+        await connection.execute(text("CREATE SCHEMA tenant"))
+        there = await connection.execution_options(schema_translate_map={None: "tenant"})
+        await there.run_sync(orders.create)
+        if has_tables:
+            await there.run_sync(metadata.create_all)
+
+
+async def orders_of_the_tenant() -> int:
+    async with db.engine.connect() as connection:
+        return int(await connection.scalar(text("SELECT COUNT(*) FROM tenant.orders")) or 0)
+
+
+@pytest.mark.parametrize("app", ["postgres", "psycopg"], indirect=True)
+@pytest.mark.parametrize("has_tables", [False, True])
+@pytest.mark.usefixtures("app")
+def test_marks_and_messages_are_in_one_place_whatever_schema_the_body_uses(
+    redis_db: RedisDb, has_tables: bool
+) -> None:
+    async def main() -> None:
+        async with db.scope():
+            await place_for_a_tenant("b")
+            await db.session.commit()
+
+    AsyncRuntime.run(make_tenant(has_tables=has_tables))
+    for _ in range(2):
+        assert run(places_for_a_tenant, "a").get() == "a"
+    assert runs == ["a"]
+    AsyncRuntime.run(main())
+    assert (AsyncRuntime.run(orders_of_the_tenant()), count(orders), count(once)) == (2, 0, 1)
+    AsyncRuntime.shutdown()
+    assert len(ids(redis_db)) == 2
+    assert count(outbox) == 0
+
+
+@pytest.mark.usefixtures("app")
+def test_our_tables_are_transactional_whatever_tables_are_by_default() -> None:
+    async def make() -> list[str]:
+        async with db.engine.begin() as connection:
+            await connection.run_sync(metadata.drop_all)
+            await connection.execute(text("SET SESSION default_storage_engine = MyISAM"))
+            await connection.run_sync(metadata.create_all)
+            found = await connection.execute(
+                text(
+                    "SELECT engine FROM information_schema.tables WHERE table_schema = DATABASE() "
+                    "AND table_name LIKE 'tomskit%'"
+                )
+            )
+            await connection.execute(text("SET SESSION default_storage_engine = InnoDB"))
+            return list(found.scalars())
+
+    assert AsyncRuntime.run(make()) == ["InnoDB", "InnoDB"]

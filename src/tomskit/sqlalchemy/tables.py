@@ -36,6 +36,9 @@ _Id: Final = String(255).with_variant(
     mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), *_MYSQL
 )
 
+# MySQL has kinds of tables that know no transactions, and may be told to take one by default.
+_ENGINE: Final = "InnoDB"
+
 metadata: Final = MetaData()
 """The tables `outbox` and `once`."""
 
@@ -53,6 +56,8 @@ outbox: Final = Table(
     Column("body", _Text, nullable=False),
     Column("options", _Text, nullable=False),
     Index("ix_tomskit_outbox_due", "due"),
+    mysql_engine=_ENGINE,
+    mariadb_engine=_ENGINE,
 )
 """Messages that were committed and are to be published. Times are in milliseconds since 1970."""
 
@@ -66,6 +71,8 @@ once: Final = Table(
     Column("content_encoding", String(50)),
     Column("result", _Text),
     Index("ix_tomskit_once_finished", "finished"),
+    mysql_engine=_ENGINE,
+    mariadb_engine=_ENGINE,
 )
 """The marks of tasks with ``once=True`` that have been committed, and their results."""
 

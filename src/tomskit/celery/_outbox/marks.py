@@ -24,7 +24,7 @@ from tomskit.resources import background
 from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
 from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.tables import now_ms, once
-from tomskit.sqlalchemy.writing import missing_table
+from tomskit.sqlalchemy.writing import missing_table, own_schema
 
 __all__ = (
     "ANSWER_SECONDS",
@@ -224,7 +224,8 @@ def _write(session: Session, mark: Mark) -> IntegrityError | None:
     with _missing_table_named():
         try:
             # Not by the session, which would need twice as long to find out that this is no object.
-            session.connection().execute(_WRITE, mark)
+            connection = session.connection()
+            connection.execute(_WRITE, mark, execution_options=own_schema(connection))
         except IntegrityError as exc:
             return exc
     return None
