@@ -21,8 +21,6 @@ __all__ = ("origin_of", "patterns_of")
 _PART: Final = 5
 """Characters of each part of an origin: 25 bits."""
 
-_FAMILIES: Final = {"sentinel": "redis", "pyamqp": "amqp", "librabbitmq": "amqp"}
-
 _origins: Final[WeakKeyDictionary[AsyncApp, str]] = WeakKeyDictionary()
 
 
@@ -31,10 +29,13 @@ def origin_of(app: AsyncApp) -> str:
     known = _origins.get(app)
     if known is None:
         with app.connection_for_write() as connection:
+            # Whether it is encrypted, or found by Sentinels, says nothing about which one it is.
+            family = connection.get_transport_cls().driver_type
             info: dict[str, Any] = connection.info()
             urls: list[str] = connection.alt
         options: Mapping[str, object] = app.conf.broker_transport_options or {}
-        parts = _virtual_host(info, options), _host(info, urls), str(app.main or "")
+        virtual_host = _virtual_host(family, str(info["virtual_host"] or ""), options)
+        parts = virtual_host, _host(info, urls), str(app.main or "")
         known = _origins[app] = "." + "".join(map(_short, parts))
     return known
 
@@ -47,10 +48,8 @@ def patterns_of(app: AsyncApp) -> tuple[str, str]:
     return f"%.{virtual_host}{host}{anything}", f"%.{virtual_host}{anything}{name}"
 
 
-def _virtual_host(info: Mapping[str, Any], options: Mapping[str, object]) -> str:
-    family = str(info["transport"])
-    family = _FAMILIES.get(family, family)
-    name = str(info["virtual_host"] or "").strip("/")
+def _virtual_host(family: str, name: str, options: Mapping[str, object]) -> str:
+    name = name.strip("/")
     if family == "redis":
         name = f"{name or 0} {options.get('global_keyprefix') or ''}"
     return f"{family} {name}"
