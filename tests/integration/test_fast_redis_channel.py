@@ -437,8 +437,12 @@ def test_what_is_told_when_a_connection_is_closed_is_told_again_on_a_new_one(
     assert broker.recorded() == (0, 0)
 
 
-def test_a_message_that_was_handed_out_and_not_recorded_goes_back(broker: Broker) -> None:
-    parts = waiting_parts(fast=False)
+@pytest.mark.parametrize(
+    "parts", [kombu_parts(), waiting_parts(fast=False)], ids=["other", "asyncio"]
+)
+def test_a_message_that_was_handed_out_and_not_recorded_goes_back(
+    broker: Broker, parts: Parts
+) -> None:
     with broker.connect(parts) as lost, broker.connect(parts) as working:
         channel = consume(lost, lambda message: pytest.fail(f"{message} came"))
         send(lost, "1")
