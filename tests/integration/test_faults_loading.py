@@ -39,7 +39,7 @@ def test_a_broker_that_loads_its_data_is_waited_for(deployment: Deployment, pool
         place.worker.wait_for_line("LOADING|loading the dataset")
         wait_until(lambda: not is_loading(place.server), 60, "the data is loaded")
         assert all(isinstance(outcome, int) for outcome in place.outcomes(sent))
-        assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
+        assert place.send("add", 1, 2).get(timeout=2 * TIMEOUT) == 3
         wait_until(lambda: place.held() == 0, 60, "all messages are acknowledged")
         assert place.count("ended") >= MANY
         if pool == "asyncio":
@@ -52,13 +52,15 @@ def test_results_wait_for_a_store_that_loads_its_data(deployment: Deployment, po
         if pool == "asyncio":
             place.send("watch")
         assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
+        sent = [place.send("count_when_free", "ended") for _ in range(MANY)]
+        place.wait_for_count("begun", 1)
         fill(place.store)
         place.store.kill()
         place.store.start()
 
         assert is_loading(place.store)
-        sent = [place.send("count", "ended", 0.0) for _ in range(MANY)]
-        place.worker.wait_for_line("Cannot store a result.*(LOADING|loading the dataset)")
+        place.free()
+        place.worker.wait_for_line("Cannot store a result")
         wait_until(lambda: not is_loading(place.store), 60, "the data is loaded")
 
         assert set(place.outcomes(sent)) == set(range(1, MANY + 1))

@@ -7,14 +7,17 @@ from typing import Any, cast
 
 import pytest
 import redis
+from celery import Celery
 from celery.worker import state
 
+from tests.support.deployment import TIMEOUT as TIMEOUT_OF_TASKS
 from tests.support.deployment import Deployment
 from tests.support.faults import faults
 from tests.support.patience import wait_until
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tests.support.workers import Pool
+from tomskit.celery._worker.heartbeats import send_heartbeats_once
 from tomskit.celery.fast_redis.connections import AwayConnection
 
 TIMEOUT = 1.0
@@ -151,6 +154,32 @@ def test_a_worker_that_stops_waits_once(
         assert len(_lines(text, WITHOUT)) == (new == "silent"), text
         # What has ended is acknowledged on a new connection.
         assert place.held() == (3 if new == "silent" else 0)
+
+
+@pytest.mark.parametrize("pool", ["solo", "prefork"])
+def test_a_worker_ends_though_its_heartbeat_cannot_be_sent(
+    deployment: Deployment, pool: Pool
+) -> None:
+    with faults(deployment, pool, 1, neighbours=True, CELERY_REDIS_FAST_PATH="true") as place:
+        assert place.send("add", 1, 2).get(timeout=TIMEOUT_OF_TASKS) == 3
+        place.broker.accept_silently()
+        before = place.broker.accepted
+        place.broker.freeze()
+        wait_until(lambda: place.broker.accepted > before, 60, "it tries another connection")
+
+        place.worker.send_signal(signal.SIGTERM)
+
+        assert place.worker.wait(30) == 0
+
+
+def test_a_heartbeat_is_tried_once_whatever_celery_asks_for() -> None:
+    app = Celery("heartbeats", broker="redis://127.0.0.1:1", set_as_current=False)
+    send_heartbeats_once(app)
+    with app.connection_for_write() as connection:
+        dispatcher = app.events.Dispatcher(connection)
+        # Celery's own never returns.
+        dispatcher.send("worker-heartbeat", retry=True)
+        assert len(dispatcher._outbound_buffer) == 1
 
 
 def _lines(text: str, pattern: str) -> list[str]:

@@ -9,6 +9,7 @@
     prepare  the parts that the worker's pool needs
     solo_pool  the solo pool, in which a function of another package may fail
     unreadable  messages that no worker can read
+    heartbeats  each is tried once
     connections  a warning of more database connections than a server admits
     overview  what is in force, for the banner and for ``celery report``
     remarks  what the worker was asked for and its pool cannot do

@@ -16,6 +16,7 @@ from tomskit.celery._internals.celery_worker import (
     make_hub_of,
     obey_commands_by,
 )
+from tomskit.celery._worker.heartbeats import send_heartbeats_once
 from tomskit.celery._worker.overview import banner
 from tomskit.celery._worker.solo_pool import contained_solo_pool
 from tomskit.celery._worker.unreadable import GuardedNode, guarded_consumer
@@ -47,6 +48,7 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
     guarded = guarded_consumer(consumer_class_of(worker))
     worker.consumer_cls = consumer_class(guarded, in_loop=in_loop)
     obey_commands_by(GuardedNode, app)
+    send_heartbeats_once(app)
     if issubclass(pool, SoloPool):
         worker.pool_cls = contained_solo_pool(pool)
     if not in_loop:

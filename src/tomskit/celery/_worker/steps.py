@@ -25,6 +25,7 @@ from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker.checked_worker import refuse
+from tomskit.celery._worker.heartbeats import send_heartbeats_as_celery
 from tomskit.celery._worker.last_threads import end_without_threads
 from tomskit.celery._worker.patient_backend import PatientBackends
 from tomskit.celery._worker.remarks import remarks_on
@@ -130,6 +131,7 @@ class RuntimeStep(bootsteps.StartStopStep):
             if self._replaced is not None:
                 signal.signal(CHILD_FAILED, self._replaced)
         connect_as_celery(parent.app)
+        send_heartbeats_as_celery(parent.app)
         if parent.hub is not None and get_event_loop() is parent.hub:
             set_event_loop(None)
 
