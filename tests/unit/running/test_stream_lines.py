@@ -28,6 +28,7 @@ FORMATS: Final = (
     "%(message)s",
     "%(levelname)-8s %(process)d %(threadName)s %(name)s %(task_id)s %(message)s",
     "%(asctime)s.%(msecs)03d %(data)s %(message)s",
+    "%(task_id)-8s|%(levelname)6s%%%(process)010d %(asctime).10s%(message)s",
 )
 _TIMES: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}(\.\d{3})?")
 SHOWN: Final = (

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from tomskit.celery._running.stream_lines import TextMaker, only_stream, write_line
+from tomskit.celery._running.stream_lines import MakeText, TextMaker, only_stream, write_line
 
 __all__ = ("RecordMaker", "RepeatedLine")
 
@@ -51,7 +51,17 @@ class RepeatedLine:
         write: Has `Logger.info` write such a line, with the arguments that it is given.
     """
 
-    __slots__ = ("_attributes", "_kind", "_logger", "_maker", "_pid", "_thread", "_write")
+    __slots__ = (
+        "_attributes",
+        "_formatter",
+        "_kind",
+        "_logger",
+        "_maker",
+        "_pid",
+        "_text_of",
+        "_thread",
+        "_write",
+    )
 
     def __init__(
         self, logger: logging.Logger, write: Callable[[Mapping[str, object]], object]
@@ -62,6 +72,8 @@ class RepeatedLine:
         self._attributes: dict[str, Any] = {}
         self._kind: type[logging.LogRecord] = logging.LogRecord
         self._thread = self._pid = 0
+        self._formatter: logging.Formatter | None = None
+        self._text_of: MakeText | None = None
 
     def log(self, arguments: Mapping[str, object], task_id: str) -> None:
         """Write the line.
@@ -82,23 +94,30 @@ class RepeatedLine:
         logger = self._logger
         if not logger.isEnabledFor(logging.INFO):
             return
-        attributes = self._attributes.copy()
         now = time.time()
+        handler = only_stream(logger)
+        if handler is not None:
+            if handler.formatter is not self._formatter:
+                self._use(handler.formatter)
+            text = None if self._text_of is None else self._text_of(now, arguments, task_id)
+            if text is not None:
+                write_line(handler, text)
+                return
+        attributes = self._attributes.copy()
         attributes["relativeCreated"] += (now - attributes["created"]) * 1000
         attributes["created"], attributes["msecs"] = now, float(int(now % 1 * 1000))
         attributes["args"] = attributes["data"] = arguments
         if _TASK_NAME in attributes:
             attributes[_TASK_NAME] = _name_of_asyncio_task()
         maker.name_task(attributes, task_id)
-        handler = only_stream(logger)
-        formatter = None if handler is None else handler.formatter
-        text = formatter.text_of(attributes) if isinstance(formatter, TextMaker) else None
-        if handler is None or text is None:
-            record = self._kind.__new__(self._kind)
-            record.__dict__ = attributes
-            logger.handle(record)
-        else:
-            write_line(handler, text)
+        record = self._kind.__new__(self._kind)
+        record.__dict__ = attributes
+        logger.handle(record)
+
+    def _use(self, formatter: logging.Formatter | None) -> None:
+        self._formatter, self._text_of = formatter, None
+        if isinstance(formatter, TextMaker):
+            self._text_of = formatter.texts_of(self._attributes)
 
     def _log_first(self, arguments: Mapping[str, object]) -> None:
         factory = logging.getLogRecordFactory()
@@ -107,7 +126,7 @@ class RepeatedLine:
             record = factory.record_of(lambda: self._write(arguments))
         else:
             self._write(arguments)
-        self._maker = None
+        self._maker = self._formatter = self._text_of = None
         if isinstance(factory, RecordMaker) and record is not None:
             self._maker, self._kind, self._attributes = factory, type(record), record.__dict__
             self._thread, self._pid = threading.get_ident(), os.getpid()

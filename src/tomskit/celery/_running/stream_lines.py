@@ -10,14 +10,14 @@ import logging
 import logging.handlers
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from operator import attrgetter
 from typing import Any, Final, TypeGuard
 
 from typing_extensions import override
 
-__all__ = ("TextMaker", "only_stream", "write_line", "write_together")
+__all__ = ("MakeText", "TextMaker", "only_stream", "write_line", "write_together")
 
 Stream = logging.StreamHandler[Any]
 
@@ -29,11 +29,18 @@ _OF_LOGGERS: Final = ("handle", "callHandlers")
 _OF_HANDLERS: Final = ("handle", "emit", "format", "flush")
 
 
+MakeText = Callable[[float, Mapping[str, object], str], str | None]
+"""Makes the text of a line of its time, its arguments and the id of its task; None if it needs a record."""
+
+
 class TextMaker(logging.Formatter):
     """A formatter that needs no record."""
 
-    def text_of(self, attributes: dict[str, Any]) -> str | None:
-        """What it makes of a record with these attributes, which it may change; None if it needs one."""
+    def texts_of(self, attributes: Mapping[str, Any]) -> MakeText | None:
+        """What makes the texts of records that differ from one with these attributes in nothing else.
+
+        None if it needs records.
+        """
         raise NotImplementedError
 
 

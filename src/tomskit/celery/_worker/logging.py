@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from tomskit.celery._running.context import task_id_context
 from tomskit.celery._running.repeated_lines import RecordMaker
-from tomskit.celery._running.stream_lines import TextMaker
+from tomskit.celery._running.stream_lines import MakeText, TextMaker
 
 __all__ = ("TASK_LOG_FORMAT", "WORKER_LOG_FORMAT", "install_task_id", "note_format")
 
@@ -34,6 +34,14 @@ _NAMED: Final = "%s[%s]"
 """How a task is named in their lines, by its name and its id."""
 
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+
+_FIELD: Final = re.compile(r"%(?:%|\((?P<name>[^)]*)\)[-#0 +]*[0-9]*(?:\.[0-9]+)?[a-zA-Z])")
+"""A field of a format of lines."""
+
+_PUT_IN: Final = ("asctime", "task_id", "message")
+_DIFFERENT: Final = frozenset(
+    ("args", "created", "data", "msecs", "relativeCreated", "taskName", "_made_in")
+)
 
 
 def escaped(text: str) -> str:
@@ -160,24 +168,53 @@ class _Formatter(ColorFormatter, TextMaker):
         return milliseconds % (self._text, msecs) if milliseconds else self._text
 
     @override
-    def text_of(self, attributes: dict[str, Any]) -> str | None:
+    def texts_of(self, attributes: Mapping[str, Any]) -> MakeText | None:
         line = self._line
-        if line is None or self.datefmt is not None or attributes["levelname"] in self.colors:
+        template = None if line is None else _template_of(line, attributes)
+        if template is None:
             return None
-        attributes["task_id"] = attributes["_made_in"]
-        attributes["message"] = _text_of(attributes["msg"], attributes["args"])
-        attributes["asctime"] = self._time_of(attributes["created"], attributes["msecs"])
-        return line % attributes
+        text, level = str(attributes["msg"]), attributes["levelname"]
+        last, asctime = (-1, -1), ""
+
+        def text_of(created: float, arguments: Mapping[str, object], task_id: str) -> str | None:
+            # Lines come many in a millisecond.
+            nonlocal last, asctime
+            if self._line is not line or self.datefmt is not None or level in self.colors:
+                return None
+            now = int(created), int(created % 1 * 1000)
+            if now != last:
+                last, asctime = now, self._time_of(created, now[1])
+            return template % {
+                "asctime": asctime,
+                "task_id": task_id if task_id.isprintable() else escaped(task_id),
+                "message": _text_of(text, arguments),
+            }
+
+        return text_of
 
     def note_line(self, line: str | None) -> None:
         """Note what lines are made with, if that is what makes them."""
         self._line = line
         record = TaskLogRecord("a", logging.INFO, "b", 1, "c", (), None, "d")
         try:
-            if self.text_of({**record.__dict__, "_made_in": NO_TASK}) != self.format(record):
+            text_of = self.texts_of(record.__dict__)
+            if text_of is None or text_of(record.created, {}, NO_TASK) != self.format(record):
                 self._line = None
         except Exception:  # noqa: BLE001 (whatever a format may ask for that this record does not have)
             self._line = None
+
+
+def _template_of(line: str, attributes: Mapping[str, Any]) -> str | None:
+    """What makes a line of what differs from one to the next; None if that is anything else, too."""
+    if not _DIFFERENT.isdisjoint(found["name"] for found in _FIELD.finditer(line)):
+        return None
+
+    def known(found: re.Match[str]) -> str:
+        if found["name"] is None or found["name"] in _PUT_IN:
+            return found[0]
+        return (found[0] % attributes).replace("%", "%%")
+
+    return _FIELD.sub(known, line)
 
 
 def install_task_id() -> None:
