@@ -6,7 +6,7 @@ from collections.abc import Callable
 from billiard.einfo import ExceptionInfo
 
 from tomskit.celery._internals.celery_worker import Revocable
-from tomskit.celery.asyncio_pool.report import Report
+from tomskit.celery.asyncio_pool.report import Callbacks, Report
 
 
 class Told:
@@ -18,13 +18,15 @@ class Told:
         self._waiting: deque[Callable[[], object]] = deque()
         self.report = Report(
             pid,
+            Callbacks(
+                request=request,
+                on_accepted=lambda number, _: self.news.append(("accepted", number)),
+                on_success=lambda outcome: self.news.append(("returned", outcome)),
+                on_failure=self._failed,
+                on_timeout=lambda soft, seconds: self.news.append(("timed out", soft, seconds)),
+            ),
             self._waiting.append,
             lambda number: self.news.append(("ended", number)),
-            request=request,
-            accepted=lambda number, _: self.news.append(("accepted", number)),
-            returned=lambda outcome: self.news.append(("returned", outcome)),
-            failed=self._failed,
-            timed_out=lambda soft, seconds: self.news.append(("timed out", soft, seconds)),
         )
 
     def _failed(self, info: ExceptionInfo) -> None:

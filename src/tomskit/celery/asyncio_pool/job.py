@@ -82,7 +82,7 @@ class Job(ABC):
 
     def start(self, context: Context) -> None:
         """Begin, in the worker's turn, with these context variables."""
-        self.report.accepted(self.report.pid, time.monotonic())
+        self.report.told.on_accepted(self.report.pid, time.monotonic())
         self._start(context)
 
     @abstractmethod

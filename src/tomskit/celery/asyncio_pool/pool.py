@@ -36,7 +36,7 @@ from tomskit.celery.asyncio_pool.collector import Collector
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Job, PlainJob, name_in, request_in
 from tomskit.celery.asyncio_pool.lean_job import LeanJob
-from tomskit.celery.asyncio_pool.report import Report, ignore, log_failure
+from tomskit.celery.asyncio_pool.report import Callbacks, Report, ignore, log_failure
 from tomskit.celery.asyncio_pool.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -231,13 +231,15 @@ class AsyncioPool(TaskPool):
         slots = self._async if in_loop else self._plain
         report = Report(
             next(self._pids),
+            Callbacks(
+                request=request_of(accept_callback),
+                on_accepted=accept_callback,
+                on_success=callback,
+                on_failure=error_callback,
+                on_timeout=timeout_callback,
+            ),
             self._call_in_turn,
             self._free_async if in_loop else self._free_plain,
-            request=request_of(accept_callback),
-            accepted=accept_callback,
-            returned=callback,
-            failed=error_callback,
-            timed_out=timeout_callback,
         )
         tracer = partial(target, **kwargs) if kwargs else target
         if in_loop:
@@ -265,16 +267,7 @@ class AsyncioPool(TaskPool):
     def apply_lean(self, request: LeanRequest) -> Job:
         """Run the task of a request as soon as there is a slot for it."""
         hard, soft = request.time_limits
-        report = Report(
-            next(self._pids),
-            self._call_in_turn,
-            self._free_async,
-            request=request,
-            accepted=request.on_accepted,
-            returned=request.on_success,
-            failed=request.on_failure,
-            timed_out=request.on_timeout,
-        )
+        report = Report(next(self._pids), request, self._call_in_turn, self._free_async)
         job = LeanJob(
             request,
             report,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from billiard.einfo import ExceptionInfo
 from celery.utils.log import get_logger
@@ -12,88 +13,109 @@ from celery.utils.log import get_logger
 from tomskit.celery._internals.celery_worker import Revocable
 from tomskit.celery._running.steering import exit_error
 
-__all__ = ("Report", "ignore", "log_failure")
+__all__ = ("Callbacks", "Report", "Told", "ignore", "log_failure")
 
 logger: Final = get_logger(__name__)
 
 
+class Told(Protocol):
+    """What is told of a task: Celery's request for it."""
+
+    def revoked(self) -> bool:
+        """Whether the task is not to run."""
+        ...
+
+    def on_accepted(self, pid: int, time_accepted: float, /) -> object:
+        """It begins, at this monotonic time."""
+
+    def on_success(self, outcome: object, /) -> object:
+        """The tracer has returned this."""
+
+    def on_failure(self, info: ExceptionInfo, /) -> object:
+        """The tracer has raised an error, or the task was terminated."""
+
+    def on_timeout(self, soft: bool, timeout: float, /) -> object:
+        """The soft or the hard time limit has passed, of so many seconds."""
+
+
+def ignore(*_: object) -> None:
+    """The callback for what nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """Those that Celery gives to a pool for a task, or another package for a function of its own.
+
+    Attributes:
+        request: Celery's request for the task.
+        on_accepted: As of `Told`, and the others.
+        on_success: What the tracer has returned.
+        on_failure: Its error.
+        on_timeout: Whether it was the soft limit, and its seconds.
+    """
+
+    request: Revocable | None = None
+    on_accepted: Callable[[int, float], object] = ignore
+    on_success: Callable[[object], object] = ignore
+    on_failure: Callable[[ExceptionInfo], object] = ignore
+    on_timeout: Callable[[bool, float], object] = ignore
+
+    def revoked(self) -> bool:
+        """Whether the task is not to run."""
+        return self.request is not None and self.request.revoked()
+
+
 class Report:
-    """Calls Celery's callbacks for a task, in the worker's turns and in order.
+    """Tells of a task, in the worker's turns and in order.
 
     Attributes:
         pid: The number by which Celery knows the task.
+        is_over: Whether its end was reported.
+        told: What is told.
 
     Args:
-        pid: This number.
+        pid: The number.
+        told: What is told.
         call_in_turn: Has a function called in the worker's next turn.
-        ended: Called with the number after Celery's callback for the end.
-        request: Celery's request for the task.
-        accepted: Called with the number and the monotonic time of the start.
-        returned: Called with what the tracer has returned.
-        failed: Called with the error if it has raised.
-        timed_out: Called with whether it was the soft limit, and its seconds.
+        ended: Called with the number after the end was told.
     """
 
-    __slots__ = (
-        "_call_in_turn",
-        "_callback",
-        "_ended",
-        "_failed",
-        "_request",
-        "_returned",
-        "_timed_out",
-        "accepted",
-        "is_over",
-        "pid",
-    )
+    __slots__ = ("_call_in_turn", "_callback", "_ended", "is_over", "pid", "told")
 
     def __init__(
         self,
         pid: int,
+        told: Told,
         call_in_turn: Callable[[Callable[[], object]], None],
         ended: Callable[[int], None],
-        *,
-        request: Revocable | None,
-        accepted: Callable[[int, float], object],
-        returned: Callable[[object], object],
-        failed: Callable[[ExceptionInfo], object],
-        timed_out: Callable[[bool, float], object],
     ) -> None:
         self.pid: Final = pid
-        self.accepted: Callable[[int, float], object] = accepted
+        self.told: Final = told
         self.is_over: bool = False
         self._callback: Callable[[], object] = ignore
         self._call_in_turn = call_in_turn
         self._ended = ended
-        self._request = request
-        self._returned = returned
-        self._failed = failed
-        self._timed_out = timed_out
 
     def is_revoked(self) -> bool:
         """Whether the task is not to run any more; Celery has stored and announced that."""
-        return self._request is not None and self._request.revoked()
+        return self.told.revoked()
 
     def soft_limit(self, seconds: float) -> None:
         """The soft time limit has passed; the task still runs."""
         if not self.is_over:
-            timed_out = self._timed_out
-            self._call_in_turn(lambda: timed_out(True, seconds))
+            self._call_in_turn(partial(self.told.on_timeout, True, seconds))
 
     def hard_limit(self, seconds: float) -> None:
         """The hard time limit has ended the task."""
-        timed_out = self._timed_out
-        self._end(lambda: timed_out(False, seconds))
+        self._end(partial(self.told.on_timeout, False, seconds))
 
     def returned(self, outcome: object) -> None:
         """The tracer has returned."""
-        self._end(partial(self._returned, outcome))
+        self._end(partial(self.told.on_success, outcome))
 
     def failed(self, error: BaseException) -> None:
         """The tracer has raised, or the task was terminated."""
-        failed = self._failed
-        info = _info_of(error)
-        self._end(lambda: failed(info))
+        self._end(partial(self.told.on_failure, _info_of(error)))
 
     def _end(self, callback: Callable[[], object]) -> None:
         # An abandoned task may end again, later.
@@ -108,10 +130,6 @@ class Report:
             callback()
         finally:
             self._ended(self.pid)
-
-
-def ignore(*_: object) -> None:
-    """The callback for what nobody wants to know."""
 
 
 def log_failure(info: ExceptionInfo) -> None:
