@@ -199,7 +199,11 @@ def soak(tasks: int, minutes: float) -> bool:
             print(uses[-1], flush=True)
     early, middle, last = uses[min(1, len(uses) - 1)], uses[len(uses) // 2], uses[-1]
     print("early, in the middle, at the end:", early, middle, last, sep="\n", flush=True)
-    return last.memory < 1.1 * middle.memory and last.descriptors <= middle.descriptors + 5
+    return (
+        last.memory < 1.1 * middle.memory
+        and last.blocks < 1.05 * middle.blocks
+        and last.descriptors <= middle.descriptors + 5
+    )
 
 
 def message(name: str) -> str:
