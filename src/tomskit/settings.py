@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, overload
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, overload
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeFloat,
+    PlainSerializer,
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
@@ -296,6 +297,14 @@ def _concealed(text: str | None) -> Concealed | None:
     return None if text is None else Concealed(text)
 
 
+def _hidden(text: str) -> str:
+    return "********" if text else text
+
+
+_HIDDEN: Final = PlainSerializer(_hidden, when_used="json-unless-none")
+"""JSON of a configuration is for logs and monitors. What is sent to a process is pickled."""
+
+
 def _trimmed(text: str | None) -> str | None:
     # A file that holds a secret ends with a line break.
     return None if text is None else text.strip()
@@ -312,6 +321,7 @@ Url = Annotated[
     BeforeValidator(_revealed),
     AfterValidator(_trimmed),
     AfterValidator(_concealed),
+    _HIDDEN,
     Field(repr=False),
 ]
 """A URL, which no ``repr`` shows; may be given as a pydantic SecretStr. Space around it is removed."""
@@ -346,10 +356,14 @@ if TYPE_CHECKING:
 
 else:
     Secret = Annotated[
-        str | None, BeforeValidator(_revealed), AfterValidator(_concealed), Field(repr=False)
+        str | None,
+        BeforeValidator(_revealed),
+        AfterValidator(_concealed),
+        _HIDDEN,
+        Field(repr=False),
     ]
     Password = Annotated[
-        str, BeforeValidator(_revealed), AfterValidator(_concealed), Field(repr=False)
+        str, BeforeValidator(_revealed), AfterValidator(_concealed), _HIDDEN, Field(repr=False)
     ]
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -21,6 +22,8 @@ from tests.support.settings import MakeApp, backend_of, build, new_app, settings
 from tomskit import TomsKitBaseSettings
 from tomskit.celery import AsyncCelery, CeleryConfig
 from tomskit.celery.serializers import register_orjson_serializer
+from tomskit.redis import RedisConfig
+from tomskit.sqlalchemy import DatabaseConfig
 
 # Most tests here set every field, also those that have no effect beside others.
 pytestmark = pytest.mark.filterwarnings(
@@ -465,6 +468,42 @@ def test_values_that_do_not_fit_together_are_refused(
     with pytest.raises(ValidationError, match=message) as caught:
         build(**values, CELERY_DB_PASSWORD=SECRET)
     assert SECRET not in f"{caught.value.errors()} {caught.value.json()}"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("config", {"CELERY_TASK_TIME_LIMIT": 3}, "config= takes a CeleryConfig, not a dict"),
+        (
+            "config",
+            DatabaseConfig,
+            "config.DatabaseConfig'>: give others to app.config_from_object()",
+        ),
+        ("database", CeleryConfig(), "database= takes a DatabaseConfig, not a CeleryConfig"),
+        ("database", "sqlite+aiosqlite://", "not a str: write DatabaseConfig(DB_HOST=...)"),
+        ("redis", "redis://:hush@localhost", "redis= takes a RedisConfig, not a str"),
+        (
+            "redis",
+            RedisConfig,
+            "config.RedisConfig'>: write RedisConfig(REDIS_URL=...)",
+        ),
+    ],
+)
+def test_what_is_no_configuration_is_refused(name: str, given: object, said: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(said)) as caught:
+        new_app("tests", set_as_current=False, **{name: given})
+
+    assert "hush" not in str(caught.value)
+
+
+def test_the_class_of_a_configuration_will_do() -> None:
+    class Mine(CeleryConfig):
+        CELERY_TASK_TIME_LIMIT: float | None = 7
+
+    app = new_app("tests", set_as_current=False, config=Mine)
+
+    assert app.conf.task_time_limit == 7
+    assert isinstance(app.config, Mine)
 
 
 # -- secrets

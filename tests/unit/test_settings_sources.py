@@ -285,6 +285,25 @@ def test_a_password_shows_in_no_repr(caplog: pytest.LogCaptureFixture) -> None:
     assert "********" in caplog.text
 
 
+def test_a_password_shows_in_no_json() -> None:
+    url = "redis://:s3cret@localhost"
+    configs = (
+        ShopConfig(SHOP_KEY="s3cret", SHOP_PIN="s3cret"),
+        CeleryConfig(CELERY_BROKER_READ_URL=url, CELERY_DB_PASSWORD="s3cret"),
+        DatabaseConfig(DB_PASSWORD="s3cret"),
+        RedisConfig(REDIS_PASSWORD="s3cret"),
+    )
+
+    for config in configs:
+        text = config.model_dump_json()
+        assert "s3cret" not in text
+        assert "********" in text
+        assert "s3cret" not in str(config.model_dump(mode="json"))
+
+    assert configs[0].model_dump()["SHOP_KEY"] == "s3cret"
+    assert '"SHOP_KEY":null,"SHOP_PIN":""' in ShopConfig().model_dump_json()
+
+
 @pytest.mark.parametrize("value", [1, [], {"s3cret": 1}, ["s3cret"]])
 def test_what_is_no_text_is_no_password(value: object) -> None:
     with pytest.raises(ValidationError) as caught:

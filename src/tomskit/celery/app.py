@@ -40,7 +40,7 @@ from tomskit.celery._tasks.app_tasks import TaskApp
 from tomskit.celery._tasks.periodic import complete_schedule
 from tomskit.celery._worker import signals
 from tomskit.celery._worker.logging import TASK_LOG_FORMAT, WORKER_LOG_FORMAT, install_task_id
-from tomskit.celery.config import CeleryConfig
+from tomskit.celery.config import CeleryConfig, celery_config_of, require_configs
 from tomskit.celery.serializers import (
     register_orjson_serializer,
     register_serializer,
@@ -87,6 +87,7 @@ class AsyncCelery(TaskApp):
 
     Raises:
         ConfigurationError: Two providers have the same name, or `config` cannot work.
+        TypeError: `config`, `database` or `redis` is something else.
     """
 
     task_id_context: ClassVar[ContextVar[str | None]] = task_id_context
@@ -103,6 +104,7 @@ class AsyncCelery(TaskApp):
         serializer: Serializer | None = None,
         **kwargs: object,
     ) -> None:
+        require_configs(config=config, database=database, redis=redis)
         self._config = config
         self._database = database
         self._redis = redis
@@ -313,7 +315,7 @@ class AsyncCelery(TaskApp):
             force: Read it now, not when it is first needed.
             namespace: Prefix of the settings' names; a CeleryConfig has none.
         """
-        config = _celery_config(obj)
+        config = celery_config_of(obj)
         self._is_typed = False
         if config is not None:
             obj, namespace = self._adopt(config), None
@@ -357,7 +359,7 @@ class AsyncCelery(TaskApp):
         source = self._config_source
         if isinstance(source, str):
             source = import_configuration(self, source)
-        config = _celery_config(source)
+        config = celery_config_of(source)
         if config is not None:
             self._config_source = self._adopt(config)
         return super()._load_config()
@@ -384,11 +386,3 @@ class AsyncCelery(TaskApp):
             set_setting(self.conf, "result_serializer", name)
             set_accepted(self.conf, name)
         complete_schedule(self)
-
-
-def _celery_config(obj: object) -> CeleryConfig | None:
-    if isinstance(obj, CeleryConfig):
-        return obj
-    if isinstance(obj, type) and issubclass(obj, CeleryConfig):
-        return obj()
-    return None

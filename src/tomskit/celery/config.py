@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from types import NoneType
 from typing import ClassVar, Final, Self
 
 from celery.app.defaults import DEFAULTS
@@ -16,9 +17,9 @@ from tomskit.celery._settings.resources import ResourceSettings
 from tomskit.celery._settings.results import ResultSettings
 from tomskit.celery._settings.tasks_and_worker import SPAWN_TIMEOUT, TaskAndWorkerSettings
 from tomskit.celery._settings.urls import scheme_of
-from tomskit.redis.config import REDIS_SSL
+from tomskit.redis.config import REDIS_SSL, RedisConfig
 from tomskit.settings import Concealed, instead_of_parts
-from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING
+from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
 from tomskit.urls import synchronous_scheme
 from tomskit.variables import warn_of_no_effect
 
@@ -215,3 +216,42 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
         parts = ("HOST", "PORT", "USERNAME", "PASSWORD", "USE_SSL")
         fields = {f"CELERY_BROKER_REDIS_{part}" for part in parts}
         return not self.model_fields_set.isdisjoint({"given_broker_url", *fields})
+
+
+def celery_config_of(found: object) -> CeleryConfig | None:
+    """The CeleryConfig that this is, or that this class makes; None for anything else."""
+    if isinstance(found, CeleryConfig):
+        return found
+    if isinstance(found, type) and issubclass(found, CeleryConfig):
+        return found()
+    return None
+
+
+def require_configs(*, config: object, database: object, redis: object) -> None:
+    """Refuse what is no configuration before something else is read in its place.
+
+    Raises:
+        TypeError: One of them is something else.
+    """
+    # Celery imports the name of a configuration when it is first needed.
+    if not isinstance(config, (CeleryConfig, str, NoneType)) and not _is_class(config):
+        raise _no_config(
+            "config", "CeleryConfig", config, "give others to app.config_from_object()"
+        )
+    if not isinstance(database, (DatabaseConfig, NoneType)):
+        raise _no_config(
+            "database", "DatabaseConfig", database, "write DatabaseConfig(DB_HOST=...)"
+        )
+    if not isinstance(redis, (RedisConfig, NoneType)):
+        raise _no_config("redis", "RedisConfig", redis, "write RedisConfig(REDIS_URL=...)")
+
+
+def _is_class(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, CeleryConfig)
+
+
+def _no_config(name: str, wanted: str, given: object, way_out: str) -> TypeError:
+    # Never its value, which may hold passwords.
+    is_class = isinstance(given, type)
+    shown = repr(given) if is_class else f"a {type(given).__name__}"
+    return TypeError(f"{name}= takes a {wanted}, not {shown}: {way_out}.")
