@@ -258,13 +258,19 @@ def database_query(scheme: str, *, charset: str, extras: str) -> dict[str, list[
     """Build the URL's query: `charset` under the driver's own name for it, then `extras`.
 
     `extras` is a query string (``a=1&b=2``); where it sets the character set, `charset` is ignored.
+    PostgreSQL's ``ssl`` and ``sslmode`` are one option, whose name is the driver's as well.
 
     Raises:
         ConfigurationError: `extras` is not a query string.
     """
     name = _charset_parameter(scheme)
     query = {name: [charset]} if name and charset else {}
-    return query | parse_extras(extras)
+    query |= parse_extras(extras)
+    own, other = _tls_parameters(scheme)
+    if other in query and own not in query:
+        # The extras are for both drivers, that of coroutines and the synchronous one.
+        query[own] = query.pop(other)
+    return query
 
 
 def parse_extras(text: str) -> dict[str, list[str]]:
@@ -288,6 +294,14 @@ def parse_extras(text: str) -> dict[str, list[str]]:
 
 
 _CLIENT_ENCODING_DRIVERS: Final = frozenset({"", "psycopg", "psycopg_async", "psycopg2"})
+
+
+def _tls_parameters(scheme: str) -> tuple[str, str]:
+    """What the driver calls PostgreSQL's mode of TLS, and what another driver does."""
+    dialect, _, driver = scheme.partition("+")
+    if dialect != "postgresql":
+        return "", ""
+    return ("ssl", "sslmode") if driver == "asyncpg" else ("sslmode", "ssl")
 
 
 def _charset_parameter(scheme: str) -> str | None:

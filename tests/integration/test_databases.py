@@ -5,11 +5,13 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.servers import MariaDBServer
@@ -253,3 +255,34 @@ def test_a_pool_that_may_exceed_what_postgresql_admits_is_a_warning_at_start(
     )
 
     worker.wait_for_line(r"WARNING.*max_connections = 300: 1010 in each process")
+
+
+@pytest.mark.parametrize("name", ["ssl", "sslmode"])
+def test_both_drivers_of_postgresql_take_the_mode_of_tls(
+    postgres_server: PostgresServer, name: str
+) -> None:
+    server = postgres_server
+    config = DatabaseConfig(
+        SQLALCHEMY_DATABASE_URI_SCHEME="postgresql+asyncpg",
+        SQLALCHEMY_DATABASE_SYNC_URI_SCHEME="postgresql+psycopg",
+        DB_HOST=server.host,
+        DB_PORT=server.port,
+        DB_USERNAME=server.user,
+        DB_PASSWORD=server.password,
+        DB_DATABASE=server.database,
+        DB_EXTRAS=f"{name}=prefer",
+    )
+
+    async def ask() -> object:
+        engine = create_async_engine(config.SQLALCHEMY_DATABASE_URI)
+        try:
+            async with engine.connect() as connection:
+                return await connection.scalar(text("SELECT 1"))
+        finally:
+            await engine.dispose()
+
+    engine = create_engine(config.SQLALCHEMY_DATABASE_SYNC_URI)
+    with closing(engine.connect()) as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+    assert asyncio.run(ask()) == 1

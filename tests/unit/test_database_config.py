@@ -90,6 +90,22 @@ def test_both_uris_name_the_same_database_with_their_own_driver() -> None:
     }
 
 
+def test_a_url_for_asyncpg_with_the_option_of_another_driver_is_refused() -> None:
+    url = "postgresql+asyncpg://u:hush@h/shop?sslmode=require"
+
+    with pytest.raises(ValidationError, match="write ssl in the URL, as in ssl=require") as caught:
+        DatabaseConfig(SQLALCHEMY_DATABASE_URI=url)
+
+    assert "hush" not in str(caught.value)
+
+
+def test_a_synchronous_uri_has_the_mode_of_tls_under_its_own_drivers_name() -> None:
+    config = DatabaseConfig(SQLALCHEMY_DATABASE_URI="postgresql+asyncpg://h/shop?ssl=require")
+
+    assert config.SQLALCHEMY_DATABASE_URI == "postgresql+asyncpg://h/shop?ssl=require"
+    assert config.SQLALCHEMY_DATABASE_SYNC_URI == "postgresql+psycopg://h:5432/shop?sslmode=require"
+
+
 def test_each_uri_has_the_charset_under_its_own_drivers_name() -> None:
     config = DatabaseConfig(
         DB_CHARSET="utf8",

@@ -485,6 +485,38 @@ def test_extras_join_the_charset() -> None:
     assert query == {"charset": ["utf8mb4"], "a": ["1"], "b": ["2 3"]}
 
 
+@pytest.mark.parametrize("given", ["ssl", "sslmode"])
+@pytest.mark.parametrize(
+    ("scheme", "own"),
+    [
+        ("postgresql+asyncpg", "ssl"),
+        ("postgresql+psycopg", "sslmode"),
+        ("postgresql+psycopg2", "sslmode"),
+        ("postgresql", "sslmode"),
+    ],
+)
+def test_the_mode_of_tls_has_the_name_that_the_driver_knows(
+    scheme: str, own: str, given: str
+) -> None:
+    assert database_query(scheme, charset="", extras=f"{given}=require&a=1") == {
+        own: ["require"],
+        "a": ["1"],
+    }
+
+
+def test_both_names_of_the_mode_of_tls_stay_as_they_are() -> None:
+    query = {"ssl": ["prefer"], "sslmode": ["require"]}
+    assert (
+        database_query("postgresql+asyncpg", charset="", extras="ssl=prefer&sslmode=require")
+        == query
+    )
+
+
+def test_other_databases_have_options_of_their_own() -> None:
+    query = database_query("mysql+pymysql", charset="", extras="ssl=x")
+    assert query == {"ssl": ["x"]}
+
+
 def test_extras_win_over_the_charset() -> None:
     query = database_query("mysql+pymysql", charset="utf8mb4", extras="charset=latin1")
     assert query == {"charset": ["latin1"]}

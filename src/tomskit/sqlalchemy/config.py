@@ -82,7 +82,12 @@ SyncScheme = Annotated[Scheme, AfterValidator(synchronous)]
 
 def _database_url(text: str | None) -> str | None:
     if text is not None:
-        asynchronous(parse_database_url(text).scheme)
+        address = parse_database_url(text)
+        asynchronous(address.scheme)
+        if address.scheme.endswith("+asyncpg") and "sslmode" in parse_extras(address.extras):
+            raise ValueError(
+                "asyncpg has no option sslmode: write ssl in the URL, as in ssl=require"
+            )
     return text
 
 
