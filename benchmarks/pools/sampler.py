@@ -21,7 +21,6 @@ PARTS: Final = {
     "log lines": (
         "/logging/",
         "/_worker/logging.py",
-        "task_lines.py",
         "/_running/repeated_lines.py",
         "/_running/stream_lines.py",
         "/celery/utils/log.py",
@@ -33,7 +32,7 @@ PARTS: Final = {
         *("kombu_redis.py", "asyncio_pool/consumer.py"),
     ),
     "request, and the worker's state": (
-        *("lean_strategy.py", "lean_request.py", "/celery/worker/", "celery_lean.py"),
+        *("lean_strategy.py", "celery_request.py", "/celery/worker/", "celery_lean.py"),
         "/celery/utils/collections.py",
     ),
     "job: greenlet, scopes, limits, report": (

@@ -10,7 +10,7 @@ from celery.app import trace
 from tests.support.contracts import untyped
 from tests.support.requests import parts
 from tomskit.celery._internals.celery_replay import trace_again
-from tomskit.celery.asyncio_pool.lean_request import LeanRequest
+from tomskit.celery._internals.celery_request import LeanRequest
 
 
 @pytest.mark.parametrize("is_announced", [False, True])

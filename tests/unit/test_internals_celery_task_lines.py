@@ -12,7 +12,7 @@ from celery.worker import request, strategy
 from tests.support.contracts import assert_has, untyped
 from tests.support.requests import parts
 from tomskit.celery._internals import celery_task_lines
-from tomskit.celery.asyncio_pool.lean_request import LeanRequest
+from tomskit.celery._internals.celery_request import LeanRequest
 
 
 def test_log_lines() -> None:
@@ -48,14 +48,9 @@ def test_the_event_that_a_task_was_received(
     def send(kind: str, **fields: object) -> None:
         sent[kind] = fields
 
-    lean = LeanRequest(
-        message=celery_message,
-        payload=celery_message.payload,
-        **{
-            **parts(celery_app, celery_task, celery_message),
-            "eventer": SimpleNamespace(send=send),
-        },
-    )
+    known = parts(celery_app, celery_task, celery_message)
+    known["eventer"] = SimpleNamespace(send=send)
+    lean = LeanRequest(message=celery_message, payload=celery_message.payload, **known)
     celery_task_lines.send_received(lean)
     source = inspect.getsource(strategy.default)
     begin = source.index("'task-received',")

@@ -155,7 +155,7 @@ def test_coroutines_run_within_each_other(loop: ClockLoop) -> None:
 def test_it_knows_its_number_and_name(loop: ClockLoop) -> None:
     job = Started(loop, lambda: None).job
 
-    assert (job.pid, job.name) == (7, "work[the id]")
+    assert (job.report.pid, job.name) == (7, "work[the id]")
 
 
 def test_it_is_found_by_the_context_that_its_code_runs_in(loop: ClockLoop) -> None:

@@ -8,7 +8,8 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery_app         configuration, and what AsyncCelery overrides
     celery_backend     result backends
     celery_command     environment variables that Celery reads itself
-    celery_lean        what Celery does around a task, for the lean path
+    celery_lean        which tasks have only Celery's code around them, for the lean path
+    celery_request     its request of a task
     celery_replay      its tracer, for a task whose body has run
     celery_task_lines  the log lines and the events of a task
     celery_messages    how Celery publishes a task

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from celery.app import trace
 
-from tomskit.celery._internals.celery_lean import NO_EMBED, LeanRequestBase
+from tomskit.celery._internals.celery_request import NO_EMBED, LeanRequest
 
 if TYPE_CHECKING:
     from celery.app.task import Context
@@ -30,7 +30,7 @@ _trace: Final[Any] = trace
 
 
 def trace_again(
-    request: LeanRequestBase, context: Context | None, *, is_announced: bool
+    request: LeanRequest, context: Context | None, *, is_announced: bool
 ) -> tuple[Callable[..., object], list[object]]:
     """Celery's tracer for a request whose message is decoded, and its arguments.
 

@@ -58,8 +58,9 @@ class LeanCall(Protocol):
         """What ``self.request`` is; None as long as nobody has asked for it."""
         ...
 
-    def begin(self) -> Callable[[], object] | None:
-        """Begin the body. Where it has run already, returns what gives or raises its outcome."""
+    @property
+    def outcome(self) -> Callable[[], object] | None:
+        """Gives or raises what the body has come to; None if it has not run yet."""
         ...
 
 
@@ -71,9 +72,8 @@ class Place(ABC):
     patient: ClassVar[bool] = True
     """Whether publishing retries until the broker returns, unless the call limits the retries."""
 
-    @property
-    def lean(self) -> LeanCall | None:
-        """The call whose body is to run here next, if Celery's tracer is not around it."""
+    def take_lean(self) -> LeanCall | None:
+        """The call whose body is to run here next, if Celery's tracer is not around it; only once."""
         return None
 
     @property

@@ -52,9 +52,11 @@ def _run_body(task: Task[..., Any], call: _HasRequest, coro: Coroutine[object, N
     try:
         value = run_for(task, coro)
     except BaseException as exc:
-        _end_reports(task, call, exc)
+        if reporters:
+            _end_reports(task, call, exc)
         raise
-    _end_reports(task, call)
+    if reporters:
+        _end_reports(task, call)
     return value
 
 
@@ -62,7 +64,7 @@ def _end_reports(
     task: Task[..., Any], call: _HasRequest, error: BaseException | None = None
 ) -> None:
     # Whoever has reported has asked for the request.
-    if reporters and (request := call.request) is not None:
+    if (request := call.request) is not None:
         end_reports(request, functools.partial(run_for, task), error)
 
 
@@ -112,9 +114,8 @@ def body_of(
         args: tuple[object, ...],
         kwargs: dict[str, object],
     ) -> object:
-        outcome = lean.begin()
-        if outcome is not None:
-            return outcome()
+        if lean.outcome is not None:
+            return lean.outcome()
         token = _running.set(lean.identity)
         try:
             database = database_of(task)
@@ -132,7 +133,7 @@ def body_of(
     @functools.wraps(function)
     def run(self: Task[..., object], *args: object, **kwargs: object) -> object:
         place = here()
-        lean = None if place is None else place.lean
+        lean = None if place is None else place.take_lean()
         if lean is not None:
             return run_lean(self, lean, args, kwargs)
         request = self.request

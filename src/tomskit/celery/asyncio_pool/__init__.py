@@ -5,9 +5,7 @@ Chosen by ``CELERY_WORKER_POOL=asyncio``, ``worker_pool = "asyncio"`` or ``-P as
     pool              which tasks run, and which wait for a slot
     job               one task, from its start to its end
     lean_strategy     which messages have nothing special about them
-    lean_request      Celery's request of such a message
     lean_job          its task, without Celery's tracer while that has nothing to do
-    task_lines        the two log lines of a task
     report            what Celery is told of a task
     failures          how many tasks fail at once
     hub               the worker's event loop, waiting through asyncio's

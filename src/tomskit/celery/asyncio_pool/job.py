@@ -17,7 +17,7 @@ from celery.utils.log import get_logger
 from typing_extensions import override
 
 from tomskit.celery._internals.billiard import drop_tracebacks
-from tomskit.celery._running.context import Execution, begin_execution
+from tomskit.celery._running.context import begin_execution
 from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.guard import Guard
 from tomskit.celery._running.places import GreenletPlace, place_of_task
@@ -67,11 +67,6 @@ class Job(ABC):
         self.report: Final = report
         self._tracer = tracer
         self._args = args
-
-    @property
-    def pid(self) -> int:
-        """The number that Celery knows it by."""
-        return self.report.pid
 
     @property
     def name(self) -> str:
@@ -150,14 +145,8 @@ class CoroutineJob(Job, GreenletPlace):
         self._guard.enforce(self._limits, self)
 
     def _enter(self, context: Context) -> None:
-        context.run(self._set_variables)
-
-    def _set_variables(self) -> None:
-        place_of_task.set(self)
-        begin_execution(self._execution())
-
-    def _execution(self) -> Execution | None:
-        return None
+        context.run(place_of_task.set, self)
+        context.run(begin_execution)
 
     # -- in the greenlet
 
@@ -202,7 +191,11 @@ class CoroutineJob(Job, GreenletPlace):
         outer, self._steered = self._steered, steered
         self._depth += 1
         try:
-            result = self._await(steered, resources)
+            self._check_ended()
+            if (pending := self._guard.take_pending()) is not None:
+                # The interruption came before the coroutine started.
+                raise pending  # noqa: TRY301 (handled as what the coroutine raises)
+            result = await_here(resources.scoped(steered))
         except BaseException as exc:  # noqa: BLE001 (whatever it is, it belongs to the tracer)
             raise self._error_of(exc)  # noqa: B904 (often it is the same one)
         finally:
@@ -212,13 +205,6 @@ class CoroutineJob(Job, GreenletPlace):
             steered.close()
         self._check_ended()
         return result
-
-    def _await(self, steered: Steered[R], resources: Resources) -> R:
-        self._check_ended()
-        if (pending := self._guard.take_pending()) is not None:
-            # The interruption came before the coroutine started.
-            raise pending
-        return await_here(resources.scoped(steered))
 
     def _error_of(self, exc: BaseException) -> BaseException:
         if self._ending is not None:

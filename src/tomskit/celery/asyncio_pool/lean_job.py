@@ -14,31 +14,36 @@ from celery.utils.log import get_logger
 from typing_extensions import override
 
 from tomskit.celery._internals.celery import request_stack_of, task_stack
-from tomskit.celery._internals.celery_lean import new_context
 from tomskit.celery._internals.celery_replay import trace_again
+from tomskit.celery._internals.celery_request import new_context
 from tomskit.celery._internals.celery_task_lines import (
+    SUCCEEDED,
     logs_success,
     sends_events,
     shown_result,
+    succeeded,
+    write_success,
 )
-from tomskit.celery._running.context import Execution, task_id_context
+from tomskit.celery._running.context import Execution, begin_execution, task_id_context
 from tomskit.celery._running.greenlets import GreenletCoroutine, wait_to_the_end
-from tomskit.celery._running.places import LeanCall
+from tomskit.celery._running.places import LeanCall, place_of_task
+from tomskit.celery._running.repeated_lines import RepeatedLine
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Ended
 from tomskit.celery.asyncio_pool.report import Report
-from tomskit.celery.asyncio_pool.task_lines import log_success
 
 if TYPE_CHECKING:
     from celery.app.task import Context as TaskContext
 
+    from tomskit.celery._internals.celery_request import LeanRequest
     from tomskit.celery._running.steering import Limits
     from tomskit.celery.asyncio_pool.failures import Failures
-    from tomskit.celery.asyncio_pool.lean_request import LeanRequest
     from tomskit.celery.asyncio_pool.redis_results import RedisResults
 
 __all__ = ("LeanJob",)
 
 logger: Final = get_logger(__name__)
+
+_succeeded: Final = RepeatedLine(SUCCEEDED, write_success)
 
 _OURS: Final = 1
 """Receivers of `task_prerun` and of `task_postrun` that are ours."""
@@ -65,11 +70,12 @@ class LeanJob(CoroutineJob, Execution):
         "_has_left",
         "_is_announced",
         "_is_next",
-        "_outcome",
         "_request",
         "_results",
         "_self_context",
         "is_due",
+        "is_result_sent",
+        "outcome",
     )
 
     is_due: bool
@@ -94,7 +100,8 @@ class LeanJob(CoroutineJob, Execution):
         )
         self._request = request
         self._results = results
-        self._outcome: Callable[[], object] | None = None
+        self.outcome: Callable[[], object] | None = None
+        self.is_result_sent: Final = results is not None
         self._context: Context | None = None
         self._self_context: TaskContext | None = None
         self._began = 0.0
@@ -106,29 +113,22 @@ class LeanJob(CoroutineJob, Execution):
     @override
     def _enter(self, context: Context) -> None:
         self._context = context
-        super()._enter(context)
-
-    @override
-    def _set_variables(self) -> None:
-        super()._set_variables()
-        task_id_context.set(self._request.id)
-
-    @override
-    def _execution(self) -> Execution:
-        return self
+        context.run(place_of_task.set, self)
+        context.run(begin_execution, self)
+        context.run(task_id_context.set, self._request.id)
 
     # -- what the body asks
 
-    @property
     @override
-    def lean(self) -> LeanCall | None:
-        return self if self._is_next else None
+    def take_lean(self) -> LeanCall | None:
+        is_next, self._is_next = self._is_next, False
+        return self if is_next else None
 
     @property
     @override
     def has_started(self) -> bool:
         # Celery's tracer would store it again, after a state that the body has stored.
-        return self._outcome is not None
+        return self.outcome is not None
 
     @property
     def identity(self) -> tuple[str, str | None, int]:
@@ -140,16 +140,6 @@ class LeanJob(CoroutineJob, Execution):
     def request(self) -> TaskContext | None:
         """What ``self.request`` is; None as long as nobody has asked for it."""
         return self._self_context
-
-    @property
-    def is_result_sent(self) -> bool:
-        """Whether the result goes to the result backend."""
-        return self._results is not None
-
-    def begin(self) -> Callable[[], object] | None:
-        """Begin the body; see `LeanCall`."""
-        self._is_next = False
-        return self._outcome
 
     @override
     def take_identity(self) -> None:
@@ -270,7 +260,7 @@ class LeanJob(CoroutineJob, Execution):
     def _go_on_with_celery(self, outcome: Callable[[], object]) -> None:
         """Have Celery's tracer deal with an outcome of the body."""
         self._leave()
-        self._outcome = outcome
+        self.outcome = outcome
         # Celery's tracer puts a request of its own on the stacks.
         self.is_due = False
         self._is_next = True
@@ -290,7 +280,7 @@ class LeanJob(CoroutineJob, Execution):
 
     def _forget(self) -> None:
         # The context has this job: without the cycle Python need not search for any.
-        self._task = self._context = self._outcome = self._self_context = None
+        self._task = self._context = self.outcome = self._self_context = None
 
     # -- when the result is stored
 
@@ -319,7 +309,7 @@ class LeanJob(CoroutineJob, Execution):
             return None
         shown = shown_result(value, request.task)
         if logs:
-            log_success(request, shown, seconds)
+            _succeeded.log(succeeded(request, shown, seconds), request.id)
         return shown
 
 

@@ -15,24 +15,29 @@ from celery import signals
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery_lean import (
-    NO_EMBED,
     celerys_strategy,
     has_backend_of_its_own,
     has_hooks,
-    is_revoked,
     is_run_by_celery,
-    reserve,
     uses_celerys_request,
     uses_default_loader_hooks,
 )
+from tomskit.celery._internals.celery_request import (
+    NO_EMBED,
+    LeanRequest,
+    is_revoked,
+    reserve,
+)
 from tomskit.celery._internals.celery_task_lines import (
+    RECEIVED,
     logs_received,
+    received,
     send_received,
     sends_events,
+    write_received,
 )
-from tomskit.celery.asyncio_pool.lean_request import LeanRequest
+from tomskit.celery._running.repeated_lines import RepeatedLine
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
-from tomskit.celery.asyncio_pool.task_lines import log_received
 from tomskit.celery.fast_redis.calls import ordinary_call
 
 if TYPE_CHECKING:
@@ -42,6 +47,7 @@ __all__ = ("strategy",)
 
 Handler = Callable[..., object]
 
+_received: Final = RepeatedLine(RECEIVED, write_received)
 _SERIALIZERS: Final = frozenset({"json", "orjson"})
 
 
@@ -115,7 +121,7 @@ class _Strategy:
             payload=(*call, NO_EMBED),
         )
         if self._logs:
-            log_received(request)
+            _received.log(received(request), request.id)
         if signals.task_received.receivers:
             signals.task_received.send(sender=consumer, request=request)
         if self._task.send_events and sends_events(consumer.event_dispatcher):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from billiard.einfo import ExceptionInfo
 
     from tomskit.celery._app import AsyncApp
-    from tomskit.celery.asyncio_pool.lean_request import LeanRequest
+    from tomskit.celery._internals.celery_request import LeanRequest
 
 __all__ = ("AsyncioPool",)
 
@@ -79,7 +79,7 @@ class _Slots:
         if not self.has_next():
             return None
         job = self.waiting.popleft()
-        self.running[job.pid] = job
+        self.running[job.report.pid] = job
         return job
 
 
@@ -243,14 +243,15 @@ class AsyncioPool(TaskPool):
         )
         tracer = partial(target, **kwargs) if kwargs else target
         if in_loop:
+            if not sets_limits(request_in(args)):
+                # Celery has read those of the task when the worker started.
+                soft_timeout = timeout = None
             job: Job = CoroutineJob(
                 tracer,
                 args,
                 report,
                 loop=self._hub.asyncio_loop,
-                limits=self._limits_of(
-                    self.app.tasks[name], request_in(args), soft_timeout, timeout
-                ),
+                limits=self._limits_of(self.app.tasks[name], soft_timeout, timeout),
                 failures=self._backend.failures,
             )
         else:
@@ -272,7 +273,7 @@ class AsyncioPool(TaskPool):
             request,
             report,
             loop=self._hub.asyncio_loop,
-            limits=self._limits_of(request.task, request.request_dict, soft, hard),
+            limits=self._limits_of(request.task, soft, hard),
             failures=self._backend.failures,
             results=None if request.ignore_result else self._backend.in_loop,
         )
@@ -281,12 +282,10 @@ class AsyncioPool(TaskPool):
         self._start_waiting(self._async)
         return job
 
-    def _limits_of(
-        self, task: Task[..., object], request: object, soft: float | None, hard: float | None
-    ) -> Limits:
-        if not sets_limits(request):
-            # Celery has read those of the task when the worker started; `celery control time_limit`
-            # may have changed them since.
+    def _limits_of(self, task: Task[..., object], soft: float | None, hard: float | None) -> Limits:
+        """The limits that hold for a call, which may have set some itself."""
+        if not (soft or hard):
+            # Read for each call: `celery control time_limit` changes them.
             soft, hard = task.soft_time_limit, task.time_limit
         soft, hard = soft or self._limits.soft, hard or self._limits.hard
         return Limits(soft, hard) if soft or hard else _NO_LIMITS
@@ -305,7 +304,7 @@ class AsyncioPool(TaskPool):
         while self._may_begin > 0 and (job := slots.next()) is not None:
             if job.report.is_revoked():
                 # It was revoked while it waited, or has expired. Celery has announced that.
-                del slots.running[job.pid]
+                del slots.running[job.report.pid]
             else:
                 job.start(self._context.copy())
                 self._may_begin -= 1

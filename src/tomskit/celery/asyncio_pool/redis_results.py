@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from tomskit.celery._client.progress import PROGRESS
 from tomskit.celery._internals.celery_backend import RedisBackend, copy_attributes
-from tomskit.celery._internals.celery_lean import new_context
+from tomskit.celery._internals.celery_request import new_context
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery._running.greenlets import await_here
 from tomskit.celery._running.places import here
@@ -28,7 +28,7 @@ from tomskit.celery.fast_redis.scripts import STORE, is_forbidden, stored_ones
 if TYPE_CHECKING:
     from celery.app.task import Context
 
-    from tomskit.celery.asyncio_pool.lean_request import LeanRequest
+    from tomskit.celery._internals.celery_request import LeanRequest
 
 __all__ = ("RedisResults",)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, Final, Protocol, TypeGuard
+from typing import Any, Final, Protocol
 
-from tomskit.celery._internals.celery_lean import NO_EMBED
+from tomskit.celery._internals.celery_request import NO_EMBED
 
 __all__ = ("Arguments", "ordinary_call")
 
@@ -15,6 +15,8 @@ _JSON: Final = frozenset({"application/json", "application/x-tomskit-orjson"})
 _TEXTS: Final = ("root_id", "parent_id", "group")
 _ABSENT: Final = ("eta", "expires", "shadow")
 _BODY: Final = ("args", "kwargs", "embed")
+_LIST: Final[tuple[type[object], ...]] = (list,)
+_ARGUMENTS: Final[tuple[type[object], ...]] = (list, dict)
 _LIMITS: Final = ("hard", "soft")
 _NO_LIMITS: Final = (None, [None, None])
 _NO_STAMPS: Final[tuple[object, ...]] = (None, {})
@@ -61,22 +63,13 @@ def ordinary_call(message: _Message) -> Arguments | None:
 def _arguments(message: _Message) -> Arguments | None:
     if message.content_type not in _JSON or not _are_ordinary(message.headers, message.properties):
         return None
-    payload: object = message.payload
-    if not _is_list(payload) or len(payload) != len(_BODY):
+    body: Any = message.payload
+    if type(body) not in _LIST or len(body) != len(_BODY):
         return None
-    args: object = payload[0]
-    kwargs: object = payload[1]
-    if _is_list(args) and _is_object(kwargs) and payload[2] == NO_EMBED:
-        return args, kwargs
-    return None
-
-
-def _is_list(value: object) -> TypeGuard[list[Any]]:
-    return type(value) is list
-
-
-def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
-    return type(value) is dict
+    args, kwargs, embed = body
+    if (type(args), type(kwargs)) != _ARGUMENTS or embed != NO_EMBED:
+        return None
+    return args, kwargs
 
 
 def _are_ordinary(headers: Any, properties: Any) -> bool:
@@ -114,7 +107,7 @@ def _is_none_or_ascii(value: Any) -> bool:
 
 def _are_limits(limits: Any) -> bool:
     return (
-        _is_list(limits)
+        type(limits) in _LIST
         and len(limits) == len(_LIMITS)
         and all(
             limit is None or (type(limit) in {int, float} and isfinite(limit)) for limit in limits

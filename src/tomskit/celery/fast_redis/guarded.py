@@ -227,16 +227,13 @@ def readable(raw: Any, queue: str) -> dict[str, Any]:
     if isinstance(priority, float):
         # Infinity has no priority queue.
         properties = {**properties, "priority": 0}
-    headers: object = raw.get("headers")
-    if is_object(headers) and properties is raw["properties"]:
-        payload: dict[str, Any] = raw
-        return payload
-    # Without headers it names no task, and a worker rejects it.
-    return {
-        **raw,
-        "headers": headers if is_object(headers) else {},
-        "properties": properties,
-    }
+    payload: dict[str, Any] = raw
+    if properties is not raw["properties"]:
+        payload = {**payload, "properties": properties}
+    if not isinstance(raw.get("headers"), dict):
+        # Without headers it names no task, and a worker rejects it.
+        payload = {**payload, "headers": {}}
+    return payload
 
 
 def _names_a_place(info: object) -> bool:

@@ -1,0 +1,275 @@
+"""Celery: its request of a task, made without what an ordinary message does not need.
+
+`Request`, the attributes that its ``__init__`` sets: `_message`, `_request_dict`, `_body`, `_app`, `_utc`,
+`_decoded`, `_content_type`, `_content_encoding`, `_Request__payload`, `_type`, `_root_id`, `_parent_id`,
+`_argsrepr`, `_kwargsrepr`, `_on_ack`, `_on_reject`, `_hostname`, `_eventer`, `_connection_errors`, `_task`,
+`_ignore_result`, `_eta`, `_expires`, `_delivery_info`, `_args`, `_kwargs`
+    For: a request that is made without decoding the message twice. All methods are Celery's.
+    When it is missing: the first message of a task is rejected; the log has an AttributeError.
+
+`Request._already_revoked`, `on_accepted`, `on_success`, `time_start`, `worker_pid`, `acknowledge`, `send_event`,
+`terminate`, `_terminate_on_ack`, and `_apply_result`, a weak reference to the job
+    For: telling the worker's state that a task runs, and that it has succeeded; the rest is Celery's.
+    When it is missing: a task on the lean path is not acknowledged; the log has an AttributeError.
+
+`worker.state.requests`, `reserved_requests`, `active_requests`, `successful_requests`, `total_count`,
+`all_total_count`, `revoked` and `revoked_stamps`
+    For: the worker's state, as ``celery inspect`` shows it.
+    When it is missing: an import of the asyncio pool raises AttributeError.
+
+`Context._protected`
+    For: telling the call of a task by the worker from one in its own body, as Celery does in a worker.
+    When it is missing: a task that calls itself directly would not get a request of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import ref
+
+from celery.app.task import Context
+from celery.exceptions import TaskRevokedError
+from celery.worker import request as request_module
+from celery.worker import state
+from typing_extensions import override
+
+from tomskit.celery._internals.celery_task_lines import logs_accepted, sends_events
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ("NO_EMBED", "LeanRequest", "is_revoked", "new_context", "reserve")
+
+_state: Final[Any] = state
+
+NO_EMBED: Final[Mapping[str, None]] = {
+    "callbacks": None,
+    "errbacks": None,
+    "chain": None,
+    "chord": None,
+}
+"""What a message embeds that is part of no workflow."""
+
+
+_requests: Final[dict[str, Any]] = _state.requests
+_reserve: Final[Callable[[object], None]] = _state.reserved_requests.add
+_activate: Final[Callable[[object], None]] = _state.active_requests.add
+_unreserve: Final[Callable[[object], None]] = _state.reserved_requests.discard
+_deactivate: Final[Callable[[object], None]] = _state.active_requests.discard
+_add_successful: Final[Callable[[str], None]] = _state.successful_requests.add
+_total: Final[Counter[str]] = _state.total_count
+_total_of_all: Final[list[int]] = _state.all_total_count
+
+if TYPE_CHECKING:
+
+    class _Request:
+        """``celery.worker.request.Request``."""
+
+        id: str
+        name: str
+        time_limits: tuple[float | None, float | None]
+        _apply_result: Callable[[], object] | None
+
+        @property
+        def task(self) -> Any: ...
+        @property
+        def type(self) -> str: ...
+        @property
+        def args(self) -> list[Any]: ...
+        @property
+        def kwargs(self) -> dict[str, Any]: ...
+        @property
+        def request_dict(self) -> dict[str, Any]: ...
+        @property
+        def ignore_result(self) -> bool: ...
+        @property
+        def eventer(self) -> Any: ...
+        @property
+        def hostname(self) -> str: ...
+
+        _already_revoked: bool
+
+        def revoked(self) -> bool: ...
+        def on_accepted(self, pid: int, time_accepted: float) -> object: ...
+        def on_success(self, failed__retval__runtime: object, **kwargs: object) -> object: ...
+        def acknowledge(self) -> object: ...
+        def send_event(self, type: str, **fields: object) -> object: ...  # noqa: A002 (its name)
+        def terminate(self, pool: object, signal: object = None) -> object: ...
+
+        time_start: float | None
+        worker_pid: int | None
+        _terminate_on_ack: tuple[object, object] | None
+
+        def on_failure(self, info: object) -> object: ...
+        def on_timeout(self, soft: bool, timeout: float) -> object: ...
+
+else:
+    _Request = request_module.Request
+
+
+def is_revoked(task_id: str) -> bool:
+    """Whether a task, or any task by a stamp, was revoked."""
+    return task_id in _state.revoked or bool(_state.revoked_stamps)
+
+
+class _Pool(Protocol):
+    def apply_lean(self, request: LeanRequest, /) -> object: ...
+
+
+class LeanRequest(_Request):
+    """The request of a message with nothing special about it, whose arguments are decoded already.
+
+    Args:
+        message: The message.
+        on_ack: Acknowledges it.
+        on_reject: Rejects it.
+        app: The app.
+        hostname: The worker's name.
+        eventer: Sends the events of tasks.
+        task: The task.
+        connection_errors: What the broker's connection raises.
+        payload: The args, the kwargs and what the message embeds.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        *,
+        message: Any,
+        on_ack: Callable[..., object],
+        on_reject: Callable[..., object],
+        app: Celery,
+        hostname: str,
+        eventer: Any,
+        task: Any,
+        connection_errors: tuple[type[BaseException], ...],
+        payload: tuple[list[Any], dict[str, Any], Mapping[str, Any]],
+    ) -> None:
+        # Celery's sets the same, for a message with neither ETA, expiry, shadow nor stamps.
+        request: Any = self
+        request._message = message
+        headers: dict[str, Any] = message.headers.copy()
+        request._request_dict = headers
+        request._body = message.body
+        request._app = app
+        request._utc = True
+        request._decoded = False
+        request._content_type = message.content_type
+        request._content_encoding = message.content_encoding
+        request._Request__payload = payload
+        request.id = headers["id"]
+        request._type = request.name = headers["task"]
+        request._root_id = headers.get("root_id")
+        request._parent_id = headers.get("parent_id")
+        limits = headers.get("timelimit")
+        if limits:
+            request.time_limits = limits
+        request._argsrepr = headers.get("argsrepr", "")
+        request._kwargsrepr = headers.get("kwargsrepr", "")
+        request._on_ack = on_ack
+        request._on_reject = on_reject
+        request._hostname = hostname
+        request._eventer = eventer
+        request._connection_errors = connection_errors
+        request._task = task
+        ignored = headers.get("ignore_result")
+        request._ignore_result = task.ignore_result if ignored is None else ignored
+        request._eta = request._expires = None
+        info: dict[str, Any] = message.delivery_info or {}
+        properties: dict[str, Any] = message.properties or {}
+        request._delivery_info = {
+            "exchange": info.get("exchange"),
+            "routing_key": info.get("routing_key"),
+            "priority": properties.get("priority"),
+            "redelivered": info.get("redelivered", False),
+        }
+        request._args, request._kwargs, _ = payload
+        headers["properties"] = properties
+        headers["reply_to"] = properties.get("reply_to")
+        headers["correlation_id"] = properties.get("correlation_id")
+        headers["hostname"] = hostname
+        headers["delivery_info"] = request._delivery_info
+        headers["args"] = request._args
+        headers["kwargs"] = request._kwargs
+
+    @override
+    def revoked(self) -> bool:
+        # It has no expiry, and no stamps: what Celery looks at besides.
+        return (self._already_revoked or is_revoked(self.id)) and super().revoked()
+
+    @override
+    def on_accepted(self, pid: int, time_accepted: float) -> object:
+        if logs_accepted():
+            return super().on_accepted(pid, time_accepted)
+        self.worker_pid: int | None = pid
+        self.time_start: float | None = time.time() - (time.monotonic() - time_accepted)
+        # `state.task_accepted`, without the dictionary that it makes.
+        _requests[self.id] = self
+        _activate(self)
+        _total[self.name] += 1
+        _total_of_all[0] += 1
+        if not self.task.acks_late:
+            self.acknowledge()
+        if sends_events(self.eventer):
+            self.send_event("task-started")
+        if self._terminate_on_ack is not None:
+            self.terminate(*self._terminate_on_ack)
+        return None
+
+    @override
+    def on_success(self, failed__retval__runtime: Any, **kwargs: object) -> object:
+        failed, retval, runtime = failed__retval__runtime
+        if failed:
+            return super().on_success(failed__retval__runtime, **kwargs)
+        late = self.task.acks_late
+        if late:
+            # Celery looks for others nowhere among the successful.
+            _add_successful(self.id)
+        # `state.task_ready`, for one that was never scheduled.
+        _requests.pop(self.id, None)
+        _deactivate(self)
+        _unreserve(self)
+        if late:
+            self.acknowledge()
+        if sends_events(self.eventer):
+            self.send_event("task-succeeded", result=retval, runtime=runtime)
+        return None
+
+    def execute_using_pool(self, pool: _Pool, **_: object) -> object:
+        """Have the pool run the task; called by Celery's worker.
+
+        Raises:
+            celery.exceptions.TaskRevokedError: The task was revoked.
+        """
+        if self.revoked():
+            raise TaskRevokedError(self.id)
+        job = pool.apply_lean(self)
+        # Weak, as Celery calls it.
+        self._apply_result = ref(job)
+        return job
+
+
+def reserve(request: LeanRequest) -> None:
+    """Note that the worker has a request; `state.task_reserved` for one that was never scheduled."""
+    _requests[request.id] = request
+    _reserve(request)
+
+
+def new_context(request: LeanRequest) -> Context:
+    """What ``self.request`` is in the task of a request."""
+    known: Any = Context
+    made: Context = known(
+        request.request_dict,
+        args=request.args,
+        kwargs=request.kwargs,
+        called_directly=False,
+        is_eager=False,
+        **NO_EMBED,
+        # The body has been called: what it calls directly is another call.
+        _protected=1,
+    )
+    return made
