@@ -7,9 +7,12 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,9 @@ from tests.support.servers import RedisServer
 from tests.support.servers.base import free_port
 from tests.support.servers.redis import call
 from tests.support.workers import PROJECT
+from tomskit._commands import examination
+from tomskit._commands.examination import Check, Finding
+from tomskit.celery import AsyncCelery, CeleryConfig
 from tomskit.sqlalchemy import DatabaseConfig
 from tomskit.sqlalchemy.database import Database
 
@@ -179,6 +185,7 @@ def test_what_cannot_be_reached(deployment: Deployment) -> None:
     for name in ("broker", "results", "database", "redis_client"):
         assert report.status(name) == {"failed"}
         assert "Look at" in report.shown(name) or "set the host and port" in report.shown(name)
+        assert f":{nobody}/" in report.shown(name).partition("Error")[0]
     assert report.status("annotations") == {"ok"}
 
 
@@ -235,7 +242,65 @@ def test_a_server_that_never_answers(deployment: Deployment) -> None:
         port = str(silent.getsockname()[1])
         report = examine(deployment, "--timeout=2", CELERY_WORKER_REDIS_PORT=port)
     assert report.status("redis_client") == {"failed"}
+    assert f":{port}/" in report.shown("redis_client")
     assert "does not answer" in report.shown("redis_client")
+
+
+def test_a_server_that_is_no_redis(deployment: Deployment) -> None:
+    with closing(web_server()) as server:
+        port = str(server.server_port)
+        report = examine(
+            deployment, CELERY_BROKER_REDIS_PORT=port, CELERY_RESULT_BACKEND_REDIS_PORT=port
+        )
+    for name, settings in (("broker", "CELERY_BROKER_*"), ("results", "CELERY_RESULT_BACKEND_*")):
+        assert report.status(name) == {"failed"}
+        assert f":{port}/" in report.shown(name)
+        assert f"-> What answers there is not a Redis. Look at {settings}." in report.shown(name)
+
+
+def web_server() -> "WebServer":
+    server = WebServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+class WebServer(ThreadingHTTPServer):
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+def test_a_driver_that_is_not_installed(deployment: Deployment, tmp_path: Path) -> None:
+    code = """
+config = DatabaseConfig(SQLALCHEMY_DATABASE_URI="mssql+aioodbc://sa:geheim-4711@sql.example/shop")
+app = AsyncCelery("examined", config=CeleryConfig(), providers=[DatabaseProvider(config)])
+"""
+    report = examine_app(deployment, tmp_path, code)
+    assert report.status("database") == {"failed"}
+    detail, _, advice = report.shown("database").partition(" -> ")
+    assert detail.startswith("mssql+aioodbc://sa:***@sql.example/shop: MissingDriverError: ")
+    assert "pip install 'aioodbc'" in detail
+    assert advice.startswith("Install it, or set the scheme of another driver")
+    assert "geheim-4711" not in report.text
+
+
+def test_all_checks_together_take_no_longer_than_one() -> None:
+    never = threading.Event()
+
+    def blocked(app: AsyncCelery) -> Iterator[Finding]:
+        never.wait()
+        yield Finding("blocked", "ok", "released")
+
+    checks = {f"check {number}": Check(blocked, "nothing") for number in range(100)}
+    app = AsyncCelery("examined", config=CeleryConfig(), set_as_current=False)
+    started = time.monotonic()
+    try:
+        found = examination.examine(app, checks, timeout=1)
+        assert time.monotonic() - started < 50, "one after the other they take 100 s"
+    finally:
+        never.set()
+    assert [finding.name for finding in found] == list(checks)
+    assert {finding.detail for finding in found} == {"no answer within 1 s"}
 
 
 def test_serializers_that_do_not_fit(deployment: Deployment) -> None:
@@ -366,3 +431,17 @@ def test_a_plain_celery_app(deployment: Deployment, app: str) -> None:
     done = run(deployment, app=app)
     assert done.returncode == 2
     assert "is not an AsyncCelery app" in " ".join(done.stderr.split())
+
+
+def test_no_app(deployment: Deployment) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "doctor"],
+        env={**os.environ, **deployment.environment},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "name your app: celery -A app doctor" in done.stderr

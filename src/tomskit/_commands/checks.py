@@ -21,7 +21,7 @@ from kombu.transport import redis as kombu_redis
 from packaging.requirements import Requirement
 
 import tomskit
-from tomskit._commands.databases import databases
+from tomskit._commands.databases import databases, where_databases_are
 from tomskit._commands.examination import Check, Finding, described, unless_configured
 from tomskit.celery._client.encodings import unknown_encodings, unknown_of_tasks, unread_encodings
 from tomskit.celery._tasks.task import AsyncTask
@@ -106,11 +106,19 @@ def broker(app: AsyncCelery) -> Iterator[Finding]:
             finally:
                 queue.queue.delete()
         milliseconds = (time.perf_counter() - started) * 1000
-        # kombu hides a password even where there is none.
-        where = overview.masked(connection.as_uri(include_password=True))
-        yield Finding("broker", "ok", f"{where}: a message came back in {milliseconds:.0f} ms")
+        detail = f"{_where(connection)}: a message came back in {milliseconds:.0f} ms"
+        yield Finding("broker", "ok", detail)
         if isinstance(channel, kombu_redis.Channel):
             yield from _redis_broker(channel)
+
+
+def _where_broker_is(app: AsyncCelery) -> str:
+    return _where(app.connection_for_write())
+
+
+def _where(connection: kombu.Connection) -> str:
+    # kombu hides a password even where there is none.
+    return overview.masked(connection.as_uri(include_password=True))
 
 
 def _redis_broker(channel: Any) -> Iterator[Finding]:
@@ -160,28 +168,33 @@ def results(app: AsyncCelery) -> Iterator[Finding]:
         found = backend.get_result(probe)
     finally:
         backend.forget(probe)
-    where = backend.as_uri()
+    where = _where_results_are(app)
     if found == "well":
         yield Finding("results", "ok", f"{where}: a result was stored and read")
     else:
         yield Finding("results", "failed", f"{where}: stored 'well' and read {found!r}")
 
 
+def _where_results_are(app: AsyncCelery) -> str:
+    return app.celery_backend.as_uri()
+
+
 def redis(app: AsyncCelery) -> Iterator[Finding]:
     """Does the Redis of ``redis_client`` answer?"""
-    provider = next((p for p in app.resources.providers if isinstance(p, RedisProvider)), None)
+    provider = _redis_of(app)
     if provider is None:
         yield Finding("redis_client", "skipped", "a provider of yours takes its place")
         return
     config = provider.config
+    where = overview.described(provider)
     try:
         limit = asyncio.run(_ask_redis(config))
     except Exception as exc:  # noqa: BLE001 (the finding shows it)
         settings = "REDIS_*, or CELERY_WORKER_REDIS_*"
         is_needed = bool(config.model_fields_set)
-        yield unless_configured("redis_client", exc, settings, is_needed=is_needed)
+        yield unless_configured("redis_client", where, exc, settings, is_needed=is_needed)
         return
-    yield Finding("redis_client", "ok", f"{overview.described(provider)}: it answers")
+    yield Finding("redis_client", "ok", f"{where}: it answers")
     if limit is not None and limit < config.REDIS_MAX_CONNECTIONS:
         yield Finding(
             "redis_client",
@@ -190,6 +203,15 @@ def redis(app: AsyncCelery) -> Iterator[Finding]:
             f"{limit}",
             "Lower REDIS_MAX_CONNECTIONS; commands then wait for a connection.",
         )
+
+
+def _redis_of(app: AsyncCelery) -> RedisProvider | None:
+    return next((p for p in app.resources.providers if isinstance(p, RedisProvider)), None)
+
+
+def _where_redis_is(app: AsyncCelery) -> str:
+    provider = _redis_of(app)
+    return overview.described(provider) if provider is not None else ""
 
 
 async def _ask_redis(config: RedisConfig) -> int | None:
@@ -219,7 +241,8 @@ def signatures(app: AsyncCelery) -> Iterator[Finding]:
             bad += 1
             yield Finding("annotations", "failed", str(exc), f"Change the function {task.name}.")
     if not bad:
-        yield Finding("annotations", "ok", f"those of {len(tasks)} async tasks")
+        shown = "1 async task" if len(tasks) == 1 else f"{len(tasks)} async tasks"
+        yield Finding("annotations", "ok", f"those of {shown}")
 
 
 def serializers(app: AsyncCelery) -> Iterator[Finding]:
@@ -233,13 +256,13 @@ def serializers(app: AsyncCelery) -> Iterator[Finding]:
         yield Finding("serializers", "ok", detail)
 
 
-CHECKS: Final[dict[str, tuple[Check, str]]] = {
-    "versions": (versions, "the installed packages"),
-    "broker": (broker, "CELERY_BROKER_*"),
-    "results": (results, "CELERY_RESULT_BACKEND_*"),
-    "database": (databases, "CELERY_DB_*"),
-    "redis_client": (redis, "CELERY_WORKER_REDIS_*"),
-    "annotations": (signatures, "the tasks"),
-    "serializers": (serializers, "CELERY_*_SERIALIZER"),
+CHECKS: Final = {
+    "versions": Check(versions, "the installed packages"),
+    "broker": Check(broker, "CELERY_BROKER_*", _where_broker_is),
+    "results": Check(results, "CELERY_RESULT_BACKEND_*", _where_results_are),
+    "database": Check(databases, "CELERY_DB_*", where_databases_are),
+    "redis_client": Check(redis, "CELERY_WORKER_REDIS_*", _where_redis_is),
+    "annotations": Check(signatures, "the tasks"),
+    "serializers": Check(serializers, "CELERY_*_SERIALIZER"),
 }
-"""Each check and the settings that it depends on, in the order in which they are shown."""
+"""The checks, in the order in which they are shown."""

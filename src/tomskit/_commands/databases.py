@@ -23,7 +23,7 @@ from tomskit.sqlalchemy.tables import once
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
 
-__all__ = ("databases",)
+__all__ = ("databases", "where_databases_are")
 
 _OUTBOX_ROUNDS: Final = 3
 """A message that waits longer than so many CELERY_OUTBOX_INTERVAL is not published by anyone."""
@@ -40,9 +40,16 @@ def databases(app: AsyncCelery) -> Iterator[Finding]:
     yield from unknown
 
 
+def where_databases_are(app: AsyncCelery) -> str:
+    """The addresses of the databases."""
+    providers = (p for p in app.resources.providers if isinstance(p, DatabaseProvider))
+    return ", ".join(map(overview.described, providers))
+
+
 def _database(app: AsyncCelery, provider: DatabaseProvider, marked: list[str]) -> Iterator[Finding]:
     is_default = provider.name == "database"
     name = provider.name if is_default else f"database {provider.name!r}"
+    where = overview.described(provider)
     try:
         limit = asyncio.run(admitted(provider.config))
     except Exception as exc:  # noqa: BLE001 (the finding shows it)
@@ -50,9 +57,9 @@ def _database(app: AsyncCelery, provider: DatabaseProvider, marked: list[str]) -
         if not is_default:
             settings = f"the DatabaseConfig of the provider {provider.name!r}"
         is_needed = bool(provider.config.model_fields_set or marked) or not is_default
-        yield unless_configured(name, exc, settings, is_needed=is_needed)
+        yield unless_configured(name, where, exc, settings, is_needed=is_needed)
         return
-    yield Finding(name, "ok", f"{overview.described(provider)}: it answers")
+    yield Finding(name, "ok", f"{where}: it answers")
     yield from _outbox(app, provider)
     if marked:
         yield from _marks(provider, marked)
@@ -84,7 +91,8 @@ def _outbox(app: AsyncCelery, provider: DatabaseProvider) -> Iterator[Finding]:
     if waiting is None:
         # Nobody has made our tables, so nobody uses them.
         return
-    detail = f"{waiting.count} messages wait in {provider.name!r}"
+    messages = "message waits" if waiting.count == 1 else "messages wait"
+    detail = f"{waiting.count} {messages} in {provider.name!r}"
     if waiting.count:
         detail += f", the oldest for {waiting.oldest_seconds:.0f} s"
     if waiting.oldest_seconds <= _OUTBOX_ROUNDS * app.config.CELERY_OUTBOX_INTERVAL:

@@ -44,6 +44,8 @@ def doctor(ctx: click.Context, as_json: bool, timeout: float) -> None:
 
     app = ctx.obj.app
     if not isinstance(app, AsyncCelery):
+        if ctx.find_root().params.get("app") is None:
+            raise click.UsageError("name your app: celery -A app doctor", ctx)
         raise click.UsageError(
             f"{app!r} is not an AsyncCelery app. Name yours: celery -A app doctor", ctx
         )

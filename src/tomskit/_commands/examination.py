@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,7 +17,7 @@ from tomskit.errors import ConfigurationError, MissingDriverError
 if TYPE_CHECKING:
     from tomskit.celery.app import AsyncCelery
 
-__all__ = ("Check", "Finding", "Status", "advice_for", "described", "examine", "unless_configured")
+__all__ = ("Check", "Finding", "Status", "described", "examine", "unless_configured")
 
 Status = Literal["ok", "skipped", "warning", "failed"]
 
@@ -41,7 +43,20 @@ class Finding:
         return asdict(self)
 
 
-Check = Callable[["AsyncCelery"], Iterable[Finding]]
+@dataclass(frozen=True)
+class Check:
+    """Something to look at.
+
+    Attributes:
+        look: Yields what it finds.
+        settings: The settings that it depends on.
+        where: The address of the server that it asks, without a password, if it asks one.
+    """
+
+    look: Callable[[AsyncCelery], Iterable[Finding]]
+    settings: str
+    where: Callable[[AsyncCelery], str] | None = None
+
 
 _NO_ANSWER: Final = (
     "The server does not answer: a firewall, a wrong host, TLS on one side only, or an overload. "
@@ -76,51 +91,63 @@ _ADVICE: Final = (
         "A file that a setting names is not there, such as one of certificates: {set}.",
     ),
     ("certificate", "Look at the certificates: {set}."),
+    ("Protocol Error", "What answers there is not a Redis. Look at {set}."),
     ("not installed", "Install it."),
 )
 
 
-def examine(
-    app: AsyncCelery, checks: Mapping[str, tuple[Check, str]], timeout: float
-) -> list[Finding]:
+def examine(app: AsyncCelery, checks: Mapping[str, Check], timeout: float) -> list[Finding]:
     """Run all checks at once.
 
     Args:
         app: The app to examine.
-        checks: Each check and the settings that it depends on, by the name of what it looks at.
-        timeout: Seconds for each; one that takes longer has failed.
+        checks: The checks, by the name of what they look at.
+        timeout: Seconds for each; one that takes longer has failed. As they run at once, all
+            together take no longer.
     """
-    runs = [_Run(name, check, settings, app) for name, (check, settings) in checks.items()]
+    runs = [_Run(name, check, app) for name, check in checks.items()]
+    deadline = time.monotonic() + timeout
     for run in runs:
         run.start()
-    return [finding for run in runs for finding in run.findings(timeout)]
+    return [finding for run in runs for finding in run.findings(timeout, deadline)]
 
 
 class _Run(threading.Thread):
     """One check. A daemon: a server that never answers does not keep the command from ending."""
 
-    def __init__(self, name: str, check: Check, settings: str, app: AsyncCelery) -> None:
+    def __init__(self, name: str, check: Check, app: AsyncCelery) -> None:
         super().__init__(name=name, daemon=True)
         self._check = check
-        self._settings = settings
         self._app = app
         self._found: list[Finding] = []
 
     @override
     def run(self) -> None:
         try:
-            self._found.extend(self._check(self._app))
+            self._found.extend(self._check.look(self._app))
         except Exception as exc:  # noqa: BLE001 (whatever is wrong, the user wants to know)
+            advice = _advice_for(exc, self._check.settings)
             self._found.append(
-                Finding(self.name, "failed", described(exc), advice_for(exc, self._settings))
+                Finding(self.name, "failed", _at(self._where(), described(exc)), advice)
             )
 
-    def findings(self, timeout: float) -> Iterator[Finding]:
-        self.join(timeout)
+    def findings(self, timeout: float, deadline: float) -> Iterator[Finding]:
+        self.join(max(0.0, deadline - time.monotonic()))
         yield from tuple(self._found)
         if self.is_alive():
-            detail = f"no answer within {timeout:g} s"
-            yield Finding(self.name, "failed", detail, _NO_ANSWER.format(set=self._settings))
+            detail = _at(self._where(), f"no answer within {timeout:g} s")
+            yield Finding(self.name, "failed", detail, _NO_ANSWER.format(set=self._check.settings))
+
+    def _where(self) -> str:
+        if self._check.where is not None:
+            # What is wrong with the settings is the finding.
+            with suppress(Exception):
+                return self._check.where(self._app)
+        return ""
+
+
+def _at(where: str, detail: str) -> str:
+    return f"{where}: {detail}" if where else detail
 
 
 def described(exc: BaseException) -> str:
@@ -130,13 +157,10 @@ def described(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text.partition(' (Background on this error')[0]}"
 
 
-def advice_for(exc: BaseException, settings: str) -> str:
-    """What to do about an error.
-
-    Args:
-        exc: The error.
-        settings: The settings that name the server.
-    """
+def _advice_for(exc: BaseException, settings: str) -> str:
+    """What to do about an error of a server that these settings name."""
+    if isinstance(exc, MissingDriverError):
+        return f"Install it, or set the scheme of another driver: {settings}."
     if isinstance(exc, (ValidationError, ConfigurationError)):
         return "Correct this setting."
     seen = described(exc)
@@ -150,17 +174,18 @@ def advice_for(exc: BaseException, settings: str) -> str:
     return f"Look at {settings}."
 
 
-def unless_configured(name: str, exc: Exception, settings: str, *, is_needed: bool) -> Finding:
+def unless_configured(
+    name: str, where: str, exc: Exception, settings: str, *, is_needed: bool
+) -> Finding:
     """A failure; or, where nothing was set, a note: many apps use no such server.
 
     Args:
         name: What was looked at.
+        where: Its address, without a password.
         exc: Its error.
         settings: The settings that name the server.
         is_needed: Whether somebody has said where the server is, or something needs it.
     """
     if not is_needed:
         return Finding(name, "skipped", f"not configured; tasks that use it need {settings}")
-    is_missing = isinstance(exc, MissingDriverError)
-    advice = described(exc) if is_missing else advice_for(exc, settings)
-    return Finding(name, "failed", described(exc), advice)
+    return Finding(name, "failed", _at(where, described(exc)), _advice_for(exc, settings))
