@@ -12,7 +12,7 @@ from tests.support.workers import Pool
 
 SERVICE = "tests.integration.stray_service"
 OTHERS = 4
-LINE = "has come back from the code that has forked it"
+LINE = "returned from the code that forked it"
 
 
 @pytest.fixture(params=["asyncio", "threads"])

@@ -197,7 +197,7 @@ def test_the_health_file_is_touched_while_all_is_well(
         file = tmp_path / worker.hostname.partition("@")[0]
         eventually(file.exists)
         with outage(broker, "gone"):
-            worker.wait_for_line("HEALTH_FILE is not touched meanwhile: the broker does not")
+            worker.wait_for_line("HEALTH_FILE is not touched while this lasts: the broker does not")
             last = file.stat().st_mtime_ns
         eventually(lambda: file.stat().st_mtime_ns > last)
 
@@ -226,7 +226,7 @@ def test_the_health_file_comes_back_with_its_folder(deployment: Deployment, tmp_
     eventually(file.exists)
     file.unlink()
     folder.rmdir()
-    worker.wait_for_line("HEALTH_FILE is not touched meanwhile: .* cannot be written")
+    worker.wait_for_line("HEALTH_FILE is not touched while this lasts: .* cannot be written")
 
     folder.mkdir()
     eventually(file.exists)

@@ -101,9 +101,9 @@ class Recording:
         for name in _OF_THE_PUBLISHER:
             if options.get(name) is not None and options[name] is not self.producer:
                 raise ConfigurationError(
-                    f"The option {name!r} has no meaning for a call on commit: the message is written "
-                    "into the database, and published, after the commit, until the broker has it. "
-                    f"Leave {name!r} out, or send with delay."
+                    f"The option {name!r} cannot be given to a call on commit: the message is written "
+                    "into the database and published after the commit, with retries until the broker "
+                    f"has it. Leave {name!r} out, or send with delay."
                 )
         options["producer"] = self.producer
         if app.conf.task_send_sent_event:

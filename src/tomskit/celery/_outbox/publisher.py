@@ -91,9 +91,11 @@ class Publisher:
         except Exception as exc:
             self._fresh.clear()
             if self._closing.is_set():
-                logger.warning("Cannot publish committed messages, a worker will: %r", exc)
+                logger.warning(
+                    "Cannot publish committed messages; a worker will publish them: %r", exc
+                )
             else:
-                logger.exception("Cannot publish committed messages, a worker will")
+                logger.exception("Cannot publish committed messages; a worker will publish them")
         finally:
             self.task = None
 
@@ -167,7 +169,7 @@ class Publisher:
                     pass
         except Exception as exc:  # noqa: BLE001 (a worker publishes them)
             self._has_given_up = True
-            logger.warning("Cannot publish committed messages, a worker will: %r", exc)
+            logger.warning("Cannot publish committed messages; a worker will publish them: %r", exc)
 
     async def _close(self) -> None:
         """Publish what was committed since; before the engine of the loop is closed."""

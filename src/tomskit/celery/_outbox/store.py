@@ -303,7 +303,7 @@ def _is_readable(row: OutboxRow, batch: Batch) -> bool:
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         batch.refused.append((row["id"], exc))
         logger.critical(
-            "The row %s of tomskit_outbox is no message, stays there and is tried again later, at least once "
+            "The row %s of tomskit_outbox is not a message. It stays there, and is tried again at least once "
             "an hour: %r",
             row["id"],
             exc,
@@ -315,8 +315,8 @@ def _is_readable(row: OutboxRow, batch: Batch) -> bool:
 def _log_refused(row: OutboxRow, error: Exception) -> None:
     headers = loads(row["options"])["headers"]
     logger.critical(
-        "Cannot publish the message of %s[%s], which stays in tomskit_outbox as %s and is tried again "
-        "later, at least once an hour: %r",
+        "Cannot publish the message of %s[%s]. It stays in tomskit_outbox as %s, and is tried again at "
+        "least once an hour: %r",
         headers.get("task"),
         headers.get("id"),
         row["id"],

@@ -173,7 +173,7 @@ def run_loop(loop: asyncio.AbstractEventLoop) -> None:
         raise
     except (KeyboardInterrupt, SystemExit) as exc:
         logger.critical(
-            "Code that a task has left to the event loop has raised %r. Other tasks go on.",
+            "A callback or background coroutine raised %r in the event loop. Other tasks go on.",
             exc,
             exc_info=exc,
         )

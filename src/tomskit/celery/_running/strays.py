@@ -42,9 +42,9 @@ class _Lineage:
         code = error.code if isinstance(error, SystemExit) else 1
         with suppress(Exception):
             logger.critical(
-                "Process %d, forked by a task, has come back from the code that has forked it, and ends. All "
-                "that the task does is left to its parent, %d. End such a process with os._exit(), or use "
-                "multiprocessing or subprocess.",
+                "Process %d, which a task forked, returned from the code that forked it, and ends. The task goes "
+                "on in its parent, process %d. End such a process with os._exit(), or use multiprocessing or "
+                "subprocess.",
                 os.getpid(),
                 os.getppid(),
                 exc_info=None if isinstance(error, SystemExit) else error,

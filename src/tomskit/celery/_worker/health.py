@@ -108,7 +108,9 @@ class HealthStep(bootsteps.StartStopStep):
                 self._turned.clear()
                 fault = self._write()
             if fault is not None and not self._is_ill:
-                logger.warning("CELERY_WORKER_HEALTH_FILE is not touched meanwhile: %s", fault)
+                logger.warning(
+                    "CELERY_WORKER_HEALTH_FILE is not touched while this lasts: %s", fault
+                )
             self._is_ill = fault is not None
             self._stopping.wait(INTERVAL)
 

@@ -173,7 +173,7 @@ class StoredState:
             done(error)
         except Exception:
             # The answers that follow belong to others.
-            logger.exception("Cannot go on with a task whose state was stored")
+            logger.exception("Cannot continue a task whose state was stored")
 
     def cancel(self) -> None:
         """Do not send it, if that has not been done, and call nobody."""

@@ -207,7 +207,7 @@ class GuardedChannel(KeepingChannel):
                 # Only the consumer knows whether the message is to be rejected.
                 self._consumer_error = exc
                 raise
-            logger.critical("Dropped a message that its consumer failed with:", exc_info=exc)
+            logger.critical("Dropped a message, as its consumer raised:", exc_info=exc)
             return None
 
 
