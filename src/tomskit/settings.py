@@ -265,15 +265,24 @@ def _unknown_arguments(
 ) -> ValidationError | None:
     if settings.model_config.get("extra") != "ignore":
         return None  # pydantic itself accepts or refuses them
-    unknown = values.keys() - set(_argument_names(settings))
+    known = set(_argument_names(settings))
     return failure(
         settings.__name__,
         [
-            ("extra_forbidden", (name,), "There is no such setting")
-            for name in sorted(unknown)
+            ("extra_forbidden", (name,), f"There is no such setting{_meant(settings, name, known)}")
+            for name in sorted(values.keys() - known)
             if not name.startswith("_")  # such as _env_file, an option of BaseSettings itself
         ],
     )
+
+
+def _meant(settings: type[TomsKitBaseSettings], name: str, known: Collection[str]) -> str:
+    prefixes = settings.variable_prefixes or ("",)
+    # Celery's own names, such as broker_url, are ours in lower case and without the prefix.
+    spelt = (name.upper(), *(prefix + name.upper() for prefix in prefixes))
+    nearest = next((one for one in spelt if one in known), None)
+    nearest = nearest or misspelt([name], prefixes, known).get(name)
+    return f": did you mean {nearest}?" if nearest else ""
 
 
 def _argument_names(settings: type[TomsKitBaseSettings]) -> Iterator[str]:

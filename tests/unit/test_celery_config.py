@@ -426,6 +426,25 @@ def test_a_misspelt_argument_is_an_error() -> None:
     assert [error["loc"] for error in caught.value.errors()] == [("CELERY_TASK_TIMELIMIT",)]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CELERY_TASK_TIMELIMIT", ": did you mean CELERY_TASK_TIME_LIMIT?"),
+        ("CELERY_BROKR_URL", ": did you mean CELERY_BROKER_URL?"),
+        ("broker_url", ": did you mean CELERY_BROKER_URL?"),
+        ("celery_timezone", ": did you mean CELERY_TIMEZONE?"),
+        ("worker_pool", ": did you mean CELERY_WORKER_POOL?"),
+        ("CELERY_HAMSTERS", ""),
+        ("hamsters", ""),
+    ],
+)
+def test_a_misspelt_argument_names_the_nearest_setting(name: str, meant: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        build(**{name: "secret-4711"})
+    assert [error["msg"] for error in caught.value.errors()] == [f"There is no such setting{meant}"]
+    assert "secret-4711" not in str(caught.value)
+
+
 def test_an_unknown_environment_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELERY_SOMETHING_ELSE", "1")
     assert CeleryConfig() == CeleryConfig()
