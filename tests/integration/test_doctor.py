@@ -246,6 +246,14 @@ def test_a_server_that_never_answers(deployment: Deployment) -> None:
     assert "does not answer" in report.shown("redis_client")
 
 
+def test_results_in_a_database_that_is_away(deployment: Deployment) -> None:
+    url = f"db+mysql+pymysql://root:geheim-4711@127.0.0.1:{free_port()}/shop"
+    report = examine(deployment, "--timeout=2", CELERY_RESULT_BACKEND=f"{url}?password=geheim-4711")
+    assert report.status("results") == {"failed"}
+    assert f"{url.replace('geheim-4711', '***')}: " in report.shown("results")
+    assert "geheim-4711" not in report.text
+
+
 def test_a_server_that_is_no_redis(deployment: Deployment) -> None:
     with closing(web_server()) as server:
         port = str(server.server_port)

@@ -168,7 +168,7 @@ def results(app: AsyncCelery) -> Iterator[Finding]:
         found = backend.get_result(probe)
     finally:
         backend.forget(probe)
-    where = _where_results_are(app)
+    where = backend.as_uri()
     if found == "well":
         yield Finding("results", "ok", f"{where}: a result was stored and read")
     else:
@@ -176,7 +176,10 @@ def results(app: AsyncCelery) -> Iterator[Finding]:
 
 
 def _where_results_are(app: AsyncCelery) -> str:
-    return app.celery_backend.as_uri()
+    # The backend itself is not asked: one in a database connects when it is made, and tries for long.
+    url: object = app.conf.result_backend
+    # An option may be a password.
+    return overview.masked(str.__str__(url)).partition("?")[0] if isinstance(url, str) else ""
 
 
 def redis(app: AsyncCelery) -> Iterator[Finding]:

@@ -63,11 +63,11 @@ _NO_ANSWER: Final = (
     "Look at {set}."
 )
 
+_START_IT: Final = "Start the server, or set the host and port on which it listens: {set}."
+
 _ADVICE: Final = (
-    (
-        "Connection refused",
-        "Start the server, or set the host and port on which it listens: {set}.",
-    ),
+    ("Connection refused", _START_IT),
+    ("ConnectionRefusedError", _START_IT),
     ("Name or service not known", "There is no such host. Look at {set}."),
     ("nodename nor servname", "There is no such host. Look at {set}."),
     ("timed out", _NO_ANSWER),
