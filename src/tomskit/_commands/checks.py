@@ -177,7 +177,7 @@ def results(app: AsyncCelery) -> Iterator[Finding]:
 
 def _where_results_are(app: AsyncCelery) -> str:
     # The backend itself is not asked: one in a database connects when it is made, and tries for long.
-    url: object = app.conf.result_backend
+    url: object = app.conf.get("result_backend")
     # An option may be a password.
     return overview.masked(str.__str__(url)).partition("?")[0] if isinstance(url, str) else ""
 
