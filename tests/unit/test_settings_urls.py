@@ -191,7 +191,9 @@ def test_sqlalchemy_uses_the_url(given: str, monkeypatch: pytest.MonkeyPatch) ->
     engine = create_async_engine(config.SQLALCHEMY_DATABASE_URI, **config.SQLALCHEMY_ENGINE_OPTIONS)
     assert engine.url == make_url(DATABASE)
     synchronous = create_engine(config.SQLALCHEMY_DATABASE_SYNC_URI).url
-    assert synchronous == make_url(DATABASE).set(drivername="postgresql+psycopg")
+    # What asyncpg calls ssl.
+    query = {"sslmode": "require"}
+    assert synchronous == make_url(DATABASE).set(drivername="postgresql+psycopg", query=query)
     assert (config.DB_HOST, config.DB_PORT, config.DB_PASSWORD) == ("db.example", 7003, "p w")
 
 
