@@ -5,17 +5,19 @@ import json
 import os
 import pty
 import re
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from tests.support.deployment import AWKWARD, SERVICE, Deployment
 from tests.support.patience import patience
@@ -255,8 +257,7 @@ def test_results_in_a_database_that_is_away(deployment: Deployment) -> None:
 
 
 def test_a_server_that_is_no_redis(deployment: Deployment) -> None:
-    with closing(web_server()) as server:
-        port = str(server.server_port)
+    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
         report = examine(
             deployment, CELERY_BROKER_REDIS_PORT=port, CELERY_RESULT_BACKEND_REDIS_PORT=port
         )
@@ -266,16 +267,33 @@ def test_a_server_that_is_no_redis(deployment: Deployment) -> None:
         assert f"-> What answers there is not a Redis. Look at {settings}." in report.shown(name)
 
 
-def web_server() -> "WebServer":
-    server = WebServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+def test_a_server_that_hangs_up(deployment: Deployment) -> None:
+    with answering(b"") as port:
+        report = examine(deployment, CELERY_BROKER_REDIS_PORT=port)
+    assert "-> Either what answers there is not a Redis, or it wants TLS." in report.shown("broker")
 
 
-class WebServer(ThreadingHTTPServer):
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
+@contextmanager
+def answering(answer: bytes) -> Generator[str]:
+    """The port of a server that gives one answer, and hangs up when it has heard all."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        @override
+        def handle(self) -> None:
+            self.request.recv(10_000)
+            self.request.sendall(answer)
+            self.request.shutdown(socket.SHUT_WR)
+            # To close it with something unread would take the answer back.
+            while self.request.recv(10_000):
+                pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield str(server.server_address[1])
+        finally:
+            server.shutdown()
 
 
 def test_a_driver_that_is_not_installed(deployment: Deployment, tmp_path: Path) -> None:

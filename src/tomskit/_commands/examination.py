@@ -92,6 +92,10 @@ _ADVICE: Final = (
     ),
     ("certificate", "Look at the certificates: {set}."),
     ("Protocol Error", "What answers there is not a Redis. Look at {set}."),
+    (
+        "Connection closed by server",
+        "Either what answers there is not a Redis, or it wants TLS. Look at {set}.",
+    ),
     ("not installed", "Install it."),
 )
 
