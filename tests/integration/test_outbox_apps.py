@@ -105,6 +105,17 @@ def test_a_worker_publishes_the_messages_of_its_own_app(
     assert [sorted(ids(one)) for one in brokers] == [sorted(one) for one in sent]
 
 
+def published(database: DatabaseConfig, web: AsyncCelery, worker: AsyncCelery) -> list[str]:
+    """The ids of two messages that one app leaves and another one publishes."""
+
+    async def body() -> list[str]:
+        sent = await leave(web, 2)
+        assert await relay(worker) == 2
+        return sent
+
+    return work(database, body)
+
+
 def test_a_broker_under_another_host_is_the_same_for_apps_of_one_name(
     sqlite: DatabaseConfig, redis_db: RedisDb
 ) -> None:
@@ -112,13 +123,7 @@ def test_a_broker_under_another_host_is_the_same_for_apps_of_one_name(
         web = app_of("shop", sqlite, replace(redis_db, port=proxy.port).broker_url)
         worker = app_of("shop", sqlite, redis_db.broker_url)
 
-        async def body() -> list[str]:
-            sent = await leave(web, 2)
-            assert await relay(worker) == 2
-            return sent
-
-        sent = work(sqlite, body)
-    assert sorted(ids(redis_db)) == sorted(sent)
+        assert sorted(published(sqlite, web, worker)) == sorted(ids(redis_db))
 
 
 def test_apps_with_one_broker_publish_each_others_messages(
@@ -127,13 +132,7 @@ def test_apps_with_one_broker_publish_each_others_messages(
     web = app_of("web", sqlite, redis_db.broker_url)
     worker = app_of("worker", sqlite, redis_db.broker_url)
 
-    async def body() -> list[str]:
-        sent = await leave(web, 2)
-        assert await relay(worker) == 2
-        return sent
-
-    sent = work(sqlite, body)
-    assert sorted(ids(redis_db)) == sorted(sent)
+    assert sorted(published(sqlite, web, worker)) == sorted(ids(redis_db))
 
 
 def test_a_key_prefix_makes_another_broker(sqlite: DatabaseConfig, redis_db: RedisDb) -> None:

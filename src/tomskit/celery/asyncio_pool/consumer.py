@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import vine
 from typing_extensions import override
 
-from tomskit.celery._internals.celery_worker import (
-    run_consumer_loop,
-)
+from tomskit.celery._internals.celery_worker import run_consumer_loop
 from tomskit.celery.asyncio_pool.hub import LoopHub, run_into
 from tomskit.celery.asyncio_pool.patient_consumer import PatientConsumer
 from tomskit.celery.fast_redis.channel import FastChannel
