@@ -90,6 +90,15 @@ def drain_until(connection: Connection, condition: Callable[[], bool]) -> None:
         connection.drain_events(timeout=patience(10))
 
 
+def delivered(connection: Connection, *bodies: str) -> tuple[Any, list[Message]]:
+    """A channel that has delivered messages with these bodies, and where it puts what it delivers."""
+    got: list[Message] = []
+    channel = consume(connection, got.append)
+    send(connection, *bodies)
+    drain_until(connection, lambda: len(got) == len(bodies))
+    return channel, got
+
+
 def test_a_message_that_is_rejected_comes_again(broker: Broker) -> None:
     got: list[Message] = []
 
@@ -270,11 +279,8 @@ def notice(connection: Connection) -> None:
 def test_an_acknowledgement_that_redis_did_not_hear_is_made_good(
     broker: Broker, parts: Parts
 ) -> None:
-    got: list[Message] = []
     with broker.connect(parts) as lost, broker.connect(parts) as working:
-        channel = consume(lost, got.append)
-        send(lost, "1")
-        drain_until(lost, lambda: len(got) == 1)
+        channel, got = delivered(lost, "1")
         broker.server.kill()
         got[0].ack()
         notice(lost)
@@ -290,11 +296,8 @@ def test_an_acknowledgement_that_redis_did_not_hear_is_made_good(
 def test_tasks_that_end_before_there_is_another_connection_have_ended(
     broker: Broker, parts: Parts
 ) -> None:
-    got: list[Message] = []
     with broker.connect(parts) as lost, broker.connect(parts) as working:
-        channel = consume(lost, got.append)
-        send(lost, "1", "2", "3", "4")
-        drain_until(lost, lambda: len(got) == 4)
+        channel, got = delivered(lost, "1", "2", "3", "4")
         broker.server.kill()
         notice(lost)
         outstanding = lose(lost, channel)
@@ -309,12 +312,9 @@ def test_tasks_that_end_before_there_is_another_connection_have_ended(
 
 
 def test_tasks_that_end_on_the_next_connection_have_ended(broker: Broker, parts: Parts) -> None:
-    got: list[Message] = []
     again: list[Message] = []
     with broker.connect(parts) as lost, broker.connect(parts) as working:
-        channel = consume(lost, got.append)
-        send(lost, "1", "2", "3")
-        drain_until(lost, lambda: len(got) == 3)
+        channel, got = delivered(lost, "1", "2", "3")
         broker.server.kill()
         notice(lost)
         outstanding = lose(lost, channel)
@@ -345,11 +345,8 @@ def test_tasks_that_never_end_are_given_back_when_the_worker_stops(
     broker: Broker, parts: Parts
 ) -> None:
     """Also if there was one more connection meanwhile, and not what another worker has got since."""
-    got: list[Message] = []
     with broker.connect(parts) as first, broker.connect(parts) as second:
-        channel = consume(first, got.append)
-        send(first, "1", "2", "3", "4")
-        drain_until(first, lambda: len(got) == 4)
+        channel, got = delivered(first, "1", "2", "3", "4")
         running = [str(one.delivery_tag) for one in got[:3]]
         broker.server.kill()
         notice(first)
@@ -377,11 +374,8 @@ def test_what_redis_refuses_for_a_moment_is_told_in_the_next_turn(
     broker: Broker, requeue: bool
 ) -> None:
     """Nothing else tells that a connection of kombu's path was lost, on which nobody waits."""
-    got: list[Message] = []
     with broker.connect(kombu_parts()) as connection, broker.server.client() as client:
-        channel = consume(connection, got.append)
-        send(connection, "1", "2")
-        drain_until(connection, lambda: len(got) == 2)
+        channel, got = delivered(connection, "1", "2")
         call(client, "REPLICAOF", "127.0.0.1", "1")
         got[0].ack()
         got[1].reject(requeue=requeue)
@@ -400,11 +394,8 @@ def test_what_redis_refuses_for_a_moment_is_told_in_the_next_turn(
 
 
 def test_what_redis_goes_on_refusing_is_a_lost_connection(broker: Broker) -> None:
-    got: list[Message] = []
     with broker.connect(kombu_parts()) as connection, broker.server.client() as client:
-        channel = consume(connection, got.append)
-        send(connection, "1")
-        drain_until(connection, lambda: len(got) == 1)
+        channel, got = delivered(connection, "1")
         call(client, "REPLICAOF", "127.0.0.1", "1")
         got[0].ack()
         with pytest.raises(RedisConnectionError, match="read only replica"):
@@ -485,12 +476,9 @@ def test_messages_of_an_answer_after_which_the_connection_is_lost_are_given_back
 
 
 def test_what_waits_for_a_slot_is_given_back_once(broker: Broker) -> None:
-    got: list[Message] = []
     parts = waiting_parts(fast=True)
     with broker.connect(parts) as lost, broker.connect(parts) as working:
-        channel = consume(lost, got.append)
-        send(lost, "1", "2")
-        drain_until(lost, lambda: len(got) == 2)
+        channel, got = delivered(lost, "1", "2")
         channel.client.connection.disconnect()
 
         outstanding = Outstanding.of(channel)
@@ -503,12 +491,9 @@ def test_what_waits_for_a_slot_is_given_back_once(broker: Broker) -> None:
 
 
 def test_a_rejection_that_redis_did_not_hear_is_made_good(broker: Broker) -> None:
-    got: list[Message] = []
     parts = waiting_parts(fast=True)
     with broker.connect(parts) as lost, broker.connect(parts) as working:
-        channel = consume(lost, got.append)
-        send(lost, "1", "2")
-        drain_until(lost, lambda: len(got) == 2)
+        channel, got = delivered(lost, "1", "2")
         broker.server.kill()
         got[0].reject(requeue=True)
         got[1].reject()
@@ -530,11 +515,8 @@ def test_a_rejection_that_redis_did_not_hear_is_made_good(broker: Broker) -> Non
 def test_what_is_settled_before_a_connection_is_closed_is_settled(
     broker: Broker, parts: Parts
 ) -> None:
-    got: list[Message] = []
     with broker.connect(parts) as connection:
-        channel = consume(connection, got.append)
-        send(connection, "1", "2", "3")
-        drain_until(connection, lambda: len(got) == 3)
+        channel, got = delivered(connection, "1", "2", "3")
         got[0].ack()
         got[1].reject(requeue=True)
         # Sent, and not answered.
