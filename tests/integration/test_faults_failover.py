@@ -6,12 +6,13 @@ from typing import cast
 import pytest
 from celery import Celery
 from celery.result import AsyncResult
+from redis import Redis
 
 from tests.support.deployment import Deployment, close_client
 from tests.support.faults import Faults, faults
 from tests.support.patience import slowed, wait_until
 from tests.support.servers import RedisServer
-from tests.support.servers.redis import call
+from tests.support.servers.redis import call, info
 
 SLOTS = 20
 
@@ -32,10 +33,18 @@ def others() -> Iterator[tuple[RedisServer, RedisServer]]:
 def take_over(other: RedisServer, server: RedisServer) -> None:
     """Let another server take the place of one, which is a replica from now on."""
     other.replicate(server)
-    with other.client() as client:
-        call(client, "REPLICAOF", "NO", "ONE")
-    with server.client() as client:
-        call(client, "REPLICAOF", other.host, other.port)
+    with server.client() as old, other.client() as new:
+        # Nobody may write to the old one what the other one does not get any more.
+        call(old, "CONFIG", "SET", "min-replicas-to-write", "2")
+        written = info(old, "replication")["master_repl_offset"]
+        wait_until(lambda: _received(new) >= int(str(written)), 30, "the other has all")
+        call(new, "REPLICAOF", "NO", "ONE")
+        call(old, "REPLICAOF", other.host, other.port)
+
+
+def _received(replica: Redis) -> int:
+    """How much of what its master has written it has."""
+    return int(str(info(replica, "replication")["slave_repl_offset"]))
 
 
 def test_no_task_is_lost_and_none_runs_twice(

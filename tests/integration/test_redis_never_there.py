@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -14,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.support.contracts import untyped
 from tests.support.patience import patience
 from tests.support.servers import RedisServer
+from tests.support.servers.base import HOST, free_port
 from tests.support.servers.redis import fresh_redis_db
 from tomskit.celery import AsyncCelery, async_shared_task
 from tomskit.redis.away import ServerAwayError
@@ -32,9 +32,7 @@ def plain_add(x: int, y: int) -> int:
 @pytest.fixture
 def nowhere() -> str:
     """The address of a server that is not there."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"redis://:hush@127.0.0.1:{free.getsockname()[1]}"
+    return f"redis://:hush@{HOST}:{free_port()}"
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import errno
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar, get_args
 
 from tests.support.patience import patience
-from tests.support.servers.base import HOST
+from tests.support.servers.base import HOST, free_port
 
 T = TypeVar("T")
 
@@ -163,8 +165,17 @@ class Proxy:
         self._loop.close()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        deadline = time.monotonic() + patience(2)
+        while self._server is None:
+            port = self.port or free_port()
+            try:
+                self._server = await asyncio.start_server(self._serve, self.host, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.05)
+            else:
+                self.port = port
 
     async def _refuse(self) -> None:
         if self._server is not None:
