@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from celery import shared_task
-from celery.beat import Scheduler
+from celery.beat import ScheduleEntry, Scheduler
 from typing_extensions import override
 
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
@@ -46,3 +48,21 @@ class InMemoryScheduler(Scheduler):
         super().setup_schedule()
         self.install_default_entries(self.app.conf.beat_schedule)
         self.update_from_dict(self.app.conf.beat_schedule)
+
+
+class SwallowingScheduler(InMemoryScheduler):
+    """A scheduler in which a signal always arrives while a library turns all into its own errors."""
+
+    @override
+    def apply_async(
+        self,
+        entry: ScheduleEntry,
+        producer: object = None,
+        advance: bool = True,
+        **kwargs: object,
+    ) -> None:
+        print("Beat sends a task", flush=True)
+        try:
+            time.sleep(3600)
+        except BaseException as exc:
+            raise OSError("the connection was closed") from exc

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tests.support.workers import PROJECT, Pool
 
 SERVICE = "tests.integration.beat_service"
 SCHEDULER = f"{SERVICE}:InMemoryScheduler"
+SWALLOWING = f"{SERVICE}:SwallowingScheduler"
 POOLS: tuple[Pool, ...] = ("prefork", "solo", "threads", "asyncio")
 
 
@@ -31,11 +32,17 @@ def tick_again(deployment: Deployment, times: int = 3) -> None:
 
 
 @contextmanager
-def beat_alone(deployment: Deployment, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
+def beat_alone(
+    deployment: Deployment, *arguments: str, output: Path | None = None
+) -> Generator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "celery", "-A", SERVICE, "beat", *arguments]
-    process = subprocess.Popen(
-        die_with_parent(command, "KILL"), cwd=PROJECT, env={**os.environ, **deployment.environment}
-    )
+    with ExitStack() as opened:
+        process = subprocess.Popen(
+            die_with_parent(command, "KILL"),
+            cwd=PROJECT,
+            env={**os.environ, **deployment.environment},
+            stderr=None if output is None else opened.enter_context(output.open("wb")),
+        )
     try:
         yield process
     finally:
@@ -127,3 +134,27 @@ def test_beat_runs_alone_with_another_scheduler(deployment: Deployment) -> None:
         tick_again(deployment)
         beat.send_signal(signal.SIGTERM)
         assert beat.wait(patience(30.0)) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_beat_ends_although_a_library_swallows_its_signal(
+    deployment: Deployment, number: signal.Signals, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    arguments = (f"--scheduler={SWALLOWING}", "--pidfile=")
+
+    with beat_alone(deployment, *arguments, output=output) as beat:
+        eventually(lambda: "Beat sends a task" in output.read_text())
+        beat.send_signal(number)
+        assert beat.wait(patience(30.0)) == 0
+
+
+@pytest.mark.parametrize("pool", ["prefork", "asyncio"])
+def test_a_worker_ends_although_a_library_swallows_the_signal_of_its_beat(
+    deployment: Deployment, pool: Pool
+) -> None:
+    worker = deployment.worker(pool, 2, "--beat", f"--scheduler={SWALLOWING}", module=SERVICE)
+    worker.wait_for_line("Beat sends a task")
+
+    assert worker.stop() == 0
+    eventually(lambda: worker.children() == [])

@@ -10,6 +10,7 @@
     solo_pool  the solo pool, in which a function of another package may fail
     unreadable  messages that no worker can read
     heartbeats  each is tried once
+    beat     which ends when it is told to
     connections  a warning of more database connections than a server admits
     overview  what is in force, for the banner and for ``celery report``
     remarks  what the worker was asked for and its pool cannot do
@@ -18,5 +19,5 @@
     outbox   the boot step that publishes messages that other processes have left
     supervised  what a worker does for ``celery workers``, which started it
 
-Of these only `signals`, `supervised` and `logging` are imported where no worker runs.
+Of these only `signals`, `beat`, `supervised` and `logging` are imported where no worker runs.
 """

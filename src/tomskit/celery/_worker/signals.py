@@ -16,6 +16,7 @@ from tomskit.celery._app import AsyncApp, Host
 from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery import current_app, register_pool
 from tomskit.celery._running.context import celery_context, task_id_context
+from tomskit.celery._worker.beat import end_when_told
 from tomskit.celery._worker.logging import note_format
 from tomskit.celery._worker.supervised import end_with_supervisor, tell_ready
 from tomskit.errors import ProviderError
@@ -55,6 +56,7 @@ def install(app: AsyncApp) -> None:
     signals.worker_process_init.connect(_start_in_child)
     signals.worker_process_shutdown.connect(_stop_in_child)
     signals.worker_ready.connect(_note_ready)
+    signals.beat_init.connect(end_when_told)
     signals.after_setup_logger.connect(note_format)
     signals.task_prerun.connect(_enter_task)
     signals.task_postrun.connect(_leave_task)
