@@ -12,6 +12,7 @@ from typing import Any
 from celery.exceptions import Ignore, Reject
 from sqlalchemy import Column, Integer, MetaData, String, Table, delete, insert, update
 
+from tests.support.gaps import longest_gap
 from tomskit.celery import AsyncCelery, BoundTask, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
 from tomskit.sqlalchemy.database import db
@@ -256,6 +257,17 @@ async def waits(name: str, key: str) -> str:
     while await redis_client.get(f"{key}-go") is None:  # noqa: ASYNC110 (a server is asked)
         await asyncio.sleep(0.02)
     return name
+
+
+@async_shared_task(ignore_result=True)
+async def watch() -> None:
+    """How late the loop has ever been, as ``gap``, until somebody sets the key ``watched``."""
+
+    async def is_over() -> bool:
+        await redis_client.incr("looks")
+        return bool(await redis_client.get("watched"))
+
+    await redis_client.set("gap", await longest_gap(is_over))
 
 
 # -- what it costs

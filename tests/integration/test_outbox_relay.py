@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -22,6 +23,7 @@ from tests.support.deployment import Deployment, deploy, eventually
 from tests.support.loops import run, until
 from tests.support.once import KINDS, Kind, database, ids, sending
 from tests.support.patience import patience
+from tests.support.proxy import Proxy
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, outage
 from tests.support.servers.redis import fresh_redis_db
 from tests.support.workers import PROJECT, Pool
@@ -120,6 +122,40 @@ def test_a_worker_publishes_what_a_dead_process_has_committed(bank: Deployment, 
         return any((one.get("outbox") or {}).get("waiting") == 0 for one in stats.values())
 
     eventually(lambda: bool(shown()))
+
+
+@pytest.fixture
+def silent(bank: Deployment) -> Generator[Proxy]:
+    """A network between the worker and its database, which has our tables."""
+    done = script(bank, PREPARE + "\n    AsyncRuntime.run(prepare())\n")
+    assert done.returncode == 0, done.stderr
+    with Proxy(bank.mariadb.host, bank.mariadb.port) as proxy:
+        bank.environment |= {"CELERY_DB_HOST": proxy.host, "CELERY_DB_PORT": str(proxy.port)}
+        yield proxy
+
+
+def test_tasks_of_a_worker_that_stops_run_on_while_its_relay_waits_for_a_silent_database(
+    bank: Deployment, silent: Proxy
+) -> None:
+    worker = bank.worker("asyncio", 2, module=MODULE)
+    bank.send(f"{MODULE}.watch")
+
+    def looks() -> int:
+        return int(bank.key("looks") or 0)
+
+    eventually(lambda: looks() > 0)
+    silent.freeze_at(b"SELECT")
+    eventually(lambda: silent.has_frozen)
+    worker.send_signal(signal.SIGTERM)
+    worker.wait_for_line("Warm shutdown")
+    before = looks()
+    eventually(lambda: looks() > before + 10)
+    with bank.redis.client(bank.redis_db.result_db) as redis:
+        redis.set("watched", "yes")
+    eventually(lambda: bank.key("gap") is not None)
+    # What waits for the relay in the loop's thread waits for ten seconds.
+    assert float(bank.key("gap") or 0) < 3
+    assert worker.wait() == 0
 
 
 def test_a_worker_without_our_tables_says_nothing(bank: Deployment) -> None:

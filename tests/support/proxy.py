@@ -142,6 +142,11 @@ class Proxy:
         return self._lost is None
 
     @property
+    def has_frozen(self) -> bool:
+        """Whether a connection was frozen since `freeze_at`."""
+        return self._frozen_at is None
+
+    @property
     def has_cut(self) -> bool:
         """Whether an answer was cut since `cut_after`."""
         return self._left is not None and self._left <= 0

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from celery import bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.worker.components import Pool
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
@@ -31,6 +32,14 @@ class OutboxStep(bootsteps.StartStopStep):
         self._relay: Relay | None = None
         # Now, so that no task waits for it, and the processes of a pool share what it brings.
         import_module("tomskit.celery._outbox.once")
+
+    @override
+    def include(self, parent: Worker) -> bool:
+        # Steps stop in reverse: after the pool. A relay that waits for a silent database is waited for, and
+        # the tasks that run would wait for it as well, where they share the worker's thread.
+        places = [place for place, step in enumerate(parent.steps) if isinstance(step, Pool)]
+        parent.steps.insert(places[0] if places else len(parent.steps), self)
+        return True
 
     @override
     def start(self, parent: Worker) -> None:
