@@ -109,6 +109,7 @@ async def asend_impatiently(free: str) -> str:
     try:
         await add.aapply_async((1, 2), retry_policy={"max_retries": 1, "interval_start": 0.1})
     except OperationalError as exc:
+        await redis_client.incr("given up")
         return f"{type(exc).__name__} raised"
     return "sent"
 

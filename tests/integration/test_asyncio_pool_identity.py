@@ -67,7 +67,7 @@ def worker_redis(deployment: Deployment) -> redis.Redis:
 
 def release(deployment: Deployment, key: str) -> None:
     with worker_redis(deployment) as client:
-        client.set(key, "released", ex=60)
+        client.set(key, "released")
 
 
 @contextmanager

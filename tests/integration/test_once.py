@@ -308,11 +308,7 @@ def test_a_connection_that_is_killed_during_the_body_does_not_fail_it(served: Ba
     key = fresh_key()
     result = task(served, service.waits).delay("a", key)
     eventually(lambda: served.deployment.key(f"{key}-in") == "1")
-    for (connection,) in served.deployment.mariadb.query(
-        "SELECT id FROM information_schema.processlist WHERE user = 'tomskit' "
-        f"AND db = '{served.deployment.database}'"
-    ):
-        served.deployment.mariadb.query(f"KILL {connection}")
+    served.deployment.mariadb.kill_connections(served.deployment.database)
     redis: Any = served.deployment.redis.client(served.deployment.redis_db.result_db)
     redis.set(f"{key}-go", "1")
     assert result.get(timeout=TIMEOUT) == "a"

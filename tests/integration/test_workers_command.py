@@ -224,14 +224,13 @@ def test_the_health_file_comes_back_with_its_folder(deployment: Deployment, tmp_
     file = folder / "health"
     worker = deployment.worker("threads", CELERY_WORKER_HEALTH_FILE=str(file))
     eventually(file.exists)
-    file.unlink()
-    folder.rmdir()
+    # In one step: the worker may be about to make the file.
+    folder.rename(tmp_path / "first")
     worker.wait_for_line("HEALTH_FILE is not touched while this lasts: .* cannot be written")
 
     folder.mkdir()
     eventually(file.exists)
-    file.unlink()
-    folder.rmdir()
+    folder.rename(tmp_path / "second")
     assert worker.stop() == 0
     assert "Traceback" not in worker.text
 

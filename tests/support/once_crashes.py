@@ -134,12 +134,7 @@ class MariaDBBank:
         return self._server.query(sql)
 
     def kill_connections(self) -> None:
-        ids = self._server.query(
-            f"SELECT id FROM information_schema.processlist WHERE user = '{self._server.user}'"
-        )
-        for (connection,) in ids:
-            with suppress(Exception):  # it has gone by itself
-                self._server.query(f"KILL {connection}")
+        self._server.kill_connections()
 
     def restart(self) -> None:
         self._server.kill()

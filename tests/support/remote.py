@@ -26,7 +26,7 @@ def fresh_key() -> str:
 def release(deployment: Deployment, key: str) -> None:
     """Set the key that a task waits for."""
     with deployment.redis.client(deployment.redis_db.result_db) as client:
-        client.set(key, "released", ex=60)
+        client.set(key, "released")
 
 
 def state(sent: Result) -> str:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 from urllib.parse import quote
 
@@ -157,6 +158,15 @@ class MariaDBServer(Server):
         if database is None:
             return self._count(sql + "NOT IN ('root', 'system user', 'event_scheduler')")
         return self._count(sql + "<> 'root' AND db = %s", (database,))
+
+    def kill_connections(self, database: str | None = None) -> None:
+        """Closes the connections of its ordinary user, to one database or to all."""
+        sql = f"SELECT id FROM information_schema.processlist WHERE user = '{self.user}'"
+        if database is not None:
+            sql += f" AND db = '{database}'"
+        for (connection,) in self.query(sql):
+            with suppress(pymysql.OperationalError):  # it has gone by itself
+                self.query(f"KILL {connection}")
 
     def open_transactions(self) -> int:
         """How many transactions are open; one begins with its first statement on a table."""
