@@ -1,6 +1,7 @@
 """What tomskit relies on in Celery beyond its public names: configuration, and what it overrides."""
 
 import sys
+import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -96,6 +97,19 @@ def test_all_tasks_of_an_app_are_among_its_tasks() -> None:
     task = app.task(name="made.at_once", lazy=False)(_function)
     assert app._tasks["made.at_once"] is task
     assert not app.finalized
+
+
+def test_an_app_is_finalized_by_one_thread_at_a_time() -> None:
+    """``Celery._finalize_mutex``, which Celery itself enters, and `shared_task` for an app that is complete."""
+    app = RecordingApp("app")
+    app.task(name="made.lazily")(_function)
+    with app._finalize_mutex, app._finalize_mutex:
+        finalizing = threading.Thread(target=app.finalize, daemon=True)
+        finalizing.start()
+        finalizing.join(0.1)
+        assert not app.finalized
+    finalizing.join()
+    assert app.finalized
 
 
 def test_the_class_of_plain_tasks_is_that_of_the_app() -> None:

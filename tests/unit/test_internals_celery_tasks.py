@@ -1,9 +1,12 @@
 """What tomskit relies on of how Celery makes tasks and signatures."""
 
 import inspect
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery, Task, canvas, chain, shared_task, signature
+from celery.local import PromiseProxy
 
 from tomskit.celery._internals import celery_tasks as internals
 
@@ -120,3 +123,21 @@ def test_what_eager_calls_do_before_they_apply() -> None:
         "serialization",
         "uuid",
     }
+
+
+def test_a_task_that_is_made_later_is_made_by_one_thread() -> None:
+    """``PromiseProxy``, its ``__evaluate__`` and ``__evaluated__``."""
+    app: Any = Celery("once", set_as_current=False)
+    entered: list[bool] = []
+
+    @contextmanager
+    def making() -> Generator[None]:
+        entered.append(made.__evaluated__())
+        yield
+
+    made: Any = internals.made_once(app.task(name="once.task")(_run), making)
+    assert issubclass(type(made), PromiseProxy)
+    assert entered == []
+    assert [made.name, made.name] == ["once.task"] * 2
+    assert entered == [False]
+    assert internals.made_once(app.tasks["once.task"], making) is app.tasks["once.task"]

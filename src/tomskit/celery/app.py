@@ -316,7 +316,7 @@ class AsyncCelery(TaskApp):
             namespace: Prefix of the settings' names; a CeleryConfig has none.
         """
         config = celery_config_of(obj)
-        self._is_typed = False
+        self._is_typed = self._is_configured = False
         if config is not None:
             obj, namespace = self._adopt(config), None
         return super().config_from_object(obj, silent=silent, force=force, namespace=namespace)

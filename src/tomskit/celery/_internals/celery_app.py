@@ -35,6 +35,10 @@
     For: looking at all tasks of an app while it is finalized.
     When it is missing: finalizing an app raises AttributeError.
 
+`Celery._finalize_mutex`, which can be entered again by the thread that has entered it
+    For: making each task of an app once, and whole, where threads are together the first to use them.
+    When it is missing: making a task raises AttributeError.
+
 `Settings.changes`
     For: seeing in 0.1 us whether any setting was changed since a decision that depends on them.
     When it is missing: sending from an event loop raises AttributeError.
@@ -49,6 +53,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery
@@ -56,6 +61,7 @@ from celery.app.utils import Settings
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    from celery.app.registry import TaskRegistry
     from celery.app.task import Task
     from celery.backends.base import Backend
 
@@ -76,7 +82,8 @@ if TYPE_CHECKING:
         """``celery.Celery``, with the methods that its types leave out."""
 
         _config_source: object
-        _tasks: dict[str, Task[..., Any]]
+        _finalize_mutex: AbstractContextManager[object]
+        _tasks: TaskRegistry
         finalized: bool
 
         def __init__(self, *args: object, **kwargs: object) -> None: ...

@@ -22,6 +22,11 @@
     For: finding the task behind a decorated name.
     When it is missing: the first use of a decorated name raises AttributeError.
 
+`PromiseProxy`, its `__evaluate__` and `__evaluated__`
+    For: making a task once, where threads are together the first to use it. Celery makes one for each of
+    them, or raises AttributeError in one while another takes apart what it is made of.
+    When it is missing: Celery's proxy is used as it is.
+
 `Task.override_max_retries`, which ``Task.retry`` sets and the wrapper of ``autoretry_for`` reads
     For: keeping the ``max_retries`` of one execution to it. Celery keeps that on the task object,
     which all executions share, and often leaves it there.
@@ -40,12 +45,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import celery
 from celery import canvas
+from celery.local import PromiseProxy
 from celery.utils.functional import head_from_fun
 from kombu import serialization
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from celery.app.task import Task
@@ -58,6 +66,7 @@ __all__ = (
     "OverriddenRetries",
     "eager_arguments",
     "head_from_fun",
+    "made_once",
     "shared_task",
     "target_of",
 )
@@ -148,3 +157,39 @@ shared_task: Final[_SharedTask] = _untyped_celery.shared_task
 def target_of(proxy: Proxy[T]) -> T:
     """The task that a proxy stands for."""
     return proxy._get_current_object()
+
+
+if TYPE_CHECKING:
+    _Promise = PromiseProxy[Any]
+else:
+    _Promise = PromiseProxy
+
+
+class _MadeOnce(_Promise):
+    """A proxy of a task that is made when it is first used, by one thread."""
+
+    __slots__ = ("_tomskit_making",)
+
+    @override
+    def __evaluate__(self, *args: Any) -> Any:
+        making: Callable[[], AbstractContextManager[object]]
+        making = object.__getattribute__(self, "_tomskit_making")
+        with making():
+            if self.__evaluated__():  # by another thread, meanwhile
+                return self._get_current_object()
+            return super().__evaluate__(*args)
+
+
+def made_once(found: object, making: Callable[[], AbstractContextManager[object]]) -> object:
+    """What stands for a task, and has threads that use it first wait for the one that makes it.
+
+    Args:
+        found: What Celery's decorator has made: a task, or a proxy that makes it.
+        making: What is entered to make it.
+    """
+    proxy: Any = found
+    if type(proxy) is not PromiseProxy:
+        return found
+    made = _MadeOnce(proxy._get_current_object, __doc__=found.__doc__)
+    object.__setattr__(made, "_tomskit_making", making)
+    return made

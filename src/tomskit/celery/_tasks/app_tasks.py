@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    Never,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from celery import Task
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery_app import class_of_tasks
+from tomskit.celery._internals.celery_tasks import made_once
 from tomskit.celery._internals.refusals import RefusedTasksError
 from tomskit.celery._tasks.bases import async_class
 from tomskit.celery._tasks.contained import ContainedTask
@@ -21,6 +35,10 @@ from tomskit.celery._tasks.hooks import await_hooks
 from tomskit.celery._tasks.periodic import Every, Periodic, check_every, complete_schedule, declare
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.options import AppTaskOptions
+
+if TYPE_CHECKING:
+    from celery.app.registry import TaskRegistry
+    from celery.app.utils import Settings
 
 __all__ = ("TaskApp",)
 
@@ -76,10 +94,21 @@ class _PeriodicBindingDecorator(Protocol):
 
 
 class TaskApp(AsyncApp):
-    """An app that makes asynchronous tasks of coroutine functions, and Celery's own of plain ones."""
+    """An app that makes asynchronous tasks of coroutine functions, and Celery's own of plain ones.
+
+    Threads that are together the first to use its tasks wait until one of them has made them.
+    """
 
     _async_class: tuple[type[object], type[AsyncTask[..., object]]] | None = None
     _refusal: str | None = None
+    _is_configured = False
+    """Whether the configuration is there, with what is added to it when it has been read."""
+    _is_finalizing = False
+    _has_all_tasks = False
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self._configuring = threading.RLock()
+        super().__init__(*args, **kwargs)
 
     @overload  # type: ignore[override]
     def task(self, func: Callable[P, Coroutine[object, Never, R]], /) -> AsyncTask[P, R]: ...
@@ -140,7 +169,13 @@ class TaskApp(AsyncApp):
             TypeError: As of `async_shared_task`.
             ValueError: As of `async_shared_task`.
         """
-        decorate = partial(_make, self, super().task, options)
+        create: Any = super().task
+
+        def create_once(**given: object) -> Callable[[object], object]:
+            make: Callable[[object], object] = create(**given)
+            return lambda function: made_once(make(function), self._making)
+
+        decorate = partial(_make, self, create_once, options)
         if len(found) > 1:
             raise TypeError(
                 f"task() takes one function, and options by keyword; {len(found)} given"
@@ -169,14 +204,54 @@ class TaskApp(AsyncApp):
         if self._refusal is not None:
             # At each use: an app that lacks some of its tasks is none.
             raise RefusedTasksError(self._refusal)
-        try:
-            super().finalize(auto)
-            for task in self._tasks.values():
-                _check_class(task)
-        except RefusedTasksError as exc:
-            self._refusal = str(exc)
-            raise
-        complete_schedule(self)
+        with self._making():
+            if self._is_finalizing:  # a task that is made uses others
+                return
+            self._is_finalizing = True
+            try:
+                super().finalize(auto)
+                for task in self._tasks.values():
+                    _check_class(task)
+            except RefusedTasksError as exc:
+                self._refusal = str(exc)
+                raise
+            finally:
+                self._is_finalizing = False
+            complete_schedule(self)
+            self._has_all_tasks = True
+
+    @property
+    @override
+    def tasks(self) -> TaskRegistry:
+        """All tasks, by their names; as of ``celery.Celery``.
+
+        Raises:
+            ConfigurationError: As of `finalize`.
+        """
+        # Celery remembers a registry that a task has asked for while the others were made.
+        if not self._has_all_tasks:
+            self.finalize(auto=True)
+        return self._tasks
+
+    @override
+    def _load_config(self) -> Settings:
+        # Other threads see the settings before they are complete.
+        with self._configuring:
+            self._is_configured = False
+            settings = super()._load_config()
+            self._is_configured = True
+        return settings
+
+    @contextmanager
+    def _making(self) -> Generator[None]:
+        """Keep other threads from making tasks, which have settings as their defaults."""
+        if not self._is_configured:
+            # First: code that is called with the configuration makes tasks.
+            self.conf.finalize()
+            with self._configuring:
+                pass
+        with self._finalize_mutex:
+            yield
 
     @override
     def _task_from_fun(  # type: ignore[override]
@@ -186,6 +261,17 @@ class TaskApp(AsyncApp):
         base: type[Task[..., Any]] | None = None,
         bind: bool = False,
         **options: Any,
+    ) -> Task[..., Any]:
+        with self._making():
+            return self._make_task(fun, name, base, bind, options)
+
+    def _make_task(
+        self,
+        fun: Callable[..., object],
+        name: str | None,
+        base: type[Task[..., Any]] | None,
+        bind: bool,
+        options: dict[str, Any],
     ) -> Task[..., Any]:
         if "_tomskit_function" in options:
             base = self._async_task() if base is AsyncTask else base
