@@ -62,7 +62,7 @@ def test_the_log_says_how_many_messages_are_delivered_again(place: Faults) -> No
 
     place.broker.kill()
 
-    place.worker.wait_for_line(rf"\b{SLOTS} messages that waited for a slot were given back", 60)
+    place.worker.wait_for_line(rf"\b{SLOTS} messages that waited for a slot were returned", 60)
     place.free()
     place.wait_for_count("ended", 2 * SLOTS)
     assert "are gone" not in place.worker.text

@@ -320,8 +320,8 @@ class Outstanding:
                 acknowledge_in_memory(self._channel.qos, tag)
         if back:
             logger.info(
-                "%d messages that waited for a slot were given back with the lost connection; they are "
-                "delivered again",
+                "The connection to the broker was lost: %d messages that waited for a slot were returned to "
+                "their queues, and will be delivered again",
                 back,
             )
         if gone:
