@@ -14,10 +14,12 @@ from celery.app import trace
 from celery.concurrency import solo
 from celery.concurrency.base import BasePool
 from celery.concurrency.thread import TaskPool as ThreadsPool
+from celery.events import EventDispatcher
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.worker import WorkController, components, loops, state
 from celery.worker import request as celery_request
 from celery.worker.consumer import Consumer
+from celery.worker.heartbeat import Heart
 from celery.worker.request import Request
 from kombu.asynchronous import Hub, set_event_loop
 from kombu.asynchronous.timer import Timer
@@ -34,6 +36,8 @@ from tomskit.celery._internals.celery_worker import (
     obey_commands_by,
     quit_requested,
     request_of,
+    send_events_as_celery,
+    send_events_by,
     sets_limits,
     stop_if_requested,
     stop_requested,
@@ -391,6 +395,38 @@ def test_remote_control_is_obeyed_by_a_node_whose_class_can_be_replaced(app: Any
     obey_commands_by(Mine, app)
 
     assert type(app.control.mailbox.Node("test@localhost")) is Mine
+
+
+def test_a_worker_sends_events_by_a_dispatcher_whose_class_can_be_replaced(app: Any) -> None:
+    """``Events.dispatcher_cls`` and ``Events.Dispatcher``."""
+
+    class Mine(EventDispatcher):
+        pass
+
+    celerys = app.events.Dispatcher
+    send_events_by(Mine, app)
+    assert issubclass(app.events.Dispatcher, Mine)
+
+    send_events_as_celery(app)
+    assert not issubclass(app.events.Dispatcher, Mine)
+    assert app.events.Dispatcher.__mro__[1:] == celerys.__mro__[1:]
+
+
+def test_a_worker_asks_for_its_heartbeats_to_be_sent_again_and_again() -> None:
+    """The argument ``retry`` of ``EventDispatcher.send``."""
+    sent: list[tuple[object, bool]] = []
+
+    class Recording:
+        enabled = True
+        on_enabled: set[object] = set()  # noqa: RUF012 (as Celery has it)
+        on_disabled: set[object] = set()  # noqa: RUF012
+
+        def send(self, event: str, *, retry: bool, **_: object) -> None:
+            sent.append((event, retry))
+
+    untyped(Heart)(Timer(), Recording()).start()
+
+    assert sent == [("worker-online", True)]
 
 
 def test_a_consumer_knows_its_worker(worker: Any) -> None:

@@ -78,6 +78,12 @@ The arguments of the tracer, `fast_trace_task`: six, the first of which are name
     For: dropping commands of remote control that cannot be read.
     When it is missing: the worker raises AttributeError when it starts.
 
+`Events.dispatcher_cls`, of which Celery makes `Events.Dispatcher` once, and the argument ``retry`` with
+which a worker sends its heartbeats by that
+    For: trying to send each heartbeat once.
+    When it is missing: a worker whose broker is silent tries to send one for ever, and does not end on
+    SIGTERM.
+
 `Consumer.create_task_handler`, its argument ``promise``
     For: acknowledging without three promises for each message.
     When it is missing: the worker cannot consume: TypeError in the log.
@@ -96,6 +102,7 @@ from kombu.utils.imports import symbol_by_name
 if TYPE_CHECKING:
     import kombu
     from celery import Celery
+    from celery.events import EventDispatcher
     from celery.worker import consumer as celery_consumer
     from kombu.asynchronous import Hub
     from kombu.pidbox import Node
@@ -115,6 +122,8 @@ __all__ = (
     "quit_requested",
     "request_of",
     "run_consumer_loop",
+    "send_events_as_celery",
+    "send_events_by",
     "sets_limits",
     "stop_if_requested",
     "stop_requested",
@@ -237,6 +246,20 @@ def consumer_class_of(worker: Worker) -> type[celery_consumer.Consumer]:
 def obey_commands_by(node_class: type[Node], app: Any) -> None:
     """Let a worker of an app obey remote control by a node of this class."""
     app.control.mailbox.node_cls = node_class
+
+
+def send_events_by(dispatcher_class: type[EventDispatcher], app: Any) -> None:
+    """Let a worker of an app send its events by a dispatcher of this class."""
+    send_events_as_celery(app)
+    app.events.dispatcher_cls = dispatcher_class
+
+
+def send_events_as_celery(app: Any) -> None:
+    """Undo `send_events_by`."""
+    events: object = app.events
+    kept = vars(events)
+    for name in ("dispatcher_cls", "Dispatcher"):
+        kept.pop(name, None)
 
 
 def request_of(accept_callback: object) -> Revocable | None:

@@ -6,12 +6,17 @@ and does nothing else meanwhile: it neither makes its connection anew nor ends o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.events import EventDispatcher
 from typing_extensions import override
 
-__all__ = ("send_heartbeats_as_celery", "send_heartbeats_once")
+from tomskit.celery._internals.celery_worker import send_events_by
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ("send_heartbeats_once",)
 
 
 class _Dispatcher(EventDispatcher):
@@ -22,18 +27,6 @@ class _Dispatcher(EventDispatcher):
         return super().send(type, *args, **fields)
 
 
-def send_heartbeats_once(app: Any) -> None:
+def send_heartbeats_once(app: Celery) -> None:
     """Let workers of an app try to send each heartbeat once."""
-    app.events.dispatcher_cls = _Dispatcher
-    _forget(app, "Dispatcher")
-
-
-def send_heartbeats_as_celery(app: Any) -> None:
-    """Undo `send_heartbeats_once`."""
-    _forget(app, "Dispatcher", "dispatcher_cls")
-
-
-def _forget(app: Any, *names: str) -> None:
-    events: object = app.events
-    for name in names:
-        vars(events).pop(name, None)
+    send_events_by(_Dispatcher, app)

@@ -19,13 +19,16 @@ from typing_extensions import override
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.encodings import unknown_encodings, unknown_of_tasks
 from tomskit.celery._internals.celery_messages import connect_as_celery
-from tomskit.celery._internals.celery_worker import Worker, stop_worker
+from tomskit.celery._internals.celery_worker import (
+    Worker,
+    send_events_as_celery,
+    stop_worker,
+)
 from tomskit.celery._internals.refusals import RefusedPoolError, RefusedTasksError
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker.checked_worker import refuse
-from tomskit.celery._worker.heartbeats import send_heartbeats_as_celery
 from tomskit.celery._worker.last_threads import end_without_threads
 from tomskit.celery._worker.patient_backend import PatientBackends
 from tomskit.celery._worker.remarks import remarks_on
@@ -131,7 +134,7 @@ class RuntimeStep(bootsteps.StartStopStep):
             if self._replaced is not None:
                 signal.signal(CHILD_FAILED, self._replaced)
         connect_as_celery(parent.app)
-        send_heartbeats_as_celery(parent.app)
+        send_events_as_celery(parent.app)
         if parent.hub is not None and get_event_loop() is parent.hub:
             set_event_loop(None)
 
