@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
-import vine
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import run_consumer_loop
@@ -41,13 +40,8 @@ class LoopConsumer(PatientConsumer):
         thread.run()
 
     @override
-    def create_task_handler(
-        self, promise: Callable[..., object] = vine.promise
-    ) -> Callable[..., object]:
-        channel: object = None if self.task_consumer is None else self.task_consumer.channel
-        if isinstance(channel, FastChannel):
-            return super().create_task_handler(promise=_SettlingAtOnce)
-        return super().create_task_handler(promise=promise)
+    def promise_of(self, channel: object) -> Callable[..., object]:
+        return _SettlingAtOnce if isinstance(channel, FastChannel) else super().promise_of(channel)
 
     def loop(self, *args: object) -> None:
         """Consume until the connection is lost or the worker is to stop."""

@@ -126,9 +126,13 @@ class PatientConsumer(Consumer):
         self, promise: Callable[..., object] = vine.promise
     ) -> Callable[..., object]:
         channel: object = None if self.task_consumer is None else self.task_consumer.channel
-        if promise is vine.promise and isinstance(channel, KeepingChannel):
-            promise = _Settling
+        if promise is vine.promise:
+            promise = self.promise_of(channel)
         return super().create_task_handler(promise=promise)
+
+    def promise_of(self, channel: object) -> Callable[..., object]:
+        """What is made for each message of a channel, to acknowledge or to reject it."""
+        return _Settling if isinstance(channel, KeepingChannel) else vine.promise
 
     @override
     def on_ready(self) -> None:
