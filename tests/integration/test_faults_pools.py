@@ -165,3 +165,30 @@ def test_a_broker_that_goes_silent_is_noticed(
             # It was given away, and its record says to whom. With kombu's path it is lost.
             place.wait_for_count("first", 1)
             assert place.count("first") == 1
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_a_cold_shutdown_of_solo_gives_back_a_late_task(deployment: Deployment, fast: str) -> None:
+    with faults(deployment, "solo", 1, CELERY_REDIS_FAST_PATH=fast) as place:
+        late = place.send("late_when_free", "ended")
+        place.wait_for_count("begun", 1)
+
+        place.worker.send_signal(signal.SIGQUIT)
+        place.worker.wait()
+
+        assert "Traceback" not in place.worker.text
+        assert (late.state, place.waiting()) == ("STARTED", 1)
+
+
+def test_a_cold_shutdown_of_solo_says_so_of_a_task_that_does_not_come_again(start: Start) -> None:
+    """As under prefork and asyncio."""
+    place = start("solo")
+    early = place.send("count_when_free", "ended")
+    place.wait_for_count("begun", 1)
+
+    place.worker.send_signal(signal.SIGQUIT)
+    place.worker.wait()
+
+    assert "Traceback" not in place.worker.text
+    assert early.state == "RETRY"
+    assert place.held() == 0

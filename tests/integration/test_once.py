@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -127,6 +128,25 @@ def test_a_process_that_is_killed_before_the_commit_has_done_nothing(
     result = task(bank, service.dies_once).delay("a", fresh_key())
     if pool != "prefork":
         bank.deployment.running = bank.deployment.worker(pool, 1, module=MODULE)
+    assert result.get(timeout=TIMEOUT) == "a"
+    assert bank.names("transfers") == ["a"]
+    eventually(lambda: bank.names("receipts") == ["a"])
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo", "asyncio"])
+def test_a_cold_shutdown_leaves_a_task_to_the_next_worker(bank: Bank, pool: Pool) -> None:
+    worker = bank.deployment.worker(pool, 1, module=MODULE)
+    key = fresh_key()
+    result = task(bank, service.waits).delay("a", key)
+    eventually(lambda: bank.deployment.key(f"{key}-in") == "1")
+
+    worker.send_signal(signal.SIGQUIT)
+    worker.wait()
+
+    assert bank.names("transfers") == []
+    bank.deployment.running = bank.deployment.worker(pool, 1, module=MODULE)
+    with bank.deployment.redis.client(bank.deployment.redis_db.result_db) as redis:
+        redis.set(f"{key}-go", "1")
     assert result.get(timeout=TIMEOUT) == "a"
     assert bank.names("transfers") == ["a"]
     eventually(lambda: bank.names("receipts") == ["a"])

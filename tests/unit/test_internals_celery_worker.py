@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 from unittest.mock import Mock
@@ -35,6 +36,7 @@ from tomskit.celery._internals.celery_worker import (
     make_hub_of,
     obey_commands_by,
     quit_requested,
+    quit_worker,
     request_of,
     send_events_as_celery,
     send_events_by,
@@ -174,7 +176,7 @@ def test_a_worker_looks_at_two_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stop_requested()
     with pytest.raises(WorkerShutdown):
         state.maybe_shutdown()
-    flags.should_terminate = 0
+    quit_worker(0)
     assert quit_requested()
     with pytest.raises(WorkerTerminate):
         state.maybe_shutdown()
@@ -427,6 +429,28 @@ def test_a_worker_asks_for_its_heartbeats_to_be_sent_again_and_again() -> None:
     untyped(Heart)(Timer(), Recording()).start()
 
     assert sent == [("worker-online", True)]
+
+
+def test_a_consumer_has_its_pool_end_each_task_and_then_says_so(
+    app: Any, message: Message, make_request: Callable[..., Any]
+) -> None:
+    """``Consumer.cancel_active_requests``, and ``terminate_job`` of the pool."""
+    assert_signature(Consumer, "cancel_active_requests", "(self)")
+    consumer = Mock()
+    request = make_request(message, app=app, task=app.tasks["work"])
+    request.on_accepted(pid=1, time_accepted=time.monotonic())
+    steps: list[bool] = []
+
+    def end(*_: object) -> None:
+        steps.append(request in state.active_requests)
+
+    consumer.pool.terminate_job = end
+    assert request in state.active_requests
+
+    untyped(Consumer).cancel_active_requests(consumer)
+
+    assert steps == [True]
+    assert request not in state.active_requests
 
 
 def test_a_consumer_knows_its_worker(worker: Any) -> None:

@@ -22,7 +22,8 @@
     When it is missing: such a process does not end.
 
 `state.should_stop` and `state.should_terminate`
-    For: ending a worker whose processes cannot start, and a second SIGTERM that ends it at once.
+    For: ending a worker whose processes cannot start, a second SIGTERM that ends it at once, and a cold
+    shutdown of the solo pool.
     When it is missing: a worker with the asyncio pool raises AttributeError when it ends.
 
 `state.maybe_shutdown`
@@ -84,6 +85,11 @@ which a worker sends its heartbeats by that
     When it is missing: a worker whose broker is silent tries to send one for ever, and does not end on
     SIGTERM.
 
+`Consumer.cancel_active_requests`, which calls the pool's `terminate_job` for each task and then says that
+it was cancelled
+    For: a cold shutdown of the solo pool, which ends the running task.
+    When it is missing: such a task is a FAILURE, NotImplementedError, and does not run again.
+
 `Consumer.create_task_handler`, its argument ``promise``
     For: acknowledging without three promises for each message.
     When it is missing: the worker cannot consume: TypeError in the log.
@@ -120,6 +126,7 @@ __all__ = (
     "make_hub_of",
     "obey_commands_by",
     "quit_requested",
+    "quit_worker",
     "request_of",
     "run_consumer_loop",
     "send_events_as_celery",
@@ -217,6 +224,8 @@ if TYPE_CHECKING:
         @override
         def connection_for_read(self, heartbeat: float | None = None) -> kombu.Connection: ...
         @override
+        def cancel_active_requests(self) -> None: ...
+        @override
         def create_task_handler(
             self, promise: Callable[..., object] = ...
         ) -> Callable[..., object]: ...
@@ -302,6 +311,11 @@ def stop_requested() -> bool:
 
 stop_if_requested: Final[Callable[[], None]] = _untyped_state.maybe_shutdown
 """Raises what ends the worker, if it is to stop; called where the worker waits."""
+
+
+def quit_worker(exit_code: int) -> None:
+    """Let the worker stop and cancel what runs."""
+    _flags.should_terminate = exit_code
 
 
 def quit_requested() -> bool:

@@ -7,7 +7,7 @@
     patient_backend  what is stored again until the result backend returns
     last_threads  a process that ends although tasks have left threads behind
     prepare  the parts that the worker's pool needs
-    solo_pool  the solo pool, in which a function of another package may fail
+    solo_pool  the solo pool: functions of other packages may fail, and SIGQUIT ends the task
     unreadable  messages that no worker can read
     heartbeats  each is tried once
     beat     which ends when it is told to

@@ -18,7 +18,7 @@ from tomskit.celery._internals.celery_worker import (
 )
 from tomskit.celery._worker.heartbeats import send_heartbeats_once
 from tomskit.celery._worker.overview import banner
-from tomskit.celery._worker.solo_pool import contained_solo_pool
+from tomskit.celery._worker.solo_pool import contained_solo_pool, quitting_consumer
 from tomskit.celery._worker.unreadable import GuardedNode, guarded_consumer
 from tomskit.celery.asyncio_pool.consumer import consumer_class
 from tomskit.celery.asyncio_pool.hub import LoopHub
@@ -51,6 +51,7 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
     send_heartbeats_once(app)
     if issubclass(pool, SoloPool):
         worker.pool_cls = contained_solo_pool(pool)
+        worker.consumer_cls = quitting_consumer(worker.consumer_cls)
     if not in_loop:
         parts = _fast_parts(pool, fetch_bytes) if fast else kombu_parts()
         connect_with(app, connection_class(parts))
