@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -115,6 +115,8 @@ class Resources:
         try:
             for provider in self.providers:
                 scope = provider.task_scope()
+                if type(scope) is nullcontext:
+                    continue
                 await scope.__aenter__()
                 entered.append((provider.name, scope))
             result = await awaitable

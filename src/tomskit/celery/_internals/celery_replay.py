@@ -47,8 +47,8 @@ def trace_again(
     tracer = _trace.fast_trace_task
     if is_announced:
         quiet = SimpleNamespace(__trace__=_quiet_tracer(request.task, request.hostname))
-        tracer = partial(tracer, _loc=({request.type: quiet}, (), request.hostname))
-    return tracer, [request.type, request.id, known, body, None, None]
+        tracer = partial(tracer, _loc=({request.name: quiet}, (), request.hostname))
+    return tracer, [request.name, request.id, known, body, None, None]
 
 
 _quiet: Final[WeakKeyDictionary[object, Callable[..., object]]] = WeakKeyDictionary()

@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import ref
 
 from celery.app.task import Context
-from celery.exceptions import TaskRevokedError
 from celery.worker import request as request_module
 from celery.worker import state
 from typing_extensions import override
@@ -73,16 +72,14 @@ if TYPE_CHECKING:
         time_limits: tuple[float | None, float | None]
         _apply_result: Callable[[], object] | None
 
-        @property
-        def task(self) -> Any: ...
-        @property
-        def type(self) -> str: ...
+        # Properties in Celery.
+        task: Any
+        request_dict: dict[str, Any]
+
         @property
         def args(self) -> list[Any]: ...
         @property
         def kwargs(self) -> dict[str, Any]: ...
-        @property
-        def request_dict(self) -> dict[str, Any]: ...
         @property
         def ignore_result(self) -> bool: ...
         @property
@@ -134,7 +131,8 @@ class LeanRequest(_Request):
         payload: The args, the kwargs and what the message embeds.
     """
 
-    __slots__ = ()
+    # Each is asked for many times.
+    __slots__ = ("request_dict", "task")
 
     def __init__(
         self,
@@ -153,7 +151,7 @@ class LeanRequest(_Request):
         request: Any = self
         request._message = message
         headers: dict[str, Any] = message.headers.copy()
-        request._request_dict = headers
+        request.request_dict = request._request_dict = headers
         request._body = message.body
         request._app = app
         request._utc = True
@@ -175,7 +173,7 @@ class LeanRequest(_Request):
         request._hostname = hostname
         request._eventer = eventer
         request._connection_errors = connection_errors
-        request._task = task
+        request.task = request._task = task
         ignored = headers.get("ignore_result")
         request._ignore_result = task.ignore_result if ignored is None else ignored
         request._eta = request._expires = None
@@ -240,13 +238,7 @@ class LeanRequest(_Request):
         return None
 
     def execute_using_pool(self, pool: _Pool, **_: object) -> object:
-        """Have the pool run the task; called by Celery's worker.
-
-        Raises:
-            celery.exceptions.TaskRevokedError: The task was revoked.
-        """
-        if self.revoked():
-            raise TaskRevokedError(self.id)
+        """Have the pool run the task, unless it is revoked by then; called by Celery's worker."""
         job = pool.apply_lean(self)
         # Weak, as Celery calls it.
         self._apply_result = ref(job)

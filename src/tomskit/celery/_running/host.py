@@ -32,6 +32,7 @@ class RuntimeHost:
 
     Attributes:
         uses_async_runtime: Whether the runtime is AsyncRuntime.
+        resources: The resources.
     """
 
     def __init__(self, app: Celery, runtime: Runtime, resources: Resources) -> None:
@@ -40,7 +41,7 @@ class RuntimeHost:
         )
         self._app = app
         self._runtime = runtime
-        self._resources = resources
+        self.resources: Final = resources
         self._lock = threading.Lock()
         self._pid: int | None = None
         self._has_loop = False
@@ -60,7 +61,7 @@ class RuntimeHost:
                 # providers are started within each call instead.
                 self._has_loop = not self._runtime.run(_running_loop()).is_closed()
                 if self._has_loop:
-                    self._runtime.run(self._resources.start())
+                    self._runtime.run(self.resources.start())
             self._pid = os.getpid()
 
     def stop(self) -> None:
@@ -70,7 +71,7 @@ class RuntimeHost:
                 return
             self._pid = None
             if self._has_loop and not self.uses_async_runtime:
-                self._runtime.run(self._resources.stop())
+                self._runtime.run(self.resources.stop())
             self._runtime.shutdown()
 
     def run(self, coro: Coroutine[object, Never, R]) -> R:
@@ -79,12 +80,12 @@ class RuntimeHost:
             place = here()
             if place is not None:
                 # A task of the asyncio pool: its coroutine runs where its tracer does.
-                return place.run(coro, self._resources)
+                return place.run(coro, self.resources)
             if AsyncRuntime.app() is not self._app and not AsyncRuntime.take_over(self._app):
-                return run_aside(self._app, self._resources, TaskIdentity.current(), coro)
+                return run_aside(self._app, self.resources, TaskIdentity.current(), coro)
             return self._runtime.run(coro)
         self.start()
-        return self._runtime.run(as_task(TaskIdentity.current(), self._resources, coro))
+        return self._runtime.run(as_task(TaskIdentity.current(), self.resources, coro))
 
 
 async def _running_loop() -> asyncio.AbstractEventLoop:

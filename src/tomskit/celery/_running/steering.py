@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-from collections.abc import Awaitable, Coroutine, Generator
-from typing import Any, Final, NamedTuple, Never, Protocol, Self, TypeVar, cast
+from collections.abc import Coroutine, Generator
+from typing import Any, Final, NamedTuple, Never, Protocol, Self, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 from typing_extensions import override
@@ -65,7 +65,7 @@ class Interruption(Protocol):
     given_up: bool
 
 
-class Steered(Awaitable[R]):
+class Steered(Generator[object, object, R]):
     """Awaits a coroutine and can turn a cancellation at its await into another exception."""
 
     __slots__ = ("_coro", "_interruption", "done")
@@ -76,14 +76,10 @@ class Steered(Awaitable[R]):
         self._interruption = interruption
         self.done: bool = False
 
-    @override
-    def __await__(self) -> Generator[object, object, R]:
-        # It has all that `await` uses of a generator.
-        return cast("Generator[object, object, R]", self)
-
-    def __iter__(self) -> Self:
+    def __await__(self) -> Self:
         return self
 
+    @override
     def __next__(self) -> object:
         if self._interruption.given_up:
             raise asyncio.CancelledError
@@ -97,11 +93,13 @@ class Steered(Awaitable[R]):
             if lineage.here is not process:
                 lineage.end()
 
-    def send(self, value: object) -> object:  # noqa: ARG002 (a task sends nothing but None)
-        """Resume the coroutine after an await."""
+    @override
+    def send(self, value: object) -> object:
+        """Resume the coroutine after an await; a task sends nothing but None."""
         return self.__next__()
 
-    def throw(self, exc: BaseException, *_: object) -> object:
+    @override
+    def throw(self, exc: BaseException, *_: object) -> object:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Raise `exc` at the await, or, in place of a cancellation, the pending exception."""
         interruption = self._interruption
         if interruption.given_up:
@@ -121,6 +119,7 @@ class Steered(Awaitable[R]):
             # Its traceback holds this frame: no cycle may keep the task's data alive.
             del exc
 
+    @override
     def close(self) -> None:
         """Close the coroutine; does nothing to one that has ended."""
         if not self.done:

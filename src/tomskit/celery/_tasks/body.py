@@ -15,7 +15,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
 from tomskit.celery._outbox.databases import database_of
-from tomskit.celery._running.places import LeanCall, here
+from tomskit.celery._running.places import LeanCall, Place, here
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.reporting import end_reports, reporters
 from tomskit.celery._values.codec import Codec
@@ -48,9 +48,19 @@ class _HasRequest(Protocol):
     def request(self) -> Context | None: ...
 
 
-def _run_body(task: Task[..., Any], call: _HasRequest, coro: Coroutine[object, Never, R]) -> R:
+def _run_body(
+    task: Task[..., Any],
+    call: _HasRequest,
+    coro: Coroutine[object, Never, R],
+    place: Place | None = None,
+) -> R:
     try:
-        value = run_for(task, coro)
+        if place is None:
+            value = run_for(task, coro)
+        else:
+            # Without Celery's tracer it runs in the asyncio pool, whose app is its own.
+            app: Any = task.app
+            value = place.run(coro, app.runtime_host.resources)
     except BaseException as exc:
         if reporters:
             _end_reports(task, call, exc)
@@ -110,6 +120,7 @@ def body_of(
 
     def run_lean(
         task: Task[..., object],
+        place: Place,
         lean: LeanCall,
         args: tuple[object, ...],
         kwargs: dict[str, object],
@@ -121,8 +132,9 @@ def body_of(
             database = database_of(task)
             if database is not None:
                 body = functools.partial(begin, task, args, kwargs)
-                return _run_body(task, lean, _lean_once(task, database, lean, body, codec))
-            value = _run_body(task, lean, begin(task, args, kwargs))
+                once = _lean_once(task, database, lean, body, codec)
+                return _run_body(task, lean, once, place)
+            value = _run_body(task, lean, begin(task, args, kwargs), place)
             return codec.dump_result(value) if lean.is_result_sent else value
         except BaseException:
             _fails_here()
@@ -133,9 +145,8 @@ def body_of(
     @functools.wraps(function)
     def run(self: Task[..., object], *args: object, **kwargs: object) -> object:
         place = here()
-        lean = None if place is None else place.take_lean()
-        if lean is not None:
-            return run_lean(self, lean, args, kwargs)
+        if place is not None and (lean := place.take_lean()) is not None:
+            return run_lean(self, place, lean, args, kwargs)
         request = self.request
         execution = self.name, request.id, request.retries
         is_nested = execution == _running.get()

@@ -139,14 +139,9 @@ class CoroutineJob(Job, GreenletPlace):
     @override
     def _start(self, context: Context) -> None:
         self._begun = time.time()
-        self._enter(context)
         coroutine = GreenletCoroutine(self.trace, owner=self)
         self._task = self._loop.create_task(coroutine, context=context)
         self._guard.enforce(self._limits, self)
-
-    def _enter(self, context: Context) -> None:
-        context.run(place_of_task.set, self)
-        context.run(begin_execution)
 
     # -- in the greenlet
 
@@ -157,6 +152,8 @@ class CoroutineJob(Job, GreenletPlace):
 
     def trace(self) -> None:
         """Call the tracer and report the outcome."""
+        place_of_task.set(self)
+        begin_execution()
         self._report_tracer()
         self._guard.stop()
         # The context of the asyncio task has this job. Without this cycle Python need not search for

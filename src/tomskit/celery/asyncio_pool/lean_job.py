@@ -92,7 +92,7 @@ class LeanJob(CoroutineJob, Execution):
     ) -> None:
         super().__init__(
             _no_tracer,
-            (request.type, request.id),
+            (request.name, request.id),
             report,
             loop=loop,
             limits=limits,
@@ -111,11 +111,9 @@ class LeanJob(CoroutineJob, Execution):
         self._is_announced = False
 
     @override
-    def _enter(self, context: Context) -> None:
+    def _start(self, context: Context) -> None:
         self._context = context
-        context.run(place_of_task.set, self)
-        context.run(begin_execution, self)
-        context.run(task_id_context.set, self._request.id)
+        super()._start(context)
 
     # -- what the body asks
 
@@ -134,7 +132,7 @@ class LeanJob(CoroutineJob, Execution):
     def identity(self) -> tuple[str, str | None, int]:
         """The name of the task, the id, and how often it has been retried."""
         request = self._request
-        return request.type, request.id, request.request_dict.get("retries", 0)
+        return request.name, request.id, request.request_dict.get("retries", 0)
 
     @property
     def request(self) -> TaskContext | None:
@@ -155,6 +153,9 @@ class LeanJob(CoroutineJob, Execution):
     def trace(self) -> None:
         """Run the body, and store what it returns."""
         request = self._request
+        place_of_task.set(self)
+        begin_execution(self)
+        task_id_context.set(request.id)
         self._began = time.monotonic()
         try:
             self._check_ended()

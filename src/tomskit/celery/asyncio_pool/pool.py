@@ -74,14 +74,6 @@ class _Slots:
         """Whether there is one that may run now."""
         return bool(self.waiting) and len(self.running) < self.limit
 
-    def next(self) -> Job | None:
-        """Take the next one that may run now."""
-        if not self.has_next():
-            return None
-        job = self.waiting.popleft()
-        self.running[job.report.pid] = job
-        return job
-
 
 class AsyncioPool(TaskPool):
     """Runs tasks in the event loop that the worker itself waits in.
@@ -301,11 +293,11 @@ class AsyncioPool(TaskPool):
         self._start_waiting(slots)
 
     def _start_waiting(self, slots: _Slots) -> None:
-        while self._may_begin > 0 and (job := slots.next()) is not None:
-            if job.report.is_revoked():
-                # It was revoked while it waited, or has expired. Celery has announced that.
-                del slots.running[job.report.pid]
-            else:
+        while self._may_begin > 0 and slots.has_next():
+            job = slots.waiting.popleft()
+            # It may have been revoked while it waited, or have expired. Celery announces that.
+            if not job.report.is_revoked():
+                slots.running[job.report.pid] = job
                 job.start(self._context.copy())
                 self._may_begin -= 1
         if slots.has_next():
