@@ -21,6 +21,8 @@ THOUSAND = 1000
 MANY = 300
 """Tasks at once, many more than there are connections."""
 CONNECTIONS = 10
+TEST = "test"
+"""The name of the test's own connections."""
 THREADS = 3
 
 
@@ -62,7 +64,8 @@ def results_of(sent: GroupResult) -> list[object]:
 
 def worker_redis(deployment: Deployment) -> redis.Redis:
     """A client of the database that the worker's redis_client uses."""
-    return deployment.redis.client(int(deployment.environment["CELERY_WORKER_REDIS_DB"]))
+    db = int(deployment.environment["CELERY_WORKER_REDIS_DB"])
+    return deployment.redis.client(db, name=TEST)
 
 
 def release(deployment: Deployment, key: str) -> None:
@@ -98,7 +101,8 @@ def database_connections(deployment: Deployment) -> int:
 def redis_connections(deployment: Deployment) -> int:
     """The connections of the worker's redis_client, which has a database of its own."""
     db = deployment.environment["CELERY_WORKER_REDIS_DB"]
-    return len([client for client in deployment.redis.clients() if client["db"] == db])
+    found = [client for client in deployment.redis.clients() if client["db"] == db]
+    return len([client for client in found if client["name"] != TEST])
 
 
 # -- who a task is

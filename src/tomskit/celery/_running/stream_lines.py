@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from operator import attrgetter
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from typing_extensions import override
 
@@ -62,34 +62,29 @@ _methods_of_handler: Final = attrgetter(*_OF_HANDLERS)
 
 def only_stream(logger: logging.Logger) -> Stream | None:
     """The handler that writes the lines of a logger at INFO to a stream, if nothing else looks at them."""
-    only: logging.Handler | None = None
+    found: logging.Handler | None = None
     current: logging.Logger | None = logger
     while current is not None:
         for handler in current.handlers:
             if type(handler) is not logging.NullHandler:
-                if only is not None:
+                if found is not None:
                     return None
-                only = handler
+                found = handler
         current = current.parent if current.propagate else None
-    if not _is_stream(only):
-        return None
-    kind = type(only)
+    only: Any = found
+    kind = type(found)
     is_plain = (
+        kind in _STREAMS
         # A file may be opened with its first line.
-        only.stream is not None
+        and only.stream is not None
         and not logger.filters
         and (not only.filters or only.filters == [_written_first])
         and only.level <= logging.INFO
         and _methods_of_logger(type(logger)) == _LOGGERS
-        and kind in _STREAMS
         and _methods_of_handler(kind) == _STREAMS[kind]
         and only.__dict__.keys().isdisjoint(_OF_HANDLERS)
     )
     return only if is_plain else None
-
-
-def _is_stream(handler: logging.Handler | None) -> TypeGuard[Stream]:
-    return isinstance(handler, logging.StreamHandler)
 
 
 # -- those of a turn

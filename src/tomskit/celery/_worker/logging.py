@@ -80,6 +80,10 @@ def _text_of(text: str, args: tuple[object, ...] | Mapping[str, object]) -> str:
             place = _place_in(text)
             args = args[:place] + args[place + 1 :]
         text = _without_id(text)
+    return _printable(text, args)
+
+
+def _printable(text: str, args: tuple[object, ...] | Mapping[str, object]) -> str:
     message = text % args
     # To search it whole takes a fifth of the time that it takes to escape each argument.
     if message.isprintable() or not _CONTROL.search(message):
@@ -174,12 +178,20 @@ class _Formatter(ColorFormatter, TextMaker):
         if template is None:
             return None
         text, level = str(attributes["msg"]), attributes["levelname"]
+        shows_id = _shows_task_id
+        if shows_id and _id_in(text, attributes["args"]) is not None:
+            text = _without_id(text)
         last, asctime = (-1, -1), ""
 
         def text_of(created: float, arguments: Mapping[str, object], task_id: str) -> str | None:
             # Lines come many in a millisecond.
             nonlocal last, asctime
-            if self._line is not line or self.datefmt is not None or level in self.colors:
+            if (
+                self._line is not line
+                or self.datefmt is not None
+                or level in self.colors
+                or _shows_task_id is not shows_id
+            ):
                 return None
             now = int(created), int(created % 1 * 1000)
             if now != last:
@@ -187,7 +199,7 @@ class _Formatter(ColorFormatter, TextMaker):
             return template % {
                 "asctime": asctime,
                 "task_id": task_id if task_id.isprintable() else escaped(task_id),
-                "message": _text_of(text, arguments),
+                "message": _printable(text, arguments),
             }
 
         return text_of

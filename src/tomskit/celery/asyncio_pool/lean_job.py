@@ -46,7 +46,7 @@ logger: Final = get_logger(__name__)
 _succeeded: Final = RepeatedLine(SUCCEEDED, write_success)
 
 _OURS: Final = 1
-"""Receivers of `task_prerun` and of `task_postrun` that are ours."""
+"""How many receivers of `task_prerun` and of `task_postrun` are ours."""
 
 
 class LeanJob(CoroutineJob, Execution):
@@ -218,7 +218,7 @@ class LeanJob(CoroutineJob, Execution):
         if (
             # Who was told of the beginning is told of the end; so are ours, which set context variables.
             self._is_announced
-            or has_receivers(signals.task_success)
+            or signals.task_success.receivers
             or has_receivers(signals.task_postrun)
         ):
             self._tell_receivers(value, data)
@@ -337,5 +337,5 @@ def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:
 
 
 def has_receivers(signal: Any) -> bool:
-    """Whether a signal of a task has receivers that are not ours; ours have nothing to do on this path."""
-    return len(signal.receivers) > (0 if signal is signals.task_success else _OURS)
+    """Whether `task_prerun` or `task_postrun` has any but ours, which have nothing to do on this path."""
+    return len(signal.receivers) > _OURS

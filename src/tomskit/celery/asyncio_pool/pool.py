@@ -70,10 +70,6 @@ class _Slots:
         self.running: dict[int, Job] = {}
         self.waiting: deque[Job] = deque()
 
-    def has_next(self) -> bool:
-        """Whether there is one that may run now."""
-        return bool(self.waiting) and len(self.running) < self.limit
-
 
 class AsyncioPool(TaskPool):
     """Runs tasks in the event loop that the worker itself waits in.
@@ -293,15 +289,17 @@ class AsyncioPool(TaskPool):
         self._start_waiting(slots)
 
     def _start_waiting(self, slots: _Slots) -> None:
-        while self._may_begin > 0 and slots.has_next():
-            job = slots.waiting.popleft()
+        waiting, running = slots.waiting, slots.running
+        while waiting and len(running) < slots.limit:
+            if self._may_begin <= 0:
+                self._hub.begin_turn_soon()
+                return
+            job = waiting.popleft()
             # It may have been revoked while it waited, or have expired. Celery announces that.
             if not job.report.is_revoked():
-                slots.running[job.report.pid] = job
+                running[job.report.pid] = job
                 job.start(self._context.copy())
                 self._may_begin -= 1
-        if slots.has_next():
-            self._hub.begin_turn_soon()
 
     @override
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
