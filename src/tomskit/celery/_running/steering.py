@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import logging
 from collections.abc import Coroutine, Generator
-from typing import Any, Final, NamedTuple, Never, Protocol, Self, TypeVar
+from typing import Any, Final, NamedTuple, Never, Protocol, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 from typing_extensions import override
@@ -76,7 +76,7 @@ class Steered(Generator[object, object, R]):
         self._interruption = interruption
         self.done: bool = False
 
-    def __await__(self) -> Self:
+    def __await__(self) -> Generator[object, object, R]:
         return self
 
     @override
