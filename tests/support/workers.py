@@ -78,6 +78,7 @@ class Worker:
         patching = pool in {"gevent", "eventlet"}
         self._cold = cold or patching or app in PLAIN or not READ_AT_IMPORT.isdisjoint(self._env)
         self._process: subprocess.Popen[str] | WarmProcess | None = None
+        self._nobody_left = False
         self._output: Output | None = None
 
     def start(self) -> None:
@@ -125,7 +126,10 @@ class Worker:
 
     @property
     def running(self) -> bool:
-        return self._started().poll() is None
+        if self._started().poll() is None:
+            return True
+        self.children()  # as long as the number of the session is ours
+        return False
 
     @property
     def lines(self) -> list[str]:
@@ -138,7 +142,13 @@ class Worker:
 
     def children(self) -> list[int]:
         """The living processes that the worker started, also after its own end."""
-        return [pid for pid in _session_members(self.pid) if pid != self.pid]
+        if self._nobody_left:
+            return []
+        has_ended = self._started().returncode is not None
+        members = [pid for pid in _session_members(self.pid) if pid != self.pid]
+        # From now on the system may give the number to another session, whose processes are not ours.
+        self._nobody_left = has_ended and not members
+        return members
 
     def wait_ready(self, timeout: float = 30.0) -> None:
         self.wait_for_line(r" ready\.$", timeout)
@@ -190,6 +200,7 @@ class Worker:
             code = self._started().wait(patience(timeout))
         except subprocess.TimeoutExpired:
             raise self._failure(f"did not end within {patience(timeout):g} s") from None
+        self.children()  # as long as the number of the session is ours
         self._finish_reading()
         return code
 
