@@ -160,8 +160,9 @@ class TaskSession(Session):
         from tomskit.sqlalchemy.writing import write_rows
 
         fresh = [one for one in self._held if not one.is_written]
-        if fresh:
-            write_rows(connection, [(row, one.grace_ms) for one in fresh for row in one.rows])
+        rows = [(row, one.grace_ms) for one in fresh for row in one.rows]
+        if rows:
+            write_rows(connection, rows)
         for one in fresh:
             one.is_written = True
 

@@ -182,7 +182,7 @@ def _tasks_of(result: ResultBase) -> Iterator[AsyncResult[object]]:
 
 
 async def _state_of(result: AsyncResult[object]) -> str:
-    if has_outcome(result):
+    if isinstance(result, EagerResult) or has_outcome(result):
         return result.state
     subscriptions = await subscriptions_of(result)
     if subscriptions is None:
@@ -195,7 +195,9 @@ async def _state_of(result: AsyncResult[object]) -> str:
 
 
 async def _is_ready(result: AsyncResult[object]) -> bool:
-    return isinstance(result, EagerResult) or await _state_of(result) in states.READY_STATES
+    if isinstance(result, EagerResult):
+        return result.ready()
+    return await _state_of(result) in states.READY_STATES
 
 
 async def _forget(result: AsyncResult[object]) -> None:

@@ -5,6 +5,7 @@ process that has committed it publishes it at once and deletes it. What is left 
 and published by workers.
 
     commits    delay_on_commit: records messages and lets the session write them
+    eager      delay_on_commit in eager mode: runs the tasks when the transaction commits
     databases  which database a task with once=True has its effects in
     once       once=True: a body in one transaction, with a mark of the task's id
     repeats    whether and when such a body is repeated after an error of the database

@@ -15,6 +15,7 @@ from tomskit.celery._outbox.databases import committing
 from tomskit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from celery.canvas import Signature
     from celery.result import AsyncResult
 
     from tomskit.celery._client.templates import Wire
@@ -26,31 +27,52 @@ __all__ = ("asend_on_commit", "send_call_on_commit", "send_on_commit")
 R = TypeVar("R")
 
 
-def send_on_commit(app: Celery, call: Callable[[], R]) -> R:
+def send_on_commit(
+    app: Celery,
+    call: Callable[[], R],
+    signature: Callable[[], Signature[Any]],
+    args: Callable[[], tuple[object, ...]] = tuple,
+) -> R:
     """Call something that sends tasks of `app`, and publish them after the commit of ``db.session``.
+
+    Args:
+        app: Whose tasks they are.
+        call: Sends them as Celery does.
+        signature: Makes what runs after the commit in eager mode, with the same arguments and options.
+        args: Makes the wire form of what comes before the arguments of the signature.
 
     Raises:
         NotInitializedError: There is no session here.
     """
     transaction = _Transaction(app)
+    if transaction.is_eager:
+        return cast("R", transaction.run(signature(), *args()))
     recording = Recording(transaction.app)
     result = recording.run(call)
     transaction.hold(recording.messages)
     return result
 
 
-def send_call_on_commit(task: Task[..., Any], call: Callable[[], R], wire: Callable[[], Wire]) -> R:
+def send_call_on_commit(
+    task: Task[..., Any],
+    call: Callable[[], R],
+    wire: Callable[[], Wire],
+    signature: Callable[[], Signature[Any]],
+) -> R:
     """Send a call of a task without options after the commit of ``db.session``.
 
     Args:
         task: Returns an `R` as its ``AsyncResult``.
         call: Sends it as Celery does.
         wire: Makes the arguments, as they are sent.
+        signature: Makes what runs after the commit in eager mode.
 
     Raises:
         NotInitializedError: There is no session here.
     """
     transaction = _Transaction(task.app)
+    if transaction.is_eager:
+        return cast("R", transaction.run(signature()))
     templates = transaction.publisher.templates
     if (template := templates.find(task)) is not None:
         row, made = templates.record(task, template, wire())
@@ -66,9 +88,16 @@ def send_call_on_commit(task: Task[..., Any], call: Callable[[], R], wire: Calla
     return result
 
 
-async def asend_on_commit(app: Celery, call: Callable[[], R]) -> R:
+async def asend_on_commit(
+    app: Celery,
+    call: Callable[[], R],
+    signature: Callable[[], Signature[Any]],
+    args: Callable[[], tuple[object, ...]] = tuple,
+) -> R:
     """The same for what may ask the result backend for something, without blocking the event loop."""
     transaction = _Transaction(app)
+    if transaction.is_eager:
+        return cast("R", transaction.run(signature(), *args()))
     recording = Recording(transaction.app)
     result = await send(transaction.app, lambda: recording.run(call))
     transaction.hold(recording.messages)
@@ -93,6 +122,17 @@ class _Transaction:
         session = self._database.session.sync_session
         assert isinstance(session, TaskSession)  # noqa: S101 (a Database makes no others)
         self._session = session
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether tasks run here and are not sent."""
+        return bool(self.app.conf.task_always_eager)
+
+    def run(self, signature: Signature[Any], *args: object) -> object:
+        """Run a signature after the commit, with what comes before its arguments."""
+        from tomskit.celery._outbox.eager import run_on_commit
+
+        return run_on_commit(self._session, signature, *args)
 
     @cached_property
     def publisher(self) -> Publisher:

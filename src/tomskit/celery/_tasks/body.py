@@ -17,6 +17,7 @@ from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_
 from tomskit.celery._outbox.databases import database_of
 from tomskit.celery._running.places import LeanCall, Place, here
 from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._tasks.replacing import run_replaced
 from tomskit.celery._tasks.reporting import end_reports, reporters
 from tomskit.celery._values.codec import Codec
 from tomskit.errors import TaskArgumentsError, TaskResultError
@@ -188,7 +189,10 @@ def _result_of(
 ) -> object:
     database = database_of(task)
     if database is not None:
-        return _run_body(task, task, _once(task, database, request, body, dump, is_nested))
+        once = _once(task, database, request, body, dump, is_nested)
+        if request.is_eager:
+            return run_replaced(functools.partial(_run_body, task, task, once), dump)
+        return _run_body(task, task, once)
     return dump(_run_body(task, task, body()))
 
 

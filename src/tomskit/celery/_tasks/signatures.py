@@ -69,11 +69,11 @@ class TypedSignature(SignatureBase[R_co]):
 
     def delay_on_commit(self) -> TypedResult[R_co]:
         """Send it when the transaction of ``db.session`` is committed."""
-        return send_on_commit(self.app, self.delay)
+        return send_on_commit(self.app, self.delay, lambda: self)
 
     async def adelay_on_commit(self) -> TypedResult[R_co]:
         """Send it when the transaction of ``db.session`` is committed."""
-        return await asend_on_commit(self.app, self.delay)
+        return await asend_on_commit(self.app, self.delay, lambda: self)
 
     @overload  # type: ignore[override]
     def __or__(self, other: PartialSignature[R_co, U], /) -> TypedSignature[U]: ...
@@ -129,11 +129,21 @@ class PartialSignature(SignatureBase[R_co], Generic[In_contra, R_co]):
 
     def delay_on_commit(self, upstream: In_contra, /) -> TypedResult[R_co]:
         """Send it with its first argument when ``db.session`` is committed."""
-        return send_on_commit(self.app, partial(self.delay, upstream))
+        return send_on_commit(
+            self.app,
+            partial(self.delay, upstream),
+            lambda: self,
+            lambda: check_upstream(self, (upstream,)),
+        )
 
     async def adelay_on_commit(self, upstream: In_contra, /) -> TypedResult[R_co]:
         """Send it with its first argument when ``db.session`` is committed."""
-        return await asend_on_commit(self.app, partial(self.delay, upstream))
+        return await asend_on_commit(
+            self.app,
+            partial(self.delay, upstream),
+            lambda: self,
+            lambda: check_upstream(self, (upstream,)),
+        )
 
     @overload  # type: ignore[override]
     def __or__(self, other: PartialSignature[R_co, U], /) -> PartialSignature[In_contra, U]: ...
@@ -190,11 +200,11 @@ class TypedGroup(_Group, Generic[R_co]):
 
     def delay_on_commit(self) -> TypedGroupResult[R_co]:
         """Send them when the transaction of ``db.session`` is committed."""
-        return send_on_commit(self.app, self.delay)
+        return send_on_commit(self.app, self.delay, lambda: self)
 
     async def adelay_on_commit(self) -> TypedGroupResult[R_co]:
         """Send them when the transaction of ``db.session`` is committed."""
-        return await asend_on_commit(self.app, self.delay)
+        return await asend_on_commit(self.app, self.delay, lambda: self)
 
     @overload  # type: ignore[override]
     def __or__(self, other: PartialSignature[list[R_co], U], /) -> TypedSignature[U]: ...
@@ -236,11 +246,21 @@ class PartialGroup(_Group, Generic[In_contra, R_co]):
 
     def delay_on_commit(self, upstream: In_contra, /) -> TypedGroupResult[R_co]:
         """Send them with their first argument when ``db.session`` is committed."""
-        return send_on_commit(self.app, partial(self.delay, upstream))
+        return send_on_commit(
+            self.app,
+            partial(self.delay, upstream),
+            lambda: self,
+            lambda: check_upstream(self, (upstream,)),
+        )
 
     async def adelay_on_commit(self, upstream: In_contra, /) -> TypedGroupResult[R_co]:
         """Send them with their first argument when ``db.session`` is committed."""
-        return await asend_on_commit(self.app, partial(self.delay, upstream))
+        return await asend_on_commit(
+            self.app,
+            partial(self.delay, upstream),
+            lambda: self,
+            lambda: check_upstream(self, (upstream,)),
+        )
 
     @overload  # type: ignore[override]
     def __or__(

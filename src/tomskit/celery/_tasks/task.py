@@ -121,9 +121,11 @@ class AsyncTask(ContainedTask[P, R_co]):
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         call = functools.partial(self.delay, *args, **kwargs)
+        signature = functools.partial(self.si, *args, **kwargs)
         if self._tomskit_sends_itself:
-            return send_on_commit(self.app, call)
-        return send_call_on_commit(self, call, functools.partial(self._check, args, kwargs))
+            return send_on_commit(self.app, call, signature)
+        wire = functools.partial(self._check, args, kwargs)
+        return send_call_on_commit(self, call, wire, signature)
 
     async def adelay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         return self.delay_on_commit(*args, **kwargs)
@@ -279,8 +281,7 @@ class AsyncTask(ContainedTask[P, R_co]):
         ) -> TypedEagerResult[R_co]:
             done = super().apply(*self._to_wire(args, kwargs), *rest, **options)
             if isinstance(done, TypedEagerResult):
-                # Of a retry.
-                return done
+                return done  # of a retry
             value = done.result
             ignored = options.get("ignore_result", self.ignore_result)
             if done.state == states.SUCCESS and not ignored:
@@ -374,7 +375,8 @@ class TaskCall(Generic[P, R_co]):
         return await _send_with(self._task, call, self._options)
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
-        return send_on_commit(self._task.app, functools.partial(self.delay, *args, **kwargs))
+        call = functools.partial(self.delay, *args, **kwargs)
+        return send_on_commit(self._task.app, call, functools.partial(self.si, *args, **kwargs))
 
     async def adelay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> TypedResult[R_co]:
         return self.delay_on_commit(*args, **kwargs)
