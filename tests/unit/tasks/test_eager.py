@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 from celery import _state, shared_task
@@ -270,3 +271,40 @@ def test_impossible_limits_are_refused(app: AsyncCelery) -> None:
 def test_arguments_of_plain_tasks_are_checked(app: AsyncCelery) -> None:
     with pytest.raises(TypeError):
         untyped(plain_double).delay(1, 2)
+
+
+@async_shared_task(bind=True)
+async def give_way(self: BoundTask, number: int, raises: bool) -> int:
+    of_celery: Any = self
+    if raises:
+        raise of_celery.replace(double.s(number) | double.p())
+    return cast("int", of_celery.replace(double.s(number)))
+
+
+@async_shared_task(bind=True, max_retries=2)
+async def give_way_later(self: BoundTask, number: int) -> int:
+    if self.request.retries < 2:
+        raise self.retry(countdown=0)
+    of_celery: Any = self
+    raise of_celery.replace(fail.si("gave way") if number < 0 else double.s(number))
+
+
+def test_a_task_replaces_itself(app: AsyncCelery) -> None:
+    assert give_way.delay(1, raises=False).get() == 2
+    assert give_way.delay(1, raises=True).get() == 4
+    assert (double.s(1) | give_way.p(raises=True) | double.p()).delay().get() == 16
+    assert group([give_way.s(1, raises=True), give_way.s(2, raises=False)]).delay().get() == [4, 4]
+
+
+def test_a_task_replaces_itself_when_it_is_retried(app: AsyncCelery) -> None:
+    assert give_way_later.delay(3).get() == 6
+    with pytest.raises(LookupError, match="gave way"):
+        give_way_later.delay(-3).get()
+
+
+def test_a_coroutine_calls_tasks_that_replace_themselves(app: AsyncCelery) -> None:
+    async def call() -> list[int]:
+        results = await asyncio.gather(*(give_way.adelay(n, raises=True) for n in range(4)))
+        return [await result for result in results]
+
+    assert asyncio.run(call()) == [0, 4, 8, 12]

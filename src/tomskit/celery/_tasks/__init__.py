@@ -13,7 +13,7 @@
     hooks             hooks of a task that are to be awaited
     body              the run method, around the coroutine function
     bound             the `self` of a task, and its request
-    replacing         self.replace() in a body that is committed once, in eager mode
+    replacing         self.replace() in eager mode, which ends the body as in a worker
     reporting         report, by which a task tells how far it is
     signatures        calls and groups of calls, with their types
     workflows         group, chain and chord

@@ -187,13 +187,13 @@ def _result_of(
     dump: Callable[[object], object],
     is_nested: bool,
 ) -> object:
-    database = database_of(task)
-    if database is not None:
-        once = _once(task, database, request, body, dump, is_nested)
-        if request.is_eager:
-            return run_replaced(functools.partial(_run_body, task, task, once), dump)
-        return _run_body(task, task, once)
-    return dump(_run_body(task, task, body()))
+    def run() -> object:
+        database = database_of(task)
+        if database is not None:
+            return _run_body(task, task, _once(task, database, request, body, dump, is_nested))
+        return dump(_run_body(task, task, body()))
+
+    return run_replaced(run, dump) if request.is_eager else run()
 
 
 def _is_result_sent(task: Task[..., object], request: Context) -> bool:

@@ -16,10 +16,8 @@ from celery.utils import uuid
 from tomskit.celery._internals.celery import request_stack_of
 from tomskit.celery._internals.celery_tasks import OverriddenRetries, eager_arguments
 from tomskit.celery._running.context import keep_by_execution
-from tomskit.celery._tasks.replacing import replace_after
 
 if TYPE_CHECKING:
-    from celery.canvas import Signature
     from celery.result import AsyncResult, EagerResult
 
 __all__ = ("ContainedTask",)
@@ -72,7 +70,3 @@ class ContainedTask(Task[P, R_co]):
             # Several may run in one context of threads that the client starts for them.
             keep_by_execution(request_stack_of(self))
             return super().apply(*args, **options)
-
-        def on_replace(self, sig: Signature[object]) -> object:
-            replace_after(self, sig)
-            return super().on_replace(sig)

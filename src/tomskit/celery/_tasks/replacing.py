@@ -1,43 +1,49 @@
-"""``self.replace()`` in a body that is committed once, in eager mode.
+"""``self.replace()`` in eager mode, which ends the body of an async task as it does in a worker.
 
-Celery runs the other task within the body there, whose transaction is still open and would be committed with it.
+Celery runs the other task within the body there and returns its result, so that ``raise self.replace()`` is a
+TypeError, and a transaction of the body that is still open is in the way of the other one's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from celery import Task
 from celery.canvas import Signature
 from celery.exceptions import Ignore
 
 from tomskit.celery._internals.celery_tasks import ChainSignature
-from tomskit.celery._outbox.databases import database_of
+from tomskit.celery._tasks.contained import ContainedTask
 
-__all__ = ("replace_after", "run_replaced")
+__all__ = ("ReplacingTask", "run_replaced")
+
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class _ReplacedError(Ignore):
-    """The body has given its place to a signature, and is to be rolled back."""
+    """The body has given its place to a signature."""
 
     def __init__(self, signature: Signature[Any]) -> None:
         super().__init__("Replaced by another task")
         self.signature = signature
 
 
-def replace_after(task: Task[..., Any], signature: Signature[Any]) -> None:
-    """End a body of a task that runs once in eager mode; any other goes on.
+class ReplacingTask(ContainedTask[P, R_co]):
+    """A task whose body ends with ``self.replace()``, wherever it runs."""
 
-    Raises:
-        Ignore: It ends here.
-    """
-    if task.request.is_eager and database_of(task) is not None:
-        raise _ReplacedError(signature)
+    if not TYPE_CHECKING:
+
+        def on_replace(self, sig: Signature[object]) -> object:
+            # A class of a user's may have a plain body.
+            if self.request.is_eager and hasattr(self, "_tomskit_function"):
+                raise _ReplacedError(sig)
+            return super().on_replace(sig)
 
 
 def run_replaced(body: Callable[[], object], dump: Callable[[object], object]) -> object:
-    """Run a body that is committed once, and what it gives its place to after it was rolled back."""
+    """Run a body, and after its end what it has given its place to."""
     try:
         return body()
     except _ReplacedError as exc:

@@ -27,11 +27,11 @@ from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
 from tomskit.celery._outbox.commits import send_call_on_commit, send_on_commit
 from tomskit.celery._tasks.body import body_of, members_of
-from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.functions import coroutine_function, is_async
 from tomskit.celery._tasks.hooks import await_hooks
 from tomskit.celery._tasks.overrides import check_overrides, prepare_results, prepare_sending
 from tomskit.celery._tasks.periodic import EVERY, Every, add_to_schedule
+from tomskit.celery._tasks.replacing import ReplacingTask
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery._values.codec import Codec
 from tomskit.celery._values.parameters import Arguments
@@ -66,7 +66,7 @@ class CallerArguments(tuple[object, ...]):
     __slots__ = ()
 
 
-class AsyncTask(ContainedTask[P, R_co]):
+class AsyncTask(ReplacingTask[P, R_co]):
     """A Celery task in every respect; only its body is a coroutine function.
 
     What a type checker accepts in ``delay``, ``adelay``, ``s``, ``si`` and ``p`` arrives in the
