@@ -188,7 +188,9 @@ def test_server_that_does_not_answer_is_waited_for_within_the_timeout(
             asking: Callable[..., Awaitable[object]] = getattr(result, ask)
 
             async def refused() -> None:
-                with pytest.raises(CeleryTimeoutError, match=f"No answer of .* within {seconds} s"):
+                with pytest.raises(
+                    CeleryTimeoutError, match=f"No answer of .* within {seconds:g} s"
+                ):
                     await asking(timeout=seconds)
 
             ticks, _ = await ticks_while(refused())
