@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, overload
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, overload
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +29,7 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from tomskit._internals.pydantic import set_variables, variables_of
+from tomskit.defaults import check_fields
 from tomskit.failures import failure, without_values
 from tomskit.texts import read_json, split_list
 from tomskit.variables import (
@@ -144,6 +145,12 @@ class TomsKitBaseSettings(_Settings):
             if refused is not None:
                 raise refused
             self._env_file_in_use = file
+
+    @classmethod
+    @override
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        check_fields(cls)
 
     variable_prefixes: ClassVar[Sequence[str]] = ()
     """Of variables that look like these settings and are none, such ones are named in a warning."""

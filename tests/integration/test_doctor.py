@@ -310,6 +310,24 @@ app = AsyncCelery("examined", config=CeleryConfig(), providers=[DatabaseProvider
     assert "geheim-4711" not in report.text
 
 
+def test_the_folder_of_the_health_file(deployment: Deployment, tmp_path: Path) -> None:
+    report = examine(deployment, CELERY_WORKER_HEALTH_FILE=str(tmp_path / "health-%n"))
+    assert report.status("health file") == {"ok"}
+
+    report = examine(deployment, CELERY_WORKER_HEALTH_FILE=str(tmp_path / "missing" / "health"))
+    assert report.exit_code == 1
+    assert report.status("health file") == {"failed"}
+    assert f"{tmp_path / 'missing'} is not a folder" in report.shown("health file")
+    assert "-> make it, or name another file." in report.shown("health file")
+
+
+def test_an_app_without_async_tasks(deployment: Deployment, tmp_path: Path) -> None:
+    code = 'app = AsyncCelery("examined", config=CeleryConfig())'
+    report = examine_app(deployment, tmp_path, code)
+    assert report.status("annotations") == {"skipped"}
+    assert "CELERY_INCLUDE" in report.shown("annotations")
+
+
 def test_all_checks_together_take_no_longer_than_one() -> None:
     never = threading.Event()
 

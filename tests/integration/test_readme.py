@@ -79,7 +79,7 @@ def test_smallest_example_runs_as_it_stands(folder: Path, redis_db: RedisDb) -> 
                     assert done.returncode == 0, done.stderr
                     assert done.stderr == ""
                     printed += done.stdout
-                case ["celery", "-A", "app", "worker"]:
+                case ["celery", "-A", "app", "worker", "--loglevel=INFO"]:
                     worker.wait_ready()
                 case _:
                     assert command[0] in {"pip", "make"}, "every other command is run"

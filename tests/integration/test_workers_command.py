@@ -140,6 +140,7 @@ def test_what_cannot_start_at_all_stops_everything(deployment: Deployment, tmp_p
 
     assert re.search(r"-\d could not start \(exit code \d+\): stopping all workers", workers.text)
     assert "is not a folder that this process may write to" in workers.text
+    assert "Traceback" not in workers.text
     assert "started again" not in workers.text
 
 
@@ -243,3 +244,4 @@ def test_a_health_file_that_cannot_be_replaced_is_an_error(
     worker = deployment.begin("threads", 1, CELERY_WORKER_HEALTH_FILE=str(file))
     assert worker.wait() != 0
     assert f"{file}, which is there and cannot be replaced" in worker.text
+    assert "Traceback" not in worker.text

@@ -1,6 +1,7 @@
 """db.session and db.scope on SQLite."""
 
 import asyncio
+import sys
 import threading
 from pathlib import Path
 
@@ -194,8 +195,24 @@ def test_missing_driver_is_an_error_at_first_use_only() -> None:
         await db.session.execute(text("SELECT 1"))
 
     assert AsyncRuntime.run(nothing()) == 1
-    with pytest.raises(MissingDriverError, match="pip install 'asyncmy'"):
+    with pytest.raises(MissingDriverError, match="pip install 'asyncmy'") as raised:
         AsyncRuntime.run(use())
+    assert "No database is configured" not in str(raised.value)
+
+
+def test_a_missing_driver_of_a_database_that_nobody_has_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As where aiomysql, the default, is not installed.
+    monkeypatch.setitem(sys.modules, "aiomysql", None)
+    AsyncCelery("x", database=DatabaseConfig())
+
+    async def use() -> None:
+        await db.session.execute(text("SELECT 1"))
+
+    with pytest.raises(MissingDriverError, match="set CELERY_SQLALCHEMY_DATABASE_URI") as raised:
+        AsyncRuntime.run(use())
+    assert "pip install 'tomskit[mysql]'" in str(raised.value)
 
 
 @pytest.mark.usefixtures("notes")

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.settings import MakeApp, build
 from tomskit.celery import CeleryConfig
+from tomskit.defaults import is_configured
+from tomskit.errors import ConfigurationError
 from tomskit.redis import RedisConfig
 from tomskit.sqlalchemy import DatabaseConfig
 
@@ -83,3 +85,98 @@ def test_a_later_config_replaces_what_came_of_the_first(make_app: MakeApp) -> No
     assert app.db_config.DB_HOST == "first"
     app.config_from_object(CeleryConfig(CELERY_DB_HOST="second"))
     assert app.db_config.DB_HOST == "second"
+
+
+class _Shop(CeleryConfig):
+    CELERY_DB_HOST: str = "db"
+    CELERY_DB_PORT: int = 3306
+    CELERY_SQLALCHEMY_POOL_SIZE: int = 20
+    CELERY_WORKER_REDIS_HOST: str = "cache"
+    CELERY_WORKER_REDIS_MAX_CONNECTIONS: int = 7
+
+
+class TestDefaultsThatASubclassHasChanged:
+    def test_hold(self, make_app: MakeApp) -> None:
+        app = make_app(_Shop())
+        assert app.db_config.SQLALCHEMY_DATABASE_URI == "mysql+aiomysql://db:3306/tomskitdb"
+        assert app.db_config.SQLALCHEMY_POOL_SIZE == 20
+        assert app.db_config.mysql_port_is_missing is False
+        assert app.redis_config.REDIS_URL == "redis://cache:6379/0"
+        assert app.redis_config.REDIS_MAX_CONNECTIONS == 7
+
+    def test_hold_beside_a_field_that_was_set(self, make_app: MakeApp) -> None:
+        app = make_app(_Shop(CELERY_DB_DATABASE="shop", CELERY_WORKER_REDIS_DB=3))
+        assert app.db_config.SQLALCHEMY_DATABASE_URI == "mysql+aiomysql://db:3306/shop"
+        assert app.redis_config.REDIS_URL == "redis://cache:6379/3"
+
+    def test_the_environment_wins_over_them(
+        self, monkeypatch: pytest.MonkeyPatch, make_app: MakeApp
+    ) -> None:
+        monkeypatch.setenv("DB_HOST", "environment")
+        monkeypatch.setenv("REDIS_HOST", "environment")
+        app = make_app(_Shop())
+        assert (app.db_config.DB_HOST, app.db_config.DB_PORT) == ("environment", 3306)
+        assert (app.redis_config.REDIS_HOST, app.redis_config.REDIS_MAX_CONNECTIONS) == (
+            "environment",
+            7,
+        )
+
+    def test_a_url_of_the_environment_wins_over_all_of_its_parts(
+        self, monkeypatch: pytest.MonkeyPatch, make_app: MakeApp
+    ) -> None:
+        monkeypatch.setenv("SQLALCHEMY_DATABASE_URI", "postgresql+asyncpg://other/orders")
+        monkeypatch.setenv("REDIS_URL", "redis://other:6380/1")
+        app = make_app(_Shop())
+        assert app.db_config.SQLALCHEMY_DATABASE_URI == "postgresql+asyncpg://other/orders"
+        assert app.db_config.DB_HOST == "other"
+        assert app.db_config.SQLALCHEMY_POOL_SIZE == 20
+        assert app.redis_config.REDIS_URL == "redis://other:6380/1"
+        assert app.redis_config.REDIS_MAX_CONNECTIONS == 7
+
+    def test_say_where_results_go(self) -> None:
+        class Broker(CeleryConfig):
+            CELERY_BROKER_REDIS_HOST: str = "broker"
+
+        class Both(Broker):
+            CELERY_RESULT_BACKEND_REDIS_HOST: str = "results"
+
+        assert "CELERY_RESULT_BACKEND_REDIS_HOST" in str(Broker().remark_on_results())
+        assert Both().remark_on_results() is None
+        assert "CELERY_WORKER_REDIS_HOST" in str(Broker().remark_on_redis())
+        assert _Shop(CELERY_BROKER_REDIS_HOST="broker").remark_on_redis() is None
+
+    def test_of_nothing_is_no_configuration(self) -> None:
+        class Same(CeleryConfig):
+            CELERY_DB_HOST: str = "localhost"
+
+        assert not is_configured(Same().database_config())
+        assert not is_configured(CeleryConfig().redis_config())
+        assert is_configured(_Shop().database_config())
+
+    def test_of_a_database_count_as_its_configuration(self) -> None:
+        class Orders(DatabaseConfig):
+            DB_HOST: str = "orders"
+
+        assert is_configured(Orders())
+        assert not is_configured(DatabaseConfig())
+
+
+def test_a_report_says_that_no_database_is_configured(make_app: MakeApp) -> None:
+    assert "database  -> not configured" in make_app().bugreport()
+    shown = make_app(CeleryConfig(CELERY_DB_HOST="db")).bugreport()
+    assert "database  -> mysql+aiomysql://db:5432/tomskitdb" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("CELERY_BROKER_URL", r"give it as an argument, Shop\(CELERY_BROKER_URL=\.\.\.\)"),
+        ("CELERY_SQLALCHEMY_DATABASE_URI", "or in the environment"),
+        ("CELERY_BROKER_TRANSPORT_OPTIONS", "it is computed from other settings"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Field name:UserWarning")
+def test_a_default_that_would_have_no_effect_is_refused(name: str, way_out: str) -> None:
+    members = {"__annotations__": {name: str}, name: "redis://broker/0", "__module__": __name__}
+    with pytest.raises(ConfigurationError, match=f"{name} in the class Shop .*{way_out}"):
+        type("Shop", (CeleryConfig,), members)

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.support.patience import patience
 from tomskit._commands.supervisor import PASSED_ON, Supervisor
+from tomskit._commands.workers import workers
 from tomskit.celery._worker.supervised import READY_VARIABLE
 
 
@@ -63,3 +65,10 @@ def test_a_command_that_cannot_be_started_at_all_stops_all(tmp_path: Path) -> No
     assert asyncio.run(supervisor.run()) == os.EX_OSERR
     assert "one could not start" in said[0]
     assert "No such file or directory" in said[0]
+
+
+def test_more_workers_than_a_machine_can_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("APP", raising=False)  # so that none is started, whatever happens
+    result = CliRunner().invoke(workers, ["--processes", "1000000"])
+    assert result.exit_code == 2
+    assert "1000000 workers are too many for this machine" in " ".join(result.output.split())

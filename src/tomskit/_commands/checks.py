@@ -17,6 +17,7 @@ import celery
 import kombu
 from celery.backends.base import DisabledBackend
 from celery.utils import uuid
+from celery.utils.nodenames import default_nodename
 from kombu.transport import redis as kombu_redis
 from packaging.requirements import Requirement
 
@@ -26,6 +27,8 @@ from tomskit._commands.examination import Check, Finding, described, unless_conf
 from tomskit.celery._client.encodings import unknown_encodings, unknown_of_tasks, unread_encodings
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker import overview
+from tomskit.celery._worker.health import health_file
+from tomskit.defaults import is_configured
 from tomskit.errors import ConfigurationError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.redis.redis_pool import RedisClients
@@ -194,7 +197,7 @@ def redis(app: AsyncCelery) -> Iterator[Finding]:
         limit = asyncio.run(_ask_redis(config))
     except Exception as exc:  # noqa: BLE001 (the finding shows it)
         settings = "REDIS_*, or CELERY_WORKER_REDIS_*"
-        is_needed = bool(config.model_fields_set)
+        is_needed = is_configured(config)
         yield unless_configured("redis_client", where, exc, settings, is_needed=is_needed)
         return
     yield Finding("redis_client", "ok", f"{where}: it answers")
@@ -243,7 +246,12 @@ def signatures(app: AsyncCelery) -> Iterator[Finding]:
         except ConfigurationError as exc:
             bad += 1
             yield Finding("annotations", "failed", str(exc), f"Change the function {task.name}.")
-    if not bad:
+    if not tasks:
+        detail = (
+            "the app has no async tasks; include or CELERY_INCLUDE names the modules with tasks"
+        )
+        yield Finding("annotations", "skipped", detail)
+    elif not bad:
         shown = "1 async task" if len(tasks) == 1 else f"{len(tasks)} async tasks"
         yield Finding("annotations", "ok", f"those of {shown}")
 
@@ -259,6 +267,20 @@ def serializers(app: AsyncCelery) -> Iterator[Finding]:
         yield Finding("serializers", "ok", detail)
 
 
+def health(app: AsyncCelery) -> Iterator[Finding]:
+    """May a worker write its health file, if it is to have one?"""
+    path = app.config.CELERY_WORKER_HEALTH_FILE
+    if path is None:
+        return
+    try:
+        file = health_file(path, default_nodename(""))
+    except ConfigurationError as exc:
+        detail, _, advice = str(exc).rpartition(": ")
+        yield Finding("health file", "failed", detail, advice)
+        return
+    yield Finding("health file", "ok", f"{file}: a worker may write it")
+
+
 CHECKS: Final = {
     "versions": Check(versions, "the installed packages"),
     "broker": Check(broker, "CELERY_BROKER_*", _where_broker_is),
@@ -267,5 +289,6 @@ CHECKS: Final = {
     "redis_client": Check(redis, "CELERY_WORKER_REDIS_*", _where_redis_is),
     "annotations": Check(signatures, "the tasks"),
     "serializers": Check(serializers, "CELERY_*_SERIALIZER"),
+    "health file": Check(health, "CELERY_WORKER_HEALTH_FILE"),
 }
 """The checks, in the order in which they are shown."""

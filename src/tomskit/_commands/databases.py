@@ -15,6 +15,7 @@ from tomskit.celery._outbox.relay import waiting_in
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker import overview
 from tomskit.celery._worker.connections import admitted, largest_pool
+from tomskit.defaults import is_configured
 from tomskit.errors import ConfigurationError
 from tomskit.sqlalchemy import DatabaseProvider
 from tomskit.sqlalchemy.database import Database
@@ -56,7 +57,7 @@ def _database(app: AsyncCelery, provider: DatabaseProvider, marked: list[str]) -
         settings = "SQLALCHEMY_* and DB_*, or CELERY_DB_*"
         if not is_default:
             settings = f"the DatabaseConfig of the provider {provider.name!r}"
-        is_needed = bool(provider.config.model_fields_set or marked) or not is_default
+        is_needed = is_configured(provider.config) or bool(marked) or not is_default
         yield unless_configured(name, where, exc, settings, is_needed=is_needed)
         return
     yield Finding(name, "ok", f"{where}: it answers")

@@ -6,12 +6,16 @@ import os
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
+from typing import Final
 
 import click
 
 __all__ = ("workers",)
 
 _FILES = ("logfile", "pidfile", "statedb")
+
+_MOST_PER_CORE: Final = 32
+"""Each worker takes some 100 MB: more of them are a slip, such as for the concurrency."""
 
 
 def _cores() -> int:
@@ -43,6 +47,12 @@ def workers(ctx: click.Context, processes: int, options: tuple[str, ...]) -> Non
     """  # noqa: D301 (click reads this character)
     from tomskit._commands.supervisor import run_workers
 
+    if processes > (most := _MOST_PER_CORE * _cores()):
+        raise click.UsageError(
+            f"--processes: {processes} workers are too many for this machine, which may have {most}. "
+            "One for each core is enough; -c says how many tasks each runs at once.",
+            ctx,
+        )
     app = ctx.find_root().params.get("app") or os.environ.get("APP")
     if app is None:
         raise click.UsageError("name your app: celery -A app workers", ctx)

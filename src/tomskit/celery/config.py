@@ -17,6 +17,7 @@ from tomskit.celery._settings.resources import ResourceSettings
 from tomskit.celery._settings.results import ResultSettings
 from tomskit.celery._settings.tasks_and_worker import SPAWN_TIMEOUT, TaskAndWorkerSettings
 from tomskit.celery._settings.urls import scheme_of
+from tomskit.defaults import changed_defaults
 from tomskit.redis.config import REDIS_SSL, RedisConfig
 from tomskit.settings import Concealed, instead_of_parts
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
@@ -193,7 +194,10 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
             return f"Results go to a database on port 5432. {MYSQL_PORT_IS_MISSING}"
         if not self._names_a_broker or self.CELERY_USE_SENTINEL or self.CELERY_TASK_IGNORE_RESULT:
             return None
-        if self.sets_any("CELERY_RESULT_BACKEND"):
+        changed = changed_defaults(type(self))
+        if self.sets_any("CELERY_RESULT_BACKEND") or any(
+            name.startswith("CELERY_RESULT_BACKEND") for name in changed
+        ):
             return None
         return (
             f"Results go to {self.CELERY_RESULT_BACKEND}, the default, as only the broker was set: "
@@ -215,7 +219,8 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
     def _names_a_broker(self) -> bool:
         parts = ("HOST", "PORT", "USERNAME", "PASSWORD", "USE_SSL")
         fields = {f"CELERY_BROKER_REDIS_{part}" for part in parts}
-        return not self.model_fields_set.isdisjoint({"given_broker_url", *fields})
+        said = self.model_fields_set | changed_defaults(type(self))
+        return not said.isdisjoint({"given_broker_url", *fields})
 
 
 def celery_config_of(found: object) -> CeleryConfig | None:

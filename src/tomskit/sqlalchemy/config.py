@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Self
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 from typing_extensions import TypedDict, override
 
+from tomskit.defaults import changed_defaults
 from tomskit.settings import (
     Concealed,
     Password,
@@ -266,7 +267,9 @@ class DatabaseConfig(TomsKitBaseSettings):
     def mysql_port_is_missing(self) -> bool:
         """Whether this is a MySQL server and nobody said on which port it listens."""
         dialect = _dialect(self.SQLALCHEMY_DATABASE_URI_SCHEME)
-        given = {"DB_PORT", "given_database_uri"} & self.model_fields_set
+        given = {"DB_PORT", "given_database_uri"} & (
+            self.model_fields_set | changed_defaults(type(self))
+        )
         return dialect in {"mysql", "mariadb"} and not given
 
     def uri(self, scheme: str) -> str:

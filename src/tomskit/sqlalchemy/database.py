@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from typing_extensions import deprecated, override
 
 from tomskit._internals.sqlalchemy import QueuePool
+from tomskit.defaults import is_configured
 from tomskit.errors import ConfigurationError, MissingDriverError, NotInitializedError
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
 from tomskit.sqlalchemy.sessions import watch
@@ -102,10 +103,16 @@ class _Pool:
             name = (exc.name or "").partition(".")[0]
             extra = _EXTRAS.get(name)
             command = f"tomskit[{extra}]" if extra else name
-            self.missing = MissingDriverError(
+            text = (
                 f"The database URL's scheme {config.SQLALCHEMY_DATABASE_URI_SCHEME!r} needs the "
                 f"package {name!r}, which is not installed: pip install '{command}'"
             )
+            if not is_configured(config):
+                text = (
+                    "No database is configured: set CELERY_SQLALCHEMY_DATABASE_URI, or "
+                    f"SQLALCHEMY_DATABASE_URI. Without it the default holds. {text}"
+                )
+            self.missing = MissingDriverError(text)
             logger.debug("No database engine yet: %s", self.missing)
 
     def require(self) -> AsyncEngine:

@@ -17,6 +17,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.retrying import Outage
 from tomskit.celery._outbox.publisher import is_in_memory
 from tomskit.celery._outbox.store import BATCH, OutboxStore, Waiting
+from tomskit.defaults import is_configured
 from tomskit.errors import MissingDriverError
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 from tomskit.sqlalchemy.database import Database
@@ -273,6 +274,6 @@ def _databases_of(app: AsyncApp) -> list[DatabaseConfig]:
         provider.config
         for provider in app.resources.providers
         if isinstance(provider, DatabaseProvider)
-        and provider.config.model_fields_set
+        and is_configured(provider.config)
         and not is_in_memory(provider.config)
     ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final, TypeVar
 
 from pydantic.fields import FieldInfo
 
+from tomskit.defaults import changed_defaults
 from tomskit.redis.config import RedisConfig
 from tomskit.settings import TomsKitBaseSettings
 from tomskit.sqlalchemy.config import DatabaseConfig
 
-__all__ = ("PREFIX", "read_like", "setting_name", "without_prefix")
+__all__ = ("PREFIX", "read_like", "setting_name", "with_changed_defaults", "without_prefix")
 
 PREFIX: Final = "CELERY_"
 """What the name of every field of CeleryConfig begins with."""
@@ -45,3 +47,27 @@ def read_like(settings: TomsKitBaseSettings, target: type[ConfigT]) -> ConfigT:
     """Read a `target` from the environment, and from the file that `settings` was read from."""
     options: dict[str, Any] = {"_env_file": settings.env_file_in_use}
     return target(**options)
+
+
+def with_changed_defaults(
+    config: ConfigT, settings: TomsKitBaseSettings, prefix: str, of_the_url: Collection[str]
+) -> ConfigT:
+    """A configuration with the defaults that a subclass has changed, where it says nothing else.
+
+    Args:
+        config: What the environment says.
+        settings: Of the subclass.
+        prefix: What its names of the fields have in front.
+        of_the_url: Fields of the configuration that its URL says, if it has one.
+    """
+    changed = changed_defaults(type(settings))
+    fields = type(config).model_fields
+    said = set(config.model_fields_set)
+    if any(fields[name].alias is not None for name in said):
+        said.update(of_the_url)
+    update = {
+        name: getattr(settings, prefix + name)
+        for name in fields
+        if prefix + name in changed and name not in said
+    }
+    return config.model_copy(update=update) if update else config

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from tomskit.celery._settings.prefixes import PREFIX, read_like, setting_name, without_prefix
+from tomskit.celery._settings.prefixes import (
+    PREFIX,
+    read_like,
+    setting_name,
+    with_changed_defaults,
+    without_prefix,
+)
 from tomskit.redis.config import CertificateCheckSetting, Host, RedisConfig, RedisUrl, redis_parts
 from tomskit.settings import (
     Password,
@@ -32,6 +38,13 @@ from tomskit.sqlalchemy.config import (
 from tomskit.urls import parse_redis_url
 
 __all__ = ("ResourceSettings",)
+
+_OF_DATABASE_URL: Final = frozenset(
+    name
+    for name in DatabaseConfig.model_fields
+    if name.startswith("DB_") or name.endswith("_SCHEME")
+)
+_OF_REDIS_URL: Final = frozenset(redis_parts(parse_redis_url("redis://localhost")))
 
 
 class ResourceSettings(TomsKitBaseSettings):
@@ -165,7 +178,8 @@ class ResourceSettings(TomsKitBaseSettings):
     def database_config(self) -> DatabaseConfig:
         """The database: of the CELERY_DB_ and CELERY_SQLALCHEMY_ fields, if any was set.
 
-        Else of the variables without ``CELERY_``, as DatabaseConfig reads them.
+        Else of the variables without ``CELERY_``, as DatabaseConfig reads them. Defaults that a
+        subclass has changed hold where these variables say nothing else.
         """
         if self.sets_any("CELERY_DB_", "CELERY_SQLALCHEMY_"):
             return without_prefix(self, DatabaseConfig, PREFIX)
@@ -174,7 +188,8 @@ class ResourceSettings(TomsKitBaseSettings):
     def redis_config(self) -> RedisConfig:
         """The Redis of tasks: of the CELERY_WORKER_REDIS_ fields, if any was set.
 
-        Else of the variables that begin with ``REDIS_``, as RedisConfig reads them.
+        Else of the variables that begin with ``REDIS_``, as RedisConfig reads them. Defaults that a
+        subclass has changed hold where these variables say nothing else.
         """
         if self.sets_any("CELERY_WORKER_REDIS_"):
             return without_prefix(self, RedisConfig, "CELERY_WORKER_")
@@ -191,8 +206,10 @@ class ResourceSettings(TomsKitBaseSettings):
     # Read once: a later change of the environment does not change what the app uses.
     @cached_property
     def _database_of_its_own(self) -> DatabaseConfig:
-        return read_like(self, DatabaseConfig)
+        own = read_like(self, DatabaseConfig)
+        return with_changed_defaults(own, self, PREFIX, _OF_DATABASE_URL)
 
     @cached_property
     def _redis_of_its_own(self) -> RedisConfig:
-        return read_like(self, RedisConfig)
+        own = read_like(self, RedisConfig)
+        return with_changed_defaults(own, self, "CELERY_WORKER_", _OF_REDIS_URL)

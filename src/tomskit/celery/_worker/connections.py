@@ -13,6 +13,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from sqlalchemy import text
 
 from tomskit.celery._running.forks import between_forks
+from tomskit.defaults import is_configured
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 from tomskit.sqlalchemy.database import Database
 
@@ -43,7 +44,7 @@ def compare_with_servers(worker: Worker, app: AsyncApp) -> None:
         (provider.name, provider.config)
         for provider in app.resources.providers
         # Where nothing was set, tasks use no database.
-        if isinstance(provider, DatabaseProvider) and provider.config.model_fields_set
+        if isinstance(provider, DatabaseProvider) and is_configured(provider.config)
     ]
     if configs:
         processes = worker.concurrency if issubclass(worker.pool_cls, PreforkPool) else 1

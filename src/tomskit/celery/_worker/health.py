@@ -16,19 +16,38 @@ from celery.utils.nodenames import node_format
 from typing_extensions import override
 
 from tomskit.celery._app import AsyncApp
-from tomskit.errors import ConfigurationError
+from tomskit.celery._internals.refusals import RefusedSettingsError
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from tomskit.celery._internals.celery_worker import Worker
 
-__all__ = ("INTERVAL", "HealthStep")
+__all__ = ("INTERVAL", "HealthStep", "health_file")
 
 logger: Final = logging.getLogger(__name__)
 
 INTERVAL: Final = 5.0
 """Seconds between two touches."""
+
+
+def health_file(path: str, hostname: str) -> Path:
+    """The health file of a worker.
+
+    Args:
+        path: As in CELERY_WORKER_HEALTH_FILE.
+        hostname: The worker's name, which ``%n`` and its like stand for.
+
+    Raises:
+        RefusedSettingsError: Its folder is not there, or not for this process to write to.
+    """
+    file = Path(node_format(path, hostname))
+    if not (file.parent.is_dir() and os.access(file.parent, os.W_OK)):
+        raise RefusedSettingsError(
+            f"CELERY_WORKER_HEALTH_FILE is {file}, and {file.parent} is not a folder that "
+            "this process may write to: make it, or name another file."
+        )
+    return file
 
 
 class HealthStep(bootsteps.StartStopStep):
@@ -50,13 +69,7 @@ class HealthStep(bootsteps.StartStopStep):
         self.enabled = path is not None
         if path is None:
             return
-        self._path = Path(node_format(path, parent.hostname))
-        folder = self._path.parent
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise ConfigurationError(
-                f"CELERY_WORKER_HEALTH_FILE is {self._path}, and {folder} is not a folder that "
-                "this process may write to: make it, or name another file."
-            )
+        self._path = health_file(path, parent.hostname)
         self._remove_stale()
         self._app: Celery = app
         self._turned = threading.Event()
@@ -69,7 +82,7 @@ class HealthStep(bootsteps.StartStopStep):
         try:
             self._path.unlink(missing_ok=True)  # an earlier worker may have been killed
         except OSError as exc:
-            raise ConfigurationError(
+            raise RefusedSettingsError(
                 f"CELERY_WORKER_HEALTH_FILE is {self._path}, which is there and cannot be replaced "
                 f"({exc.strerror}): remove it, or name another file."
             ) from None

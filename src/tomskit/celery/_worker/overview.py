@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.engine import URL, make_url
 
+from tomskit.defaults import is_configured
 from tomskit.redis import RedisProvider
 from tomskit.sqlalchemy import DatabaseProvider
 
@@ -71,7 +72,12 @@ def _facts(app: AsyncApp) -> Iterable[tuple[str, str]]:
     yield "versions", " ".join(_versions())
     yield "fast path", _FAST_PATH[app.config.CELERY_REDIS_FAST_PATH]
     for provider in app.resources.providers:
-        yield provider.name, described(provider)
+        yield provider.name, described(provider) if _is_somewhere(provider) else "not configured"
+
+
+def _is_somewhere(provider: ResourceProvider) -> bool:
+    # Nobody has a database at the default address; a Redis is often there.
+    return not isinstance(provider, DatabaseProvider) or is_configured(provider.config)
 
 
 _FAST_PATH: Final = {
