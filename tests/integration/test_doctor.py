@@ -318,7 +318,7 @@ def test_the_folder_of_the_health_file(deployment: Deployment, tmp_path: Path) -
     assert report.exit_code == 1
     assert report.status("health file") == {"failed"}
     assert f"{tmp_path / 'missing'} is not a folder" in report.shown("health file")
-    assert "-> make it, or name another file." in report.shown("health file")
+    assert "-> Make it, or name another file." in report.shown("health file")
 
 
 def test_an_app_without_async_tasks(deployment: Deployment, tmp_path: Path) -> None:

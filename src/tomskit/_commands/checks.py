@@ -276,7 +276,7 @@ def health(app: AsyncCelery) -> Iterator[Finding]:
         file = health_file(path, default_nodename(""))
     except ConfigurationError as exc:
         detail, _, advice = str(exc).rpartition(": ")
-        yield Finding("health file", "failed", detail, advice)
+        yield Finding("health file", "failed", detail, advice.capitalize())
         return
     yield Finding("health file", "ok", f"{file}: a worker may write it")
 

@@ -49,7 +49,7 @@ def workers(ctx: click.Context, processes: int, options: tuple[str, ...]) -> Non
 
     if processes > (most := _MOST_PER_CORE * _cores()):
         raise click.UsageError(
-            f"--processes: {processes} workers are too many for this machine, which may have {most}. "
+            f"--processes: {processes} workers are too many for this machine; the limit is {most}. "
             "One for each core is enough; -c says how many tasks each runs at once.",
             ctx,
         )
