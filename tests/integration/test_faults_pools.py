@@ -192,3 +192,23 @@ def test_a_cold_shutdown_of_solo_says_so_of_a_task_that_does_not_come_again(star
     assert "Traceback" not in place.worker.text
     assert early.state == "RETRY"
     assert place.held() == 0
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_a_cold_shutdown_of_threads_waits_for_the_tasks_that_run(
+    deployment: Deployment, fast: str
+) -> None:
+    with faults(deployment, "threads", 2, CELERY_REDIS_FAST_PATH=fast) as place:
+        running = [place.send("late_when_free", "ended"), place.send("count_when_free", "ended")]
+        place.wait_for_count("begun", 2)
+        waiting = place.send("count_when_free", "ended")
+
+        place.worker.send_signal(signal.SIGQUIT)
+        place.worker.wait_for_line("the worker stops when the tasks that run have ended, 2 now")
+        place.free()
+
+        assert place.worker.wait() == 0
+        assert "Traceback" not in place.worker.text
+        assert [one.state for one in running] == ["SUCCESS"] * 2
+        # It may have begun before the threads were told to take no more.
+        assert place.waiting() == place.held() == (waiting.state == "PENDING")

@@ -87,8 +87,9 @@ which a worker sends its heartbeats by that
 
 `Consumer.cancel_active_requests`, which calls the pool's `terminate_job` for each task and then says that
 it was cancelled
-    For: a cold shutdown of the solo pool, which ends the running task.
-    When it is missing: such a task is a FAILURE, NotImplementedError, and does not run again.
+    For: a cold shutdown of the solo pool, which ends the running task, and of the threads pool, which cannot.
+    When it is missing: such a task of solo is a FAILURE, NotImplementedError, and does not run again, and a
+    worker with threads ends with that error.
 
 `Consumer.create_task_handler`, its argument ``promise``
     For: acknowledging without three promises for each message.

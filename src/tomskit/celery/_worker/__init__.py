@@ -8,6 +8,7 @@
     last_threads  a process that ends although tasks have left threads behind
     prepare  the parts that the worker's pool needs
     solo_pool  the solo pool: functions of other packages may fail, and SIGQUIT ends the task
+    threads_pool  the threads pool: SIGQUIT waits for its running tasks
     unreadable  messages that no worker can read
     heartbeats  each is tried once
     beat     which ends when it is told to

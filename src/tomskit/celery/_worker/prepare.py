@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from celery.concurrency import get_implementation
 from celery.concurrency.solo import TaskPool as SoloPool
+from celery.concurrency.thread import TaskPool as ThreadsPool
 from kombu.asynchronous import set_event_loop
 
 from tomskit.celery._internals.celery_messages import connect_with
@@ -19,6 +20,7 @@ from tomskit.celery._internals.celery_worker import (
 from tomskit.celery._worker.heartbeats import send_heartbeats_once
 from tomskit.celery._worker.overview import banner
 from tomskit.celery._worker.solo_pool import contained_solo_pool, quitting_consumer
+from tomskit.celery._worker.threads_pool import waited_consumer, waited_threads_pool
 from tomskit.celery._worker.unreadable import GuardedNode, guarded_consumer
 from tomskit.celery.asyncio_pool.consumer import consumer_class
 from tomskit.celery.asyncio_pool.hub import LoopHub
@@ -52,6 +54,9 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
     if issubclass(pool, SoloPool):
         worker.pool_cls = contained_solo_pool(pool)
         worker.consumer_cls = quitting_consumer(worker.consumer_cls)
+    elif issubclass(pool, ThreadsPool):
+        worker.pool_cls = waited_threads_pool(pool)
+        worker.consumer_cls = waited_consumer(worker.consumer_cls)
     if not in_loop:
         parts = _fast_parts(pool, fetch_bytes) if fast else kombu_parts()
         connect_with(app, connection_class(parts))

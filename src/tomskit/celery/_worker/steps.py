@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
 from itertools import chain
 from typing import Final
 
@@ -141,10 +140,6 @@ class RuntimeStep(bootsteps.StartStopStep):
     @override
     def terminate(self, parent: Worker) -> None:
         self.stop(parent)
-        threads: Executor | None = getattr(parent.pool, "executor", None)
-        if threads is not None:
-            # The pool of threads leaves them running.
-            threads.shutdown(wait=False)
 
 
 def _check_transport(worker: Worker) -> None:

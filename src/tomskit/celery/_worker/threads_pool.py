@@ -1,0 +1,69 @@
+"""The threads pool, whose running tasks a cold shutdown waits for, as nothing ends a thread."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from celery.concurrency.thread import TaskPool as ThreadsPool
+from typing_extensions import override
+
+from tomskit.celery._internals.celery_worker import Consumer, tags_of_running_tasks
+
+if TYPE_CHECKING:
+    from celery.worker import consumer as celery_consumer
+
+__all__ = ("waited_consumer", "waited_threads_pool")
+
+logger: Final = logging.getLogger(__name__)
+
+
+class _WaitedPool(ThreadsPool):
+    """Put in front of a pool of threads, waits for them in each kind of shutdown.
+
+    Attributes:
+        runs_on: Whether it goes on once although Celery stops it, in the handler of SIGQUIT. There the worker may
+            be about to give it a task.
+    """
+
+    runs_on = False
+
+    @override
+    def on_stop(self) -> None:
+        if self.runs_on:
+            self.runs_on = False
+        else:
+            super().on_stop()
+
+    @override
+    def on_terminate(self) -> None:
+        super().on_stop()
+
+
+class _WaitedConsumer(Consumer):
+    """Put in front of a class of consumers, cancels no task.
+
+    Celery calls this in the handler of SIGQUIT, and has the pool end each task. A threads pool cannot, says
+    Celery, by an error that is raised wherever the worker is at that moment: mostly where it ends the worker,
+    with a traceback, but it may be swallowed as well.
+    """
+
+    @override
+    def cancel_active_requests(self) -> None:
+        if isinstance(self.pool, _WaitedPool):
+            self.pool.runs_on = True
+        if running := len(tags_of_running_tasks()):
+            logger.warning(
+                "No thread can be ended: the worker stops when the tasks that run have ended, %d now.",
+                running,
+            )
+
+
+def waited_consumer(base: type[celery_consumer.Consumer]) -> type[celery_consumer.Consumer]:
+    """`base`, for a pool of threads."""
+    return type(base.__name__, (_WaitedConsumer, base), {"__module__": base.__module__})
+
+
+def waited_threads_pool(base: type[ThreadsPool]) -> type[ThreadsPool]:
+    """`base`, which does not leave its threads running."""
+    return type(base.__name__, (_WaitedPool, base), {"__module__": base.__module__})
