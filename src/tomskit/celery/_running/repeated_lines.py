@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from tomskit.celery._running.strays import lineage
 from tomskit.celery._running.stream_lines import MakeText, TextMaker, only_stream, write_line
 
 __all__ = ("RecordMaker", "RepeatedLine")
@@ -57,7 +57,7 @@ class RepeatedLine:
         "_kind",
         "_logger",
         "_maker",
-        "_pid",
+        "_process",
         "_text_of",
         "_thread",
         "_write",
@@ -71,7 +71,8 @@ class RepeatedLine:
         self._maker: RecordMaker | None = None
         self._attributes: dict[str, Any] = {}
         self._kind: type[logging.LogRecord] = logging.LogRecord
-        self._thread = self._pid = 0
+        self._thread = 0
+        self._process: object = None
         self._formatter: logging.Formatter | None = None
         self._text_of: MakeText | None = None
 
@@ -87,7 +88,7 @@ class RepeatedLine:
             maker is None
             or maker is not logging.getLogRecordFactory()
             or self._thread != threading.get_ident()
-            or self._pid != os.getpid()
+            or self._process is not lineage.here
         ):
             self._log_first(arguments)
             return
@@ -129,7 +130,7 @@ class RepeatedLine:
         self._maker = self._formatter = self._text_of = None
         if isinstance(factory, RecordMaker) and record is not None:
             self._maker, self._kind, self._attributes = factory, type(record), record.__dict__
-            self._thread, self._pid = threading.get_ident(), os.getpid()
+            self._thread, self._process = threading.get_ident(), lineage.here
 
 
 def _name_of_asyncio_task() -> str | None:

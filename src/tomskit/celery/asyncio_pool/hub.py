@@ -30,6 +30,7 @@ from tomskit.celery._internals.kombu import (
 from tomskit.celery._internals.refusals import RefusedPoolError
 from tomskit.celery._running.event_loop import run_loop
 from tomskit.celery._running.places import Place
+from tomskit.celery._running.strays import lineage
 
 if TYPE_CHECKING:
     from kombu.asynchronous.timer import Timer
@@ -81,11 +82,11 @@ class LoopHub(Hub):
         self._thread = threading.get_ident()
         # A forked process, such as the embedded beat, has a main thread of the same ident, and a copy
         # of the loop that it must not run.
-        self._pid = os.getpid()
+        self._process = lineage.here
 
     def owns_this_thread(self) -> bool:
         """Whether this is the thread of the worker and of its asyncio loop."""
-        return threading.get_ident() == self._thread and os.getpid() == self._pid
+        return threading.get_ident() == self._thread and lineage.here is self._process
 
     def turn(self, timeout: float) -> None:
         """Let the asyncio loop run until something happens for the worker, `timeout` s at most.
