@@ -1,4 +1,4 @@
-"""Tasks report while their result backend is away, hangs, or forbids what it usually allows."""
+"""Tasks report and end while their result backend is away, hangs, or forbids what it usually allows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from tests.integration import results_service
-from tests.integration.results_service import Progress, report_until, step_by_step
+from tests.integration.results_service import Progress, add, report_until, step_by_step
 from tests.integration.typed_service import client as client_app
 from tests.support.contracts import untyped
-from tests.support.deployment import Deployment, eventually
+from tests.support.deployment import TIMEOUT, Deployment, eventually
 from tests.support.loops import run
 from tests.support.patience import patience, slowed
+from tests.support.proxy import Proxy
 from tests.support.remote import fresh_key, release
 from tests.support.servers import Outage, RedisServer, outage
 from tests.support.workers import Pool, Worker
@@ -106,3 +107,34 @@ def test_reports_are_stored_where_scripts_are_forbidden(deployment: Deployment, 
                 return [*seen, await sent]
 
             assert run(main()) == [0, 1, 2]
+
+
+@pytest.fixture
+def database(deployment: Deployment) -> Generator[Proxy]:
+    """A network between the worker and the database of its results."""
+    deployment.use_database_for_results()
+    with Proxy(deployment.mariadb.host, deployment.mariadb.port) as proxy:
+        deployment.environment |= {
+            "CELERY_RESULT_BACKEND_TYPE": "database",
+            "CELERY_DB_HOST": proxy.host,
+            "CELERY_DB_PORT": str(proxy.port),
+        }
+        yield proxy
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
+def test_results_are_stored_when_their_database_is_back(
+    deployment: Deployment, database: Proxy, pool: Pool
+) -> None:
+    worker = deployment.worker(pool, 2, module=MODULE)
+    # Celery makes its tables.
+    assert deployment.send(add.name, 1, 1).get(timeout=TIMEOUT) == 2
+    database.refuse()
+    try:
+        sent = [deployment.send(add.name, n, n) for n in (2, 3)]
+        for one in sent:
+            # By itself Celery tries no more.
+            worker.wait_for_line(rf"task_id={one.id}\D[^\n]* Retrying 0 more times")
+    finally:
+        database.heal()
+    assert [one.get(timeout=TIMEOUT) for one in sent] == [4, 6]

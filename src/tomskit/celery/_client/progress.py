@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -32,12 +33,17 @@ if TYPE_CHECKING:
     from tomskit.celery._client.subscriptions import Meta, Subscriptions
     from tomskit.celery._running.places import GreenletPlace
 
-__all__ = ("PROGRESS", "store_progress", "watch_progress")
+__all__ = ("PROGRESS", "reported_here", "store_progress", "watch_progress")
 
 T = TypeVar("T")
 
 PROGRESS: Final = "PROGRESS"
 """The state of a task that has reported progress, by the custom of Celery's users."""
+
+reported_here: Final[ContextVar[GreenletPlace | None]] = ContextVar(
+    "tomskit_reported", default=None
+)
+"""Whose report is stored in this thread, and whether it still may be; None where none is."""
 
 _FIRST_PAUSE: Final = 0.01
 """Seconds."""
@@ -63,14 +69,21 @@ async def store_progress(
     def store() -> None:
         task.backend.store_result(task_id, wire, PROGRESS, request=request)
 
-    subscriptions = await subscriptions_of(task)
-    if subscriptions is None:
-        await in_thread(store)
-    elif isinstance(task.app, AsyncApp) and task.app.backend is not task.app.celery_backend:
+    def store_in_thread() -> None:
+        # The context is that of this call alone.
+        reported_here.set(place)
+        store()
+
+    app, subscriptions = task.app, await subscriptions_of(task)
+    if (
+        isinstance(app, AsyncApp)
+        and app.backend is not app.celery_backend
+        and (subscriptions is not None or task.backend is app.backend)
+    ):
         # That of the asyncio pool, which stores all states in their order.
         await GreenletCoroutine(store, owner=place)
-    elif not await _store_in_redis(subscriptions, task_id, wire, request):
-        await in_thread(store)
+    elif subscriptions is None or not await _store_in_redis(subscriptions, task_id, wire, request):
+        await in_thread(store_in_thread)
 
 
 async def _store_in_redis(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
+from celery.exceptions import BackendStoreError
 from kombu.exceptions import OperationalError
 
 from tomskit.redis.away import is_away as redis_is_away
@@ -201,9 +203,25 @@ def retry_stores(
     def may_return(exc: Exception) -> bool:
         if stopped is not None and stopped():
             return False
-        return is_away(exc) or (not is_refused(exc) and backend.exception_safe_to_retry(exc))
+        if is_away(exc) or _is_away_database(exc):
+            return True
+        return not is_refused(exc) and backend.exception_safe_to_retry(exc)
 
     return Retrying(outage, is_away=may_return, given_up=app.async_client.given_up)
+
+
+def _is_away_database(error: Exception) -> bool:
+    """Whether an error means that results in a database cannot be stored now."""
+    if "sqlalchemy" not in sys.modules:
+        return False
+    # Few programs keep their results in one, and SQLAlchemy takes long to import.
+    from tomskit.sqlalchemy import away
+
+    if isinstance(error, BackendStoreError):
+        # Celery has tried three times, within a second or so.
+        cause = error.__cause__ or error.__context__
+        return isinstance(cause, Exception) and _is_away_database(cause)
+    return away.is_of_database(error) and (away.is_away(error) or away.has_conflict(error))
 
 
 def _patient_pauses() -> Iterator[float]:

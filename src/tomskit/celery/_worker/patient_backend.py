@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery.utils.log import get_logger
 
+from tomskit.celery._client.progress import reported_here
 from tomskit.celery._client.retrying import Outage, retry_stores
 from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery_backend import STORED_WITH_PATIENCE
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from celery.backends.base import Backend
 
     from tomskit.celery._app import AsyncApp
+    from tomskit.celery._running.places import Place
 
 __all__ = ("PatientBackends",)
 
@@ -71,6 +73,10 @@ class PatientBackends:
     def store(self, backend: Backend, name: str, call: Callable[..., object]) -> object:
         """Call a method of `backend` with its arguments, again until the server returns."""
         retrying = retry_stores(self._app, backend, self._outage, stopped=quit_requested)
+        report = reported_here.get()
+        if report is not None:
+            # Its task may end meanwhile, and would then seem to run for ever.
+            call = partial(_unless_over, report, call)
         if self._may_wait():
             value = retrying.run(call, sleep=self._pause)
             # A coroutine of another thread's task may have raised the same error meanwhile.
@@ -132,6 +138,16 @@ class _Method:
     def __call__(self, *args: Any, **kwargs: Any) -> object:
         call = partial(self._method, *args, **kwargs)
         return self._backends.store(self._backend, self._name, call)
+
+
+class _TooLateError(Exception):
+    """The task has ended before its report was stored."""
+
+
+def _unless_over(report: Place, call: Callable[..., object]) -> object:
+    if not report.may_store():
+        raise _TooLateError
+    return call()
 
 
 def _pause(seconds: float) -> None:
