@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("end_when_told",)
 
 
-def end_when_told(sender: Service, **_: object) -> None:
+def end_when_told(sender: Service) -> None:
     """Let beat end on SIGTERM and SIGINT, at the latest after the tasks that it is sending."""
     if not isinstance(sender.app, AsyncApp):
         return

@@ -16,12 +16,13 @@ from tomskit.celery._app import AsyncApp, Host
 from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery import current_app, register_pool
 from tomskit.celery._running.context import celery_context, task_id_context
-from tomskit.celery._worker.beat import end_when_told
 from tomskit.celery._worker.logging import note_format
 from tomskit.celery._worker.supervised import end_with_supervisor, tell_ready
 from tomskit.errors import ProviderError
 
 if TYPE_CHECKING:
+    from celery.beat import Service
+
     from tomskit.celery._internals.celery_worker import ReadyConsumer, Worker
     from tomskit.celery._outbox.relay import Relay
 
@@ -56,7 +57,7 @@ def install(app: AsyncApp) -> None:
     signals.worker_process_init.connect(_start_in_child)
     signals.worker_process_shutdown.connect(_stop_in_child)
     signals.worker_ready.connect(_note_ready)
-    signals.beat_init.connect(end_when_told)
+    signals.beat_init.connect(_prepare_beat)
     signals.after_setup_logger.connect(note_format)
     signals.task_prerun.connect(_enter_task)
     signals.task_postrun.connect(_leave_task)
@@ -75,6 +76,13 @@ def _prepare_worker(sender: Worker, **_: object) -> None:
         from tomskit.celery._worker.prepare import prepare
 
         prepare(sender, app)
+
+
+def _prepare_beat(sender: Service, **_: object) -> None:
+    # A program that only sends tasks does not need the module.
+    from tomskit.celery._worker.beat import end_when_told
+
+    end_when_told(sender)
 
 
 def _start_in_child(**_: object) -> None:
