@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -296,6 +297,16 @@ def test_a_task_that_runs_once_sends_what_writes_as_well(app: AsyncCelery) -> No
             return await committed()
 
     assert run(place()) == [1, 2, 3]
+
+
+def test_many_tasks_that_send_at_once(app: AsyncCelery) -> None:
+    async def place() -> list[int]:
+        async with view(app):
+            results = await asyncio.gather(*(note_and_send.adelay(10 * n) for n in range(6)))
+            assert await asyncio.gather(*results) == [0, 10, 20, 30, 40, 50]
+            return await committed()
+
+    assert run(place()) == [10 * n + more for n in range(6) for more in range(3)]
 
 
 def test_plain_code_calls_a_task_that_sends(app: AsyncCelery) -> None:

@@ -10,11 +10,13 @@ from celery.canvas import Signature
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, GroupResult
 from celery.utils import uuid
+from sqlalchemy.util import await_only
 from typing_extensions import TypeIs, override
 from vine import promise
 
 from tomskit.celery._client.result import TypedEagerResult
 from tomskit.celery._client.result_sets import TypedGroupResult
+from tomskit.celery._client.threads import in_thread_of_its_own
 from tomskit.celery._internals.celery_tasks import ChainSignature
 from tomskit.celery._outbox.databases import committing
 from tomskit.sqlalchemy.sessions import TaskSession
@@ -88,7 +90,9 @@ def run_on_commit(session: TaskSession, signature: Signature[Any], *args: object
         # It is no part of the body that has committed.
         token = committing.set(None)
         try:
-            _take(result, mine.apply_async(args or None))
+            # As what else a commit waits for: meanwhile other coroutines go on, whose transactions may be
+            # in the way of this one's.
+            _take(result, await_only(in_thread_of_its_own(lambda: mine.apply_async(args or None))))
         except Exception as exc:
             logger.exception("A task that was sent on commit has failed in eager mode")
             _fail(result, exc)
