@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -10,8 +11,9 @@ from unittest.mock import Mock
 from weakref import ref
 
 import pytest
-from celery import Celery, _state
+from celery import Celery, _state, platforms
 from celery.app import trace
+from celery.apps import worker as worker_program
 from celery.concurrency import solo
 from celery.concurrency.base import BasePool
 from celery.concurrency.thread import TaskPool as ThreadsPool
@@ -180,6 +182,22 @@ def test_a_worker_looks_at_two_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     assert quit_requested()
     with pytest.raises(WorkerTerminate):
         state.maybe_shutdown()
+
+
+@pytest.mark.parametrize("install", ["install_worker_term_handler", "install_worker_int_handler"])
+def test_the_handlers_of_a_warm_shutdown_set_a_flag_and_raise_nothing(
+    install: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``install_worker_term_handler`` and ``install_worker_int_handler``, with a single thread as well."""
+    monkeypatch.setattr(state, "should_stop", None)
+    handlers: dict[str, Callable[..., object]] = {}
+    monkeypatch.setattr(platforms, "signals", handlers)
+    getattr(worker_program, install)(Mock(hostname="test@localhost"))
+    [handler] = handlers.values()
+
+    handler(signal.SIGTERM, None)
+
+    assert stop_requested()
 
 
 def test_running_tasks_have_the_tags_of_their_messages(

@@ -26,6 +26,11 @@
     shutdown of the solo pool.
     When it is missing: a worker with the asyncio pool raises AttributeError when it ends.
 
+`install_worker_term_handler` and `install_worker_int_handler`, whose handlers set `state.should_stop`
+    For: a warm shutdown in the worker's turn. What a handler raises is raised in the middle of any other code,
+    which may swallow it.
+    When it is missing: where Celery raises an error again, such a worker may not end on SIGTERM.
+
 `state.maybe_shutdown`
     For: ending a worker that waits for its broker.
     When it is missing: an import of tomskit.celery raises AttributeError.

@@ -69,6 +69,7 @@ class RuntimeStep(bootsteps.StartStopStep):
         if issubclass(pool, AsyncioPool):
             _check_transport(parent)
         if isinstance(parent.app, AsyncApp):
+            # The settings again: receivers of celeryd_init may have changed them, and some workers have no program.
             refuse(chain(unknown_encodings(parent.app), unknown_of_tasks(parent.app)))
         _check_annotations(parent.app)
         check_servers(parent.app)
