@@ -96,6 +96,10 @@ actions: Final = st.recursive(
     max_leaves=5,
 )
 scripts: Final = st.lists(actions, max_size=4).map(tuple)
+GRACE_MS: Final = 600_000
+"""Longer than processes work at the same time, before `Model.expire_claims`: meanwhile no relay publishes what
+the process that has committed it is about to publish."""
+
 deaths: Final = st.none() | st.integers(0, 45)
 """Before or after which of its steps a process dies; mostly it ends before that."""
 
@@ -202,7 +206,7 @@ class Process:
         assert isinstance(session, TaskSession)
         recording = Recording(self.model.app)
         recording.run(lambda: noted.apply_async((name,), task_id=name))
-        session.hold(recording.messages, self.committed.extend, grace_ms=0)
+        session.hold(recording.messages, self.committed.extend, grace_ms=GRACE_MS)
 
     async def play(self, script: Sequence[Action]) -> list[str]:
         """Do what a transaction does; returns the messages that its commit publishes."""
