@@ -20,21 +20,31 @@ __all__ = ("TIMEOUT", "Deployment", "deploy", "eventually")
 
 REPETITIVE = (
     "test_acknowledged_soon",
+    "test_async_results",
     "test_asyncio_pool_collector",
     "test_asyncio_pool_identity",
+    "test_asyncio_pool_limits",
+    "test_asyncio_pool_outages",
+    "test_asyncio_pool_stop",
+    "test_asyncio_pool_tasks",
+    "test_celery_features",
+    "test_conversation",
     "test_crashes",
     "test_demo",
+    "test_execution",
+    "test_forks",
     "test_generated",
     "test_interop",
     "test_lifecycle",
     "test_matrix",
     "test_once_crashes",
+    "test_once_savepoints",
     "test_plugs",
     "test_values",
 )
 """How the names of modules begin that run the same lines many times, for other values or pools.
 
-Other tests run these lines as well, and a worker that is killed tells nothing of its own. Coverage
+Other tests run these lines and branches as well (as the contexts of coverage show), and a worker that is killed tells nothing of its own. Coverage
 would take half of the processor time: it asks for the current greenlet whenever a function is
 called, of any package, and whenever it returns.
 """
