@@ -33,6 +33,21 @@ def test_a_broker_that_goes_silent_is_noticed(place: Faults) -> None:
     place.assert_no_gap()
 
 
+def test_a_broker_that_goes_silent_again_stops_no_task(place: Faults) -> None:
+    place.send("watch")
+    place.broker.freeze()
+    sent = [place.send("count", "sent", 0.0) for _ in range(MANY)]
+    assert len(place.outcomes(sent)) == MANY
+
+    # The connection is a second old at most, in which kombu has a word with Redis of its own accord.
+    place.broker.freeze()
+    sent = [place.send("count", "again", 0.0) for _ in range(MANY)]
+
+    assert len(place.outcomes(sent)) == MANY
+    assert place.count("again") == MANY
+    place.assert_no_gap()
+
+
 def test_an_answer_that_stops_in_its_middle_stops_no_task(place: Faults) -> None:
     place.send("watch")
     running = [place.send("count", "running", 3.0) for _ in range(5)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from kombu.asynchronous import get_event_loop, set_event_loop
 
 from tomskit.celery._running.places import Place
 from tomskit.celery.asyncio_pool.hub import LoopHub
@@ -292,6 +293,25 @@ def test_it_can_be_reset_and_goes_on(hub: LoopHub, pipe: tuple[int, int]) -> Non
     hub.run_once()
 
     assert got[:1] == ["called"]
+
+
+def test_connections_find_it_after_it_was_reset(hub: LoopHub) -> None:
+    set_event_loop(hub)
+
+    hub.reset()
+    found = get_event_loop()
+    hub.close()
+
+    assert found is hub
+    assert get_event_loop() is None
+
+
+def test_one_that_is_not_the_current_one_does_not_become_it(hub: LoopHub) -> None:
+    set_event_loop(None)
+
+    hub.reset()
+
+    assert get_event_loop() is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux")

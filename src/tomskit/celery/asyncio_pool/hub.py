@@ -16,7 +16,7 @@ from contextvars import copy_context
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kombu.asynchronous import Hub
+from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.utils.eventio import READ
 from typing_extensions import override
 
@@ -249,6 +249,15 @@ class LoopHub(Hub):
         set_poller(self, poller)
         add_filler(self, self._filler, _do_nothing)
         poller.register(self._filler, READ)
+
+    @override
+    def reset(self) -> None:
+        is_current = get_event_loop() is self
+        super().reset()
+        if is_current:
+            # kombu forgets it, as if it was closed. But the worker goes on with it after its connection was
+            # lost, and connections that do not find it keep the loop from running while they wait.
+            set_event_loop(self)
 
     @override
     def _close_poller(self) -> None:
