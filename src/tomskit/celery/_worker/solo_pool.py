@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer, quit_worker
 from tomskit.celery.asyncio_pool.report import log_failure
+from tomskit.celery.fast_redis.parts import in_front
 
 if TYPE_CHECKING:
     from celery.worker import consumer as celery_consumer
@@ -82,12 +83,12 @@ class _QuittingConsumer(Consumer):
 
 def quitting_consumer(base: type[celery_consumer.Consumer]) -> type[celery_consumer.Consumer]:
     """`base`, for a solo pool."""
-    return type(base.__name__, (_QuittingConsumer, base), {"__module__": base.__module__})
+    return in_front(base, _QuittingConsumer)
 
 
 def contained_solo_pool(base: type[SoloPool]) -> type[SoloPool]:
     """`base`, in which a function may fail."""
-    return type(base.__name__, (_Contained, base), {"__module__": base.__module__})
+    return in_front(base, _Contained)
 
 
 def _apply(

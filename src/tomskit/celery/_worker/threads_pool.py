@@ -9,6 +9,7 @@ from celery.concurrency.thread import TaskPool as ThreadsPool
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer, tags_of_running_tasks
+from tomskit.celery.fast_redis.parts import in_front
 
 if TYPE_CHECKING:
     from celery.worker import consumer as celery_consumer
@@ -61,9 +62,9 @@ class _WaitedConsumer(Consumer):
 
 def waited_consumer(base: type[celery_consumer.Consumer]) -> type[celery_consumer.Consumer]:
     """`base`, for a pool of threads."""
-    return type(base.__name__, (_WaitedConsumer, base), {"__module__": base.__module__})
+    return in_front(base, _WaitedConsumer)
 
 
 def waited_threads_pool(base: type[ThreadsPool]) -> type[ThreadsPool]:
     """`base`, which does not leave its threads running."""
-    return type(base.__name__, (_WaitedPool, base), {"__module__": base.__module__})
+    return in_front(base, _WaitedPool)

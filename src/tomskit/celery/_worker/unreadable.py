@@ -19,6 +19,7 @@ from typing_extensions import override
 from tomskit.celery._internals.celery_worker import Consumer
 from tomskit.celery.fast_redis.calls import ordinary_call
 from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, is_object, is_text
+from tomskit.celery.fast_redis.parts import in_front
 
 if TYPE_CHECKING:
     from celery.worker import consumer as celery_consumer
@@ -114,7 +115,7 @@ def guarded_consumer(
     base: type[celery_consumer.Consumer],
 ) -> type[celery_consumer.Consumer]:
     """`base`, which messages that cannot be read do not end."""
-    return type(base.__name__, (GuardedConsumer, base), {"__module__": base.__module__})
+    return in_front(base, GuardedConsumer)
 
 
 def problem_of(message: TaskMessage) -> str | None:

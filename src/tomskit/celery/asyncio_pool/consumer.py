@@ -14,6 +14,7 @@ from tomskit.celery._internals.celery_worker import run_consumer_loop
 from tomskit.celery.asyncio_pool.hub import LoopHub, run_into
 from tomskit.celery.asyncio_pool.patient_consumer import PatientConsumer
 from tomskit.celery.fast_redis.channel import FastChannel
+from tomskit.celery.fast_redis.parts import in_front
 
 if TYPE_CHECKING:
     from celery.worker import consumer as celery_consumer
@@ -120,4 +121,4 @@ def consumer_class(
         in_loop: Whether it connects in a thread, as the event loop demands it.
     """
     kind = LoopConsumer if in_loop else PatientConsumer
-    return type(base.__name__, (kind, base), {"__module__": base.__module__})
+    return in_front(base, kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from kombu import Connection
 from kombu.transport import redis as kombu_redis
@@ -17,7 +17,9 @@ from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.outstanding import KeepingQoS
 from tomskit.celery.fast_redis.poller import FastPoller, WatchfulPoller
 
-__all__ = ("Parts", "connection_class", "fast_parts", "kombu_parts")
+__all__ = ("Parts", "connection_class", "fast_parts", "in_front", "kombu_parts")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,14 @@ def _channel_class(channel: type[kombu_redis.Channel], parts: Parts) -> type:
     return type(channel.__name__, (*parts.channel, channel), members)
 
 
-def _in_front(parts: tuple[type, ...], base: type | None) -> type | None:
+def _in_front(parts: tuple[type, ...], base: type[object] | None) -> type[object] | None:
     if not parts or base is None:
         return base
-    return type(base.__name__, (*parts, base), {"__module__": base.__module__})
+    return in_front(base, *parts)
+
+
+def in_front(base: type[T], *parts: type) -> type[T]:
+    """A class with parts put in front of another one, whose name it has."""
+    made: Any = type(base.__name__, (*parts, base), {"__module__": base.__module__})
+    kind: type[T] = made
+    return kind
