@@ -78,6 +78,17 @@ async def raise_no_exception(kind: str, key: str) -> None:
     raise NO_EXCEPTIONS[kind]
 
 
+@async_shared_task(acks_late=True, reject_on_worker_lost=True)
+async def take_too_much(key: str) -> None:
+    await redis_client.incr(key)
+    raise MemoryError("too much")
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def take_too_much_plainly() -> None:
+    raise MemoryError("too much")
+
+
 @async_shared_task
 async def add(a: int, b: int) -> int:
     return a + b

@@ -8,8 +8,8 @@ from celery import states
 from celery.exceptions import SoftTimeLimitExceeded
 
 from tests.integration.interrupted_service import NO_EXCEPTIONS
-from tests.support.deployment import TIMEOUT, Deployment, deploy
-from tests.support.remote import fresh_key, state
+from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.remote import fresh_key, state, unacked
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
 from tomskit.errors import TaskExitError
@@ -79,3 +79,25 @@ def test_what_is_no_exception_fails_its_task_once(interrupted: Deployment, kind:
     assert interrupted.send(f"{SERVICE}.add", 1, 2).get(timeout=TIMEOUT) == 3
     assert state(sent) == states.FAILURE
     assert interrupted.key(key) == "1"
+
+
+def test_a_memory_error_fails_its_task_once(interrupted: Deployment) -> None:
+    key = fresh_key()
+    sent = interrupted.send(f"{SERVICE}.take_too_much", key)
+
+    with pytest.raises(MemoryError, match="too much"):
+        sent.get(timeout=TIMEOUT)
+
+    assert interrupted.send(f"{SERVICE}.add", 1, 2).get(timeout=TIMEOUT) == 3
+    eventually(lambda: not unacked(interrupted, sent))
+    assert interrupted.key(key) == "1"
+
+
+def test_a_memory_error_of_a_plain_task_fails_it_once(interrupted: Deployment) -> None:
+    sent = interrupted.send(f"{SERVICE}.take_too_much_plainly")
+
+    with pytest.raises(MemoryError, match="too much"):
+        sent.get(timeout=TIMEOUT)
+
+    assert interrupted.send(f"{SERVICE}.add", 1, 2).get(timeout=TIMEOUT) == 3
+    eventually(lambda: not unacked(interrupted, sent))

@@ -7,6 +7,8 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from billiard.einfo import ExceptionInfo
 from celery import Celery
 from celery.app import trace
 from celery.app.task import Context
@@ -17,6 +19,7 @@ from tests.support.contracts import untyped
 from tests.support.requests import parts
 from tomskit.celery._internals.celery_request import (
     LeanRequest,
+    WorkerRequest,
     is_revoked,
     new_context,
     reserve,
@@ -199,3 +202,36 @@ def test_a_task_is_terminated_by_the_job_that_the_pool_has_made(
     lean.terminate("pool", 15)
     assert ended == [15]
     assert untyped(lean)._terminate_on_ack == ("pool", 15)
+
+
+def test_a_request_of_celery_raises_a_memory_error_before_it_acknowledges(
+    celery_app: Celery, celery_task: Any, celery_message: Any
+) -> None:
+    """`Request.on_failure`, which WorkerRequest overrides."""
+    celery_task.acks_late = True
+    acknowledged: list[str] = []
+
+    def request_of(kind: type[Request]) -> Any:
+        def acknowledge(*_: object) -> None:
+            acknowledged.append(kind.__name__)
+
+        return untyped(kind)(
+            celery_message,
+            body=celery_message.body,
+            headers=celery_message.headers,
+            utc=True,
+            **{
+                **parts(celery_app, celery_task, celery_message),
+                "on_ack": acknowledge,
+            },
+        )
+
+    try:
+        raise MemoryError("too much")
+    except MemoryError:
+        failed = ExceptionInfo()
+
+    with pytest.raises(MemoryError):
+        request_of(Request).on_failure(failed, return_ok=True)
+    request_of(untyped(WorkerRequest)).on_failure(failed, return_ok=True)
+    assert acknowledged == ["WorkerRequest"]

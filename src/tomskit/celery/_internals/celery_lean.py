@@ -36,7 +36,6 @@ __all__ = (
     "has_backend_of_its_own",
     "has_hooks",
     "is_run_by_celery",
-    "uses_celerys_request",
     "uses_default_loader_hooks",
 )
 
@@ -69,11 +68,6 @@ def uses_default_loader_hooks(app: Celery) -> bool:
         getattr(loader, name) is getattr(BaseLoader, name)
         for name in ("on_task_init", "on_process_cleanup")
     )
-
-
-def uses_celerys_request(task: Any) -> bool:
-    """Whether a task has Celery's class of requests."""
-    return bool(task.Request == Task.Request)
 
 
 def has_backend_of_its_own(task: Any) -> bool:

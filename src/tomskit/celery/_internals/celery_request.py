@@ -17,6 +17,10 @@
     For: the worker's state, as ``celery inspect`` shows it.
     When it is missing: an import of the asyncio pool raises AttributeError.
 
+`Request.on_failure`, which raises a MemoryError that it is told of, before it acknowledges the message
+    For: a MemoryError that a task raises, which fails its task.
+    When it is missing: the worker ends when a task raises MemoryError, or never acknowledges its message.
+
 `Context._protected`
     For: telling the call of a task by the worker from one in its own body, as Celery does in a worker.
     When it is missing: a task that calls itself directly would not get a request of its own.
@@ -30,17 +34,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import ref
 
+from billiard.einfo import ExceptionInfo
 from celery.app.task import Context
 from celery.worker import request as request_module
 from celery.worker import state
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_task_lines import logs_accepted, sends_events
+from tomskit.errors import TaskExitError
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ("NO_EMBED", "LeanRequest", "is_revoked", "new_context", "reserve")
+__all__ = ("NO_EMBED", "LeanRequest", "WorkerRequest", "is_revoked", "new_context", "reserve")
 
 _state: Final[Any] = state
 
@@ -100,7 +106,7 @@ if TYPE_CHECKING:
         worker_pid: int | None
         _terminate_on_ack: tuple[object, object] | None
 
-        def on_failure(self, info: object) -> object: ...
+        def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> object: ...
         def on_timeout(self, soft: bool, timeout: float) -> object: ...
 
 else:
@@ -112,11 +118,36 @@ def is_revoked(task_id: str) -> bool:
     return task_id in _state.revoked or bool(_state.revoked_stamps)
 
 
+class WorkerRequest(_Request):
+    """Celery's request, of a task that may raise MemoryError.
+
+    Celery's own raises that in the worker before it has acknowledged the message. Under prefork and solo the
+    worker ends, under the other pools it keeps the message; and a late task runs again, without end.
+    """
+
+    __slots__ = ()
+
+    @override
+    def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> object:
+        # Billiard keeps it in an exception that shows its traceback.
+        error: BaseException | None = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, MemoryError):
+            exc_info = _info_without(error)
+        return super().on_failure(exc_info, *args, **kwargs)
+
+
+def _info_without(error: MemoryError) -> ExceptionInfo:
+    try:
+        raise TaskExitError(f"The task raised {error!r}")  # noqa: TRY301 (Celery wants a traceback)
+    except TaskExitError:
+        return ExceptionInfo()
+
+
 class _Pool(Protocol):
     def apply_lean(self, request: LeanRequest, /) -> object: ...
 
 
-class LeanRequest(_Request):
+class LeanRequest(WorkerRequest):
     """The request of a message with nothing special about it, whose arguments are decoded already.
 
     Args:

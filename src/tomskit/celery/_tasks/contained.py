@@ -31,6 +31,8 @@ class ContainedTask(Task[P, R_co]):
 
     override_max_retries: OverriddenRetries = OverriddenRetries()
 
+    Request = "tomskit.celery._internals.celery_request:WorkerRequest"
+
     if not TYPE_CHECKING:
 
         def apply_async(  # noqa: PLR0917 (as of Celery's)

@@ -19,7 +19,6 @@ from tomskit.celery._internals.celery_lean import (
     has_backend_of_its_own,
     has_hooks,
     is_run_by_celery,
-    uses_celerys_request,
     uses_default_loader_hooks,
 )
 from tomskit.celery._internals.celery_request import (
@@ -37,6 +36,7 @@ from tomskit.celery._internals.celery_task_lines import (
     write_received,
 )
 from tomskit.celery._running.repeated_lines import RepeatedLine
+from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
 from tomskit.celery.fast_redis.calls import ordinary_call
 
@@ -71,7 +71,7 @@ def _may_be_lean(task: Any, app: Celery) -> bool:
     return (
         isinstance(app, AsyncApp)
         and app.runtime_host.uses_async_runtime
-        and uses_celerys_request(task)
+        and task.Request == AsyncTask.Request
         and uses_default_loader_hooks(app)
         and not has_hooks(task)
         and not has_backend_of_its_own(task)
