@@ -147,8 +147,8 @@ def test_where_nothing_can_be_recorded_nothing_is_taken(client: Any, key: str) -
 # -- giving one back
 
 
-def restore(client: Any, tag: str, *pushes: str) -> object:
-    return client.eval(RESTORE, 2, RECORDS, TIMES, tag, *pushes)
+def restore(client: Any, tag: str, *pushes: str, latest: str = "") -> object:
+    return client.eval(RESTORE, 2, RECORDS, TIMES, tag, latest, *pushes)
 
 
 def test_a_message_that_is_out_goes_back(client: Any) -> None:
@@ -166,6 +166,29 @@ def test_a_message_that_is_not_out_any_more_does_not_go_back(client: Any) -> Non
     assert restore(client, "a", "RPUSH", "work", "again") == 0
 
     assert client.exists("work") == 0
+
+
+@pytest.mark.parametrize(("latest", "goes_back"), [("99.5", False), ("100.5", True)])
+def test_a_message_that_was_taken_later_does_not_go_back(
+    client: Any, latest: str, goes_back: bool
+) -> None:
+    client.hset(RECORDS, "a", "record")
+    client.zadd(TIMES, {"a": 100.0})
+
+    assert restore(client, "a", "RPUSH", "work", "again", latest=latest) == int(goes_back)
+
+    assert client.exists("work") == int(goes_back)
+    assert client.exists(RECORDS, TIMES) == (0 if goes_back else 2)
+
+
+def test_a_message_that_belongs_nowhere_stays(client: Any) -> None:
+    client.hset(RECORDS, "a", "record")
+    client.zadd(TIMES, {"a": 100.0, "without a message": 100.0})
+
+    assert [restore(client, tag) for tag in ("a", "without a message")] == [0, 0]
+
+    assert client.hkeys(RECORDS) == ["a"]
+    assert client.zrange(TIMES, 0, -1) == ["a"]
 
 
 # -- storing a state

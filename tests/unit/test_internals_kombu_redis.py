@@ -171,6 +171,28 @@ def test_a_message_is_given_back_in_a_transaction_of_the_client_that_is_given(ch
     assert callable(do)
 
 
+def test_visible_messages_are_given_back_with_a_client(channel: Any) -> None:
+    """`QoS.restore_visible`, which calls ``restore_by_tag`` with each tag and a client, and `visibility_timeout`."""
+
+    class Visible(Recorder):
+        def zrange(self, *_: object, **__: object) -> list[tuple[bytes, float]]:
+            return [(b"one", 1.0), (b"two", 2.0)]
+
+    channel.recorder = Visible()
+    channel.visibility_timeout = 10
+    channel.unacked_mutex_expire = 10
+    qos = untyped(QoS)(channel)
+    given_back: list[tuple[object, ...]] = []
+
+    def record(*arguments: object) -> None:
+        given_back.append(arguments)
+
+    qos.restore_by_tag = record
+    qos.restore_visible(num=None, interval=1)
+    assert given_back == [(b"one", channel.recorder), (b"two", channel.recorder)]
+    assert qos.visibility_timeout == 10
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -18,7 +18,6 @@ from tomskit.celery._internals.kombu_redis import (
     acknowledge_in_memory,
     deliverer_of,
     record_in_memory,
-    restore_message,
 )
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery.fast_redis.conversation import Conversation, ConversingChannel, raise_error
@@ -29,7 +28,7 @@ from tomskit.celery.fast_redis.guarded import (
     readable,
 )
 from tomskit.celery.fast_redis.outstanding import KeepingQoS, give_back_taken
-from tomskit.celery.fast_redis.scripts import FORGET, RESTORE
+from tomskit.celery.fast_redis.scripts import FORGET
 
 __all__ = ("FastChannel", "FastQoS")
 
@@ -200,7 +199,7 @@ class FastQoS(KeepingQoS):
         if requeue:
             message = self._delivered.get(delivery_tag)
             # Of two messages with one tag the second one takes the place of the first.
-            command = None if message is None else self._restore_command(message, leftmost=True)
+            command = None if message is None else self.restoring(message, leftmost=True)
             self._restoring.extend([command] if command else [])
             # Redis does not announce what the same connection has changed.
             self.channel.conversation.wake()
@@ -272,7 +271,7 @@ class FastQoS(KeepingQoS):
         commands = [
             command
             for message in reversed(self._delivered.values())
-            if (command := self._restore_command(message)) is not None
+            if (command := self.restoring(message)) is not None
         ]
         try:
             self.execute(commands, client)
@@ -280,26 +279,3 @@ class FastQoS(KeepingQoS):
             # Without scripts, in kombu's way.
             super().restore_unacked(client)
         self._delivered.clear()
-
-    def _restore_command(self, message: Message, *, leftmost: bool = False) -> Command | None:
-        pushes = _Pushes(self.channel.global_keyprefix)
-        restore_message(self.channel, message, pushes, leftmost=leftmost)
-        if not pushes.made:
-            # It is not known any more where it belongs: it stays unacknowledged.
-            return None
-        keys, tag = self.channel.unacked_keys, message.delivery_tag
-        return ("EVAL", RESTORE, len(keys), *keys, tag, *pushes.made)
-
-
-class _Pushes:
-    """Stands in for a pipeline, and collects what kombu would push."""
-
-    def __init__(self, prefix: str) -> None:
-        self.made: list[str] = []
-        self._prefix = prefix
-
-    def lpush(self, key: str, value: str) -> None:
-        self.made += ["LPUSH", self._prefix + key, value]
-
-    def rpush(self, key: str, value: str) -> None:
-        self.made += ["RPUSH", self._prefix + key, value]

@@ -6,27 +6,23 @@ acknowledged and given back on another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from celery.utils.log import get_logger
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.exceptions import WatchError
 from typing_extensions import override
 
 from tomskit.celery._internals.kombu_redis import (
     Channel,
-    Client,
     Message,
     acknowledge_in_memory,
-    plain_pipeline,
     restore_message,
     unacknowledged_tags,
 )
 from tomskit.celery._internals.redis_connections import Command
-from tomskit.celery.fast_redis.permissions import PermittedChannel, PermittedQoS
+from tomskit.celery.fast_redis.giving_back import RestoringQoS, portions
+from tomskit.celery.fast_redis.permissions import PermittedChannel
 
 __all__ = ("KeepingChannel", "KeepingQoS", "Outstanding", "give_back_taken")
 
@@ -95,9 +91,9 @@ class KeepingChannel(PermittedChannel):
             # In this order: kombu removes a time without a message when it meets one.
             qos.execute([("HDEL", records, *tags), ("ZREM", times, *tags)])
             self.unacknowledged.difference_update(tags)
-        for tag in tuple(self.rejected):
-            qos.restore_by_tag(tag, leftmost=True)
-            self.rejected.discard(tag)
+        for some in portions(self.rejected):
+            qos.give_back(some, leftmost=True)
+            self.rejected.difference_update(some)
 
     def hand_over(self) -> None:
         """Leave to the successor, if there is one, what Redis does not know."""
@@ -125,38 +121,13 @@ class KeepingChannel(PermittedChannel):
         if not (self.closed or self.is_lost) and self.do_restore:
             # As kombu does with the messages of this channel.
             for lost in self.predecessors:
-                for tag in unacknowledged_tags(lost.qos) - lost.settling:
+                for some in portions(unacknowledged_tags(lost.qos) - lost.settling):
                     with suppress(*self.connection_errors):
-                        self.qos.restore_by_tag(tag)
+                        self.qos.give_back(some)
         super().close()
 
 
-class _EndingTransactions:
-    """A client of which kombu uses transactions only; they end when the connection is lost.
-
-    redis-py's begin anew at once and for ever while it can connect to a server that refuses to write: it takes
-    a connection that is lost for a change of the keys.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def transaction(self, do: Callable[[Any], object], *keys: str) -> None:
-        """Watch keys, and do something in a pipeline until nobody else has changed them meanwhile."""
-        with self._client.pipeline(True) as pipeline:
-            while True:
-                try:
-                    pipeline.watch(*keys)
-                    do(pipeline)
-                    pipeline.execute()
-                except WatchError as exc:
-                    if isinstance(exc.__context__, RedisConnectionError | RedisTimeoutError):
-                        raise exc.__context__ from None
-                else:
-                    return
-
-
-class KeepingQoS(PermittedQoS):
+class KeepingQoS(RestoringQoS):
     """Acknowledges and rejects also where Redis cannot be told now: that is made good.
 
     An error would help nobody: kombu logs it and leaves the record of the message. The task of it runs,
@@ -176,13 +147,6 @@ class KeepingQoS(PermittedQoS):
             # Redis has handed it out and has no record of it.
             self._keeper.unrecorded[delivery_tag] = message
             raise
-
-    @override
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
-        if not isinstance(client, _EndingTransactions):
-            with self._keeper.conn_or_acquire(client) as found:
-                client = _EndingTransactions(found)
-        super().restore_by_tag(tag, client, leftmost)
 
     @override
     def ack(self, delivery_tag: str) -> None:
@@ -230,16 +194,6 @@ class KeepingQoS(PermittedQoS):
     def take_unconfirmed(self) -> list[Command]:
         """Take the commands that Redis may not have read. It is no harm if it has."""
         return []
-
-    def execute(self, commands: list[Command], client: Client | None = None) -> None:
-        """Have Redis execute commands with whole keys, at once."""
-        if not commands:
-            return
-        with self._keeper.conn_or_acquire(client) as redis:
-            pipeline = plain_pipeline(redis)
-            for command in commands:
-                pipeline.execute_command(*command)
-            pipeline.execute()
 
 
 class Outstanding:
@@ -309,14 +263,13 @@ class Outstanding:
 
     def _give_back(self, channel: KeepingChannel, tags: Collection[str]) -> None:
         back, gone = 0, 0
-        with channel.conn_or_acquire() as client:
-            for tag in tags:
-                if client.hget(channel.unacked_key, tag) is not None:
-                    channel.qos.restore_by_tag(tag)
-                    back += 1
-                else:
-                    gone += 1
-                # Where the connection is lost again: it may have been delivered anew by then.
+        qos: KeepingQoS = channel.qos
+        for some in portions(tags):
+            found = qos.give_back(some)
+            back += found
+            gone += len(some) - found
+            # Where the connection is lost again: they may have been delivered anew by then.
+            for tag in some:
                 acknowledge_in_memory(self._channel.qos, tag)
         if back:
             logger.info(
@@ -345,5 +298,4 @@ def give_back_taken(
     for time in times:
         with channel.conn_or_acquire() as client:
             tags = client.zrange(channel.unacked_index_key, time, time, byscore=True)
-        for tag in {tag.decode() for tag in tags} - set(running):
-            channel.qos.restore_by_tag(tag)
+        channel.qos.give_back({tag.decode() for tag in tags} - set(running))

@@ -73,11 +73,17 @@ return 1
 
 RESTORE: Final = """
 -- Gives a message back, if it is still recorded as unacknowledged.
--- KEYS: messages by tag, times by tag. ARGV: the tag, then LPUSH or RPUSH, a list and the message,
--- for each list that it belongs to.
-if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+-- KEYS: messages by tag, times by tag. ARGV: the tag, the latest time of a record that counts or nothing, then
+-- LPUSH or RPUSH, a list and the message, for each list that it belongs to: none if it was not recorded.
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+    redis.call('ZREM', KEYS[2], ARGV[1]) -- a time without a message is of no use
+    return 0
+end
+local recorded = ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], ARGV[1])
+if #ARGV == 2 or recorded and tonumber(recorded) > tonumber(ARGV[2]) then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
-for place = 2, #ARGV, 3 do redis.call(ARGV[place], ARGV[place + 1], ARGV[place + 2]) end
+for place = 3, #ARGV, 3 do redis.call(ARGV[place], ARGV[place + 1], ARGV[place + 2]) end
 return 1
 """
 

@@ -1,0 +1,194 @@
+"""Giving back what was delivered, many messages in two calls of Redis, whatever others do meanwhile.
+
+kombu watches the key of all unacknowledged messages for each one that it gives back, and begins anew when it has
+changed. Where other workers take and acknowledge messages all the time it hardly comes to an end: a worker that gave
+back what another one had held took no messages itself for minutes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Final
+
+from celery.utils.log import get_logger
+from kombu.utils.json import loads
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError, WatchError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from typing_extensions import override
+
+from tomskit.celery._internals.kombu_redis import (
+    Client,
+    Message,
+    plain_pipeline,
+    restore_message,
+    restore_payload,
+)
+from tomskit.celery._internals.redis_connections import Command
+from tomskit.celery.fast_redis.permissions import PermittedQoS
+from tomskit.celery.fast_redis.scripts import RESTORE, is_forbidden
+
+__all__ = ("RestoringQoS", "portions")
+
+logger: Final = get_logger(__name__)
+
+_AT_ONCE: Final = 20
+"""How many messages go back together: they are all in memory for that moment, and may be large."""
+
+
+def portions(tags: Iterable[str]) -> Iterator[list[str]]:
+    """Delivery tags, as many together as are given back at once."""
+    every = list(tags)
+    for first in range(0, len(every), _AT_ONCE):
+        yield every[first : first + _AT_ONCE]
+
+
+class RestoringQoS(PermittedQoS):
+    """Gives messages back by a script, which moves one if it is still recorded."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self._visible: list[str] | None = None
+        super().__init__(*args, **kwargs)
+
+    def give_back(
+        self,
+        tags: Collection[str],
+        client: Client | None = None,
+        *,
+        leftmost: bool = False,
+        latest: float | None = None,
+    ) -> int:
+        """Give back messages that are recorded, in this order.
+
+        Args:
+            tags: Their delivery tags.
+            client: Executes the commands; one of the channel's pool if it is None.
+            leftmost: Whether they are to be the last ones of their queues, and not the next ones.
+            latest: A message that was recorded after this time is left alone.
+
+        Returns:
+            How many there were.
+        """
+        found = 0
+        for some in portions(tags):
+            records = self._records(some, client)
+            found += sum(record is not None for record in records)
+            commands = [
+                command
+                for tag, record in zip(some, records, strict=True)
+                if (command := self._command(tag, record, leftmost, latest)) is not None
+            ]
+            try:
+                self.execute(commands, client)
+            except ResponseError as exc:
+                if not is_forbidden(exc):
+                    raise
+                for tag in some:
+                    self._give_back_by_transaction(tag, client, leftmost)
+        return found
+
+    @override
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        # Without a client it is a message that a task rejects, in another thread perhaps.
+        if self._visible is None or client is None:
+            self.give_back([tag], client, leftmost=leftmost)
+        else:
+            self._visible.append(tag)
+
+    @override
+    def restore_visible(self, *args: object, **options: object) -> None:
+        visible: list[str] = []
+        self._visible = visible
+        try:
+            # It looks for those whose visibility timeout is over, and calls restore_by_tag with each.
+            super().restore_visible(*args, **options)
+        finally:
+            self._visible = None
+        # Another worker may have done it since they were looked for, and they may be delivered again.
+        self.give_back(visible, latest=time.time() - self.visibility_timeout)
+
+    def execute(self, commands: list[Command], client: Client | None = None) -> list[Any]:
+        """Have Redis execute commands with whole keys, at once, and return the answers."""
+        if not commands:
+            return []
+        with self.channel.conn_or_acquire(client) as redis:
+            pipeline = plain_pipeline(redis)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return pipeline.execute()
+
+    def restoring(self, message: Message, *, leftmost: bool = False) -> Command | None:
+        """The command that gives a message back; None if it is not known any more where it belongs."""
+        pushes = _Pushes(self.channel.global_keyprefix)
+        restore_message(self.channel, message, pushes, leftmost=leftmost)
+        # It stays unacknowledged.
+        return self._script(message.delivery_tag, None, pushes) if pushes.made else None
+
+    def _records(self, tags: list[str], client: Client | None) -> list[bytes | None]:
+        records: list[bytes | None]
+        [records] = self.execute([("HMGET", self.channel.unacked_keys[0], *tags)], client)
+        return records
+
+    def _command(
+        self, tag: str, record: bytes | None, leftmost: bool, latest: float | None
+    ) -> Command | None:
+        pushes = _Pushes(self.channel.global_keyprefix)
+        if record is not None:
+            try:
+                payload, exchange, routing_key = loads(record.decode())
+            except (TypeError, ValueError):
+                logger.critical("Cannot be given back, not a message of kombu's: %.1000r", record)
+                return None
+            restore_payload(self.channel, payload, exchange, routing_key, pushes, leftmost=leftmost)
+            if not pushes.made:
+                return None
+        return self._script(tag, latest, pushes)
+
+    def _script(self, tag: str, latest: float | None, pushes: _Pushes) -> Command:
+        keys = self.channel.unacked_keys
+        time_limit = "" if latest is None else repr(latest)
+        return ("EVAL", RESTORE, len(keys), *keys, tag, time_limit, *pushes.made)
+
+    def _give_back_by_transaction(self, tag: str, client: Client | None, leftmost: bool) -> None:
+        with self.channel.conn_or_acquire(client) as found:
+            super().restore_by_tag(tag, _EndingTransactions(found), leftmost)
+
+
+class _Pushes:
+    """Stands in for a pipeline, and collects what kombu would push."""
+
+    def __init__(self, prefix: str) -> None:
+        self.made: list[str] = []
+        self._prefix = prefix
+
+    def lpush(self, key: str, value: str) -> None:
+        self.made += ["LPUSH", self._prefix + key, value]
+
+    def rpush(self, key: str, value: str) -> None:
+        self.made += ["RPUSH", self._prefix + key, value]
+
+
+class _EndingTransactions:
+    """A client of which kombu uses transactions only; they end when the connection is lost.
+
+    redis-py's begin anew at once and for ever while it can connect to a server that refuses to write: it takes
+    a connection that is lost for a change of the keys.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def transaction(self, do: Callable[[Any], object], *keys: str) -> None:
+        """Watch keys, and do something in a pipeline until nobody else has changed them meanwhile."""
+        with self._client.pipeline(True) as pipeline:
+            while True:
+                try:
+                    pipeline.watch(*keys)
+                    do(pipeline)
+                    pipeline.execute()
+                except WatchError as exc:
+                    if isinstance(exc.__context__, RedisConnectionError | RedisTimeoutError):
+                        raise exc.__context__ from None
+                else:
+                    return
