@@ -18,35 +18,54 @@ from tomskit.celery import AsyncCelery
 
 __all__ = ("TIMEOUT", "Deployment", "deploy", "eventually")
 
-REPETITIVE = (
-    "test_acknowledged_soon",
-    "test_async_results",
-    "test_asyncio_pool_collector",
-    "test_asyncio_pool_identity",
-    "test_asyncio_pool_limits",
-    "test_asyncio_pool_outages",
-    "test_asyncio_pool_stop",
-    "test_asyncio_pool_tasks",
-    "test_celery_features",
-    "test_conversation",
-    "test_crashes",
-    "test_demo",
-    "test_execution",
-    "test_forks",
-    "test_generated",
-    "test_interop",
-    "test_lifecycle",
-    "test_matrix",
-    "test_once_crashes",
-    "test_once_savepoints",
-    "test_plugs",
-    "test_values",
+REPETITIVE = frozenset(
+    {
+        "test_acknowledged_soon",
+        "test_async_results",
+        "test_asyncio_pool_collector",
+        "test_asyncio_pool_identity",
+        "test_asyncio_pool_limits",
+        "test_asyncio_pool_outages",
+        "test_asyncio_pool_rabbitmq",
+        "test_asyncio_pool_stop",
+        "test_asyncio_pool_tasks",
+        "test_celery_features",
+        "test_chords_of_tasks",
+        "test_conversation",
+        "test_crashes",
+        "test_demo",
+        "test_execution",
+        "test_fast_redis",
+        "test_fast_redis_features",
+        "test_fast_redis_model",
+        "test_fastapi_example",
+        "test_faults_failover",
+        "test_faults_loading",
+        "test_flask_example",
+        "test_forks",
+        "test_generated",
+        "test_interop",
+        "test_lean_path",
+        "test_lifecycle",
+        "test_limits",
+        "test_matrix",
+        "test_once_crashes",
+        "test_once_savepoints",
+        "test_once_web",
+        "test_plugs",
+        "test_readme",
+        "test_screen",
+        "test_sentinel",
+        "test_settings",
+        "test_shared_errors",
+        "test_values",
+    }
 )
-"""How the names of modules begin that run the same lines many times, for other values or pools.
+"""Modules that run the same lines many times, for other values or pools.
 
-Other tests run these lines and branches as well (as the contexts of coverage show), and a worker that is killed tells nothing of its own. Coverage
-would take half of the processor time: it asks for the current greenlet whenever a function is
-called, of any package, and whenever it returns.
+Other tests run these lines and branches as well (as the contexts of coverage show), and a worker that is
+killed tells nothing of its own. Coverage would take half of the processor time: it asks for the current
+greenlet whenever a function is called, of any package, and whenever it returns.
 """
 
 
@@ -76,7 +95,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.fixture(scope="module", autouse=True)
 def unmeasured_where_repetitive(request: pytest.FixtureRequest) -> Iterator[None]:
-    with unmeasured() if request.path.stem.startswith(REPETITIVE) else nullcontext():
+    with unmeasured() if request.path.stem in REPETITIVE else nullcontext():
         yield
 
 

@@ -224,9 +224,15 @@ def test_a_coroutine_cannot_swallow_a_hard_limit(running: Running) -> None:
         running.execute(work(), limits=Limits(None, SOON)).run()
 
 
+@pytest.mark.parametrize("of_a_task", [False, True])
 def test_a_coroutine_that_goes_on_is_abandoned(
-    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    running: Running,
+    identity: TaskIdentity,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    of_a_task: bool,
 ) -> None:
+    identity.request.id = "the id"
     monkeypatch.setattr("tomskit.celery._running.guard.CLEANUP_SECONDS", SOON)
 
     async def work() -> None:
@@ -236,11 +242,14 @@ def test_a_coroutine_that_goes_on_is_abandoned(
             except asyncio.CancelledError:
                 continue
 
-    execution = running.execute(work(), limits=Limits(None, SOON))
+    execution = running.execute(
+        work(), limits=Limits(None, SOON), identity=identity if of_a_task else None
+    )
     with pytest.raises(TimeLimitExceeded):
         execution.run()
 
-    assert "a coroutine did not end within" in caplog.text
+    name = "work[the id]" if of_a_task else "a coroutine"
+    assert f"{name} did not end within" in caplog.text
     assert running.running == set()
     assert execution.task is not None
     running.on_loop(lambda: None)
