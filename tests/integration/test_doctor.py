@@ -24,6 +24,7 @@ from tests.support.patience import patience
 from tests.support.servers import RedisServer
 from tests.support.servers.base import free_port
 from tests.support.servers.redis import call
+from tests.support.warm_start import WarmProcess
 from tests.support.workers import PROJECT
 from tomskit._commands import examination
 from tomskit._commands.examination import Check, Finding
@@ -53,15 +54,17 @@ class Report:
 def run(
     deployment: Deployment, *options: str, app: str = SERVICE, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "celery", "-A", app, "doctor", *options],
-        env={**os.environ, **deployment.environment, **environment},
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=patience(60),
-        check=False,
+    arguments = ["-A", app, "doctor", *options]
+    process = WarmProcess(
+        "celery",
+        arguments,
+        environment={**os.environ, **deployment.environment, **environment},
+        folder=PROJECT,
+        last_signal="KILL",
+        apart=True,
     )
+    stdout, stderr = process.communicate(patience(60))
+    return subprocess.CompletedProcess(arguments, process.wait(), stdout, stderr)
 
 
 def examine(
@@ -472,14 +475,21 @@ def test_tls_to_a_server_without_it(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize("app", ["tests.integration.stock_service"])
 def test_a_plain_celery_app(deployment: Deployment, app: str) -> None:
-    done = run(deployment, app=app)
+    done = celery(deployment, "-A", app, "doctor")
     assert done.returncode == 2
     assert "is not an AsyncCelery app" in " ".join(done.stderr.split())
 
 
 def test_no_app(deployment: Deployment) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "doctor"],
+    done = celery(deployment, "doctor")
+    assert done.returncode == 2
+    assert "name your app: celery -A app doctor" in done.stderr
+
+
+def celery(deployment: Deployment, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as users type it, in a process that has imported nothing."""
+    return subprocess.run(
+        [sys.executable, "-m", "celery", *arguments],
         env={**os.environ, **deployment.environment},
         cwd=PROJECT,
         capture_output=True,
@@ -487,5 +497,3 @@ def test_no_app(deployment: Deployment) -> None:
         timeout=patience(60),
         check=False,
     )
-    assert done.returncode == 2
-    assert "name your app: celery -A app doctor" in done.stderr

@@ -135,7 +135,7 @@ def run_tests(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
         folder=project.path,
         last_signal="KILL",
     )
-    lines = process.communicate(patience(120)).splitlines()
+    lines = process.communicate(patience(120))[0].splitlines()
     print(*lines, sep="\n")
     return pytest.RunResult(process.wait(), lines, [], 0.0)
 

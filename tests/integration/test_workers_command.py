@@ -25,7 +25,6 @@ def supervise(
         concurrency=10,
         env={**deployment.environment, **environment},
         extra_args=options,
-        cold=True,
         command=("workers", f"--processes={processes}"),
     )
     deployment.stack.enter_context(worker)

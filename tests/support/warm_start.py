@@ -1,7 +1,7 @@
 """Python processes that begin with Celery, SQLAlchemy, redis-py and tomskit imported.
 
-A worker needs more than a second of processor time to import them, and the tests start hundreds of
-workers. So one process imports them once, and every worker is a fork of it that runs the same
+A worker, or another command of Celery's, needs more than a second of processor time to import them, and
+the tests start hundreds of them. So one process imports them once, and every worker is a fork of it that runs the same
 module, with the same arguments, that `python -m` would have run. No app is made before the fork, and
 coverage begins after it: all that tomskit does when a worker starts is done and measured in that
 worker. The tests' own process imports the same modules, so their own lines are measured there.
@@ -23,9 +23,10 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import IO, Final, TypedDict
+from typing import Final, TypedDict
 
 from tests.support.servers import die_with_parent
 
@@ -81,7 +82,10 @@ class _Request(TypedDict):
 
 
 class WarmProcess:
-    """A process like one of subprocess.Popen: a session of its own, its output in a pipe."""
+    """A process like one of subprocess.Popen: a session of its own, its output in a pipe.
+
+    What it writes to stderr is among its output, or in a pipe of its own if the two are `apart`.
+    """
 
     def __init__(
         self,
@@ -91,8 +95,9 @@ class WarmProcess:
         environment: Mapping[str, str],
         folder: Path,
         last_signal: str,
+        apart: bool = False,
     ) -> None:
-        output, its_output = os.pipe()
+        pipes = [os.pipe() for _ in range(2 if apart else 1)]
         try:
             self.pid = _ask(
                 {
@@ -103,11 +108,15 @@ class WarmProcess:
                     "last_signal": last_signal,
                     "pid": 0,
                 },
-                its_output,
+                *(its for _, its in pipes),
             )
         finally:
-            os.close(its_output)
-        self.stdout: IO[str] = os.fdopen(output, encoding="utf-8", errors="replace")
+            for _, its in pipes:
+                os.close(its)
+        self.stdout, *errors = (
+            os.fdopen(ours, encoding="utf-8", errors="replace") for ours, _ in pipes
+        )
+        self.stderr = errors[0] if errors else None
         self.returncode: int | None = None
         self._end = os.pidfd_open(self.pid)
 
@@ -135,10 +144,11 @@ class WarmProcess:
         except subprocess.TimeoutExpired:
             return None
 
-    def communicate(self, timeout: float) -> str:
+    def communicate(self, timeout: float) -> tuple[str, str]:
         """All that it prints until its end. Who does not end within so many seconds is killed."""
-        with ThreadPoolExecutor(1) as reader, self.stdout:
-            output = reader.submit(self.stdout.read)
+        with ThreadPoolExecutor(2) as readers, self.stdout, self.stderr or nullcontext():
+            output = readers.submit(self.stdout.read)
+            errors = None if self.stderr is None else readers.submit(self.stderr.read)
             try:
                 self.wait(timeout)
             except subprocess.TimeoutExpired as error:
@@ -146,7 +156,7 @@ class WarmProcess:
                 self.wait()
                 error.add_note(output.result())
                 raise
-            return output.result()
+            return output.result(), "" if errors is None else errors.result()
 
     def send_signal(self, number: int) -> None:
         # Until somebody has waited for it the number cannot be that of another process.
@@ -192,7 +202,7 @@ def _ask(request: _Request, *fds: int) -> int:
 def _serve(connection: socket.socket) -> str | None:
     """Fork whenever that is asked for; what the fork shall run."""
     while True:
-        message, fds, _, _ = socket.recv_fds(connection, _LONGEST_MESSAGE, 1)
+        message, fds, _, _ = socket.recv_fds(connection, _LONGEST_MESSAGE, 2)
         if not message:
             return None
         request: _Request = json.loads(message)
@@ -203,24 +213,28 @@ def _serve(connection: socket.socket) -> str | None:
             answer = os.fork()
             if answer == 0:
                 connection.close()
-                _become(request, fds[0])
+                _become(request, fds)
                 return request["module"]
-            os.close(fds[0])
+            for number in fds:
+                os.close(number)
         connection.send(str(answer).encode())
 
 
-def _become(request: _Request, output: int) -> None:
+def _become(request: _Request, outputs: Sequence[int]) -> None:
     """Be as a process is that was started for the request alone."""
     os.setsid()
     number = signal.Signals[f"SIG{request['last_signal']}"]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
-    for standard in (1, 2):
+    for standard, output in ((1, outputs[0]), (2, outputs[-1])):
         os.dup2(output, standard)
-    os.close(output)
+    for output in outputs:
+        os.close(output)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
+    paths = request["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [path for path in paths if path and path not in sys.path]
     sys.argv[1:] = request["arguments"]
 
 
