@@ -98,6 +98,12 @@ def plain(n: int) -> int:
     return n + 1
 
 
+@shared_task
+def process() -> int:
+    """The id of the process in which it runs."""
+    return os.getpid()
+
+
 @async_shared_task
 async def die_when_free() -> None:
     """Waits until all are free, and ends its process."""

@@ -17,6 +17,7 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery_results     results, where they are kept once read
     celery_tasks       how tasks and signatures are made
     celery_worker      the worker, its pool and its consumer
+    celery_prefork     the jobs of a prefork pool
     billiard           processes of the pool, and failed tasks
     kombu              connections, messages and the event loop of the worker
     kombu_redis        kombu's Redis transport

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from celery.concurrency import get_implementation
+from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.solo import TaskPool as SoloPool
 from celery.concurrency.thread import TaskPool as ThreadsPool
 from kombu.asynchronous import set_event_loop
@@ -19,6 +20,7 @@ from tomskit.celery._internals.celery_worker import (
 )
 from tomskit.celery._worker.heartbeats import send_heartbeats_once
 from tomskit.celery._worker.overview import banner
+from tomskit.celery._worker.prefork_pool import keeping_prefork_pool
 from tomskit.celery._worker.solo_pool import contained_solo_pool, quitting_consumer
 from tomskit.celery._worker.threads_pool import waited_consumer, waited_threads_pool
 from tomskit.celery._worker.unreadable import GuardedNode, guarded_consumer
@@ -57,6 +59,8 @@ def prepare(worker: Worker, app: AsyncApp) -> None:
     elif issubclass(pool, ThreadsPool):
         worker.pool_cls = waited_threads_pool(pool)
         worker.consumer_cls = waited_consumer(worker.consumer_cls)
+    elif issubclass(pool, PreforkPool):
+        worker.pool_cls = keeping_prefork_pool(pool)
     if not in_loop:
         parts = _fast_parts(pool, fetch_bytes) if fast else kombu_parts()
         connect_with(app, connection_class(parts))

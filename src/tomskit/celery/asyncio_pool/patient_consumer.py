@@ -9,11 +9,13 @@ import vine
 from celery.exceptions import WorkerShutdown
 from celery.platforms import EX_FAILURE
 from celery.utils.log import get_logger
+from kombu.asynchronous import set_event_loop
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import AskError, ClusterCrossSlotError, ResponseError
 from typing_extensions import override
 
 from tomskit.celery._client.retrying import Outage, Retrying
+from tomskit.celery._internals.celery_prefork import tags_of_kept
 from tomskit.celery._internals.celery_worker import (
     Consumer,
     stop_if_requested,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     import kombu
     from kombu import Connection
+    from kombu.asynchronous import Hub
 
     from tomskit.celery._internals.celery_worker import TimerEntry
     from tomskit.celery._internals.kombu_redis import Channel
@@ -155,8 +158,14 @@ class PatientConsumer(Consumer):
         is_new = ready_at is None or time.monotonic() - ready_at < _AT_ONCE_SECONDS
         if isinstance(exc, ServerAwayError) or (is_new and is_away(exc)):
             self._lost = exc
+        hub: Hub | None = getattr(self, "hub", None)
+        if hub is not None:
+            # kombu has forgotten it, as if it was closed. Where it is not found, prefork acknowledges tasks that end
+            # while the worker stops only when all have ended, and sends no heartbeats meanwhile.
+            set_event_loop(hub)
         channel: object = None if self.task_consumer is None else self.task_consumer.channel
-        outstanding = Outstanding.of(channel, waiting=tags_of_tasks_that_wait(self.pool))
+        waiting = tags_of_tasks_that_wait(self.pool) | tags_of_kept(self.pool)
+        outstanding = Outstanding.of(channel, waiting=waiting)
         if outstanding is not None:
             self._outstanding.append(outstanding)
         if isinstance(channel, KeepingChannel):

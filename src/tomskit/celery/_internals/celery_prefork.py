@@ -1,0 +1,143 @@
+"""Celery and billiard: the jobs of a prefork pool, and a pool that keeps those that its processes were given.
+
+`celery.concurrency.prefork.TaskPool.Pool`, of which Celery makes `_pool` with a method ``flush`` that drops
+each job that is not accepted
+    For: keeping the jobs that a process was given when the connection to the broker is lost, or the worker
+    stops.
+    When it is missing: such a task runs, and its message is delivered again.
+
+``AsynPool._cache``, of the jobs in it `_write_to`, `_accepted`, `_worker_pid`, `_accept_callback` and `discard`,
+and ``_is_alive`` of a process
+    For: the same: which jobs these are, and of which messages.
+    When it is missing: the worker ends with AttributeError when it loses its connection.
+
+``AsynPool._put_back``, which gives a job to another process, and ``_state``, which is `RUN` until the pool stops
+    For: running the job of a process that has died just then.
+    When it is missing: the worker ends with AttributeError when it loses its connection.
+
+``AsynPool._flush_writer``, ``_active_writers``, and `_writer` of a job
+    For: giving the rest of a job to its process when the worker stops.
+    When it is missing: the worker does not stop if it does so just then.
+
+``AsynPool._worker_active``
+    For: leaving processes alone that were given a job when the pool shrinks.
+    When it is missing: the pool may end one of them, and its task fails or begins anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import ref
+
+from billiard import pool as billiard_pool
+from celery.concurrency.prefork import TaskPool as PreforkPool
+from typing_extensions import override
+
+from tomskit.celery._internals.celery_worker import request_of
+
+__all__ = ("KeepingJobs", "PreforkPool", "jobs_class_of", "tags_of_kept")
+
+_pool: Final[Any] = billiard_pool
+
+
+class _Process(Protocol):
+    def _is_alive(self) -> bool: ...
+
+
+class _Job(Protocol):
+    _accepted: bool
+    _worker_pid: int | None
+    _write_to: _Process | None
+    _writer: ref[object]
+    _accept_callback: object
+
+    def discard(self) -> None: ...
+
+
+if TYPE_CHECKING:
+
+    class _Jobs:
+        """``celery.concurrency.asynpool.AsynPool``; at run time any class of that kind."""
+
+        _cache: dict[int, _Job]
+        _active_writers: set[object]
+        _state: object
+
+        def flush(self) -> None: ...
+        def _flush_writer(self, proc: _Process, writer: object) -> None: ...
+        def _put_back(self, job: _Job) -> None: ...
+        def _worker_active(self, worker: _Process) -> bool: ...
+
+else:
+    _Jobs = object
+
+
+class KeepingJobs(_Jobs):
+    """Put in front of what runs the processes of a prefork pool, keeps the jobs that these were given.
+
+    Celery drops them when the connection to the broker is lost, and when the worker stops, as the broker
+    delivers them again. But they run, since what was written to a process cannot be taken back. So they are
+    kept, and their messages are acknowledged and delivered to nobody else.
+    """
+
+    def handed_over(self) -> list[_Job]:
+        """The jobs of which a process may have the first byte, and of which it has not said that it has begun."""
+        return [
+            job
+            for job in tuple(self._cache.values())
+            if job._write_to is not None and not job._accepted
+        ]
+
+    @override
+    def flush(self) -> None:
+        kept = self.handed_over()
+        if not _is_running(self):
+            _finish_writing(self, kept)
+        for job in kept:
+            job._accepted = True
+        try:
+            super().flush()
+        finally:
+            for job in kept:
+                # It has the number of a process if it has been accepted meanwhile.
+                job._accepted = job._worker_pid is not None
+        for job in self.handed_over():
+            if job._write_to is None or job._write_to._is_alive():
+                continue
+            # The process has died before it began.
+            if _is_running(self):
+                self._put_back(job)
+            else:
+                job.discard()
+
+    @override
+    def _worker_active(self, worker: _Process) -> bool:
+        return super()._worker_active(worker) or any(
+            job._write_to is worker for job in self.handed_over()
+        )
+
+
+def _finish_writing(pool: KeepingJobs, jobs: list[_Job]) -> None:
+    # When the worker stops Celery does not. A process would take the order to end for the rest of its job.
+    for job in jobs:
+        writer, process = job._writer(), job._write_to
+        if process is not None and writer in pool._active_writers:
+            pool._flush_writer(process, writer)
+
+
+def _is_running(pool: KeepingJobs) -> bool:
+    return bool(pool._state == _pool.RUN)
+
+
+def jobs_class_of(pool_class: type[PreforkPool]) -> type[object]:
+    """What a class of prefork pools runs its processes with."""
+    return pool_class.Pool
+
+
+def tags_of_kept(pool: object) -> set[str]:
+    """The delivery tags of jobs that processes of a pool were given, and that they have not said to have begun."""
+    jobs: object = getattr(pool, "_pool", None)
+    if not isinstance(jobs, KeepingJobs):
+        return set()
+    requests: list[Any] = [request_of(job._accept_callback) for job in jobs.handed_over()]
+    return {one.message.delivery_tag for one in requests if one is not None}

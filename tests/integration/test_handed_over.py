@@ -1,0 +1,195 @@
+"""Tasks of prefork that a process has been given and has not said yet to have begun: they run once.
+
+Such a process is stopped here by SIGSTOP, for as long as the test needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+
+from tests.support.deployment import TIMEOUT, Deployment
+from tests.support.faults import SERVICE, Faults, faults
+from tests.support.patience import patience, wait_until
+
+FAST = pytest.mark.parametrize("fast", ["true", "false"])
+TASKS = pytest.mark.parametrize("task", ["count", "late"])
+LARGE = 1_000_000
+"""Characters: more than a pipe takes."""
+
+
+@contextmanager
+def stopped(*processes: int) -> Generator[None]:
+    """Have processes stand still."""
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+def processes_of(place: Faults) -> list[int]:
+    """The processes of the pool, when each is ready for a task."""
+    inspect: Any = place.client.control.inspect(timeout=patience(10), limit=1)
+    [stats] = inspect.stats().values()
+    processes: list[int] = stats["pool"]["processes"]
+    assert place.send("process").get(timeout=TIMEOUT) in processes
+    wait_until(lambda: place.held() == 0, 30, "it is acknowledged")
+    return processes
+
+
+def wait_until_given(place: Faults) -> None:
+    """Wait until the worker has all messages, and its processes have their tasks."""
+    wait_until(lambda: place.waiting() == 0, 30, "the worker has all messages")
+    # The worker does that before it answers.
+    inspect: Any = place.client.control.inspect(timeout=patience(10), limit=1)
+    assert len(inspect.ping() or {}) == 1
+
+
+def lose_connections(place: Faults) -> None:
+    """Close the connections to the broker, and wait until the worker has new ones."""
+    start = len(place.worker.lines)
+    place.broker.kill()
+    place.worker.wait_for_line("messages that waited for a slot were returned", start=start)
+    wait_until_given(place)
+
+
+@FAST
+@TASKS
+@pytest.mark.parametrize("losses", [1, 2])
+def test_when_the_connection_is_lost(
+    deployment: Deployment, fast: str, task: str, losses: int
+) -> None:
+    with faults(deployment, "prefork", 1, CELERY_REDIS_FAST_PATH=fast) as place:
+        [process] = processes_of(place)
+        with stopped(process):
+            sent = [place.send(task, "ran", 0.0) for _ in range(4)]
+            wait_until_given(place)
+            for _ in range(losses):
+                lose_connections(place)
+
+        assert set(place.outcomes(sent)) == {1, 2, 3, 4}
+        wait_until(lambda: place.held() == 0, 30, "all messages are acknowledged")
+        assert processes_of(place) == [process]
+        assert place.count("ran") == 4
+
+
+@TASKS
+def test_when_the_connection_is_lost_and_its_process_dies(
+    deployment: Deployment, task: str
+) -> None:
+    """Another process runs it."""
+    with faults(deployment, "prefork", 1) as place:
+        [process] = processes_of(place)
+        with stopped(process):
+            sent = [place.send(task, "ran", 0.0) for _ in range(4)]
+            wait_until_given(place)
+            lose_connections(place)
+            os.kill(process, signal.SIGKILL)
+
+        assert set(place.outcomes(sent)) == {1, 2, 3, 4}
+        wait_until(lambda: place.held() == 0, 30, "all messages are acknowledged")
+        assert place.count("ran") == 4
+
+
+@pytest.mark.parametrize("end", ["loss", "stop"])
+def test_in_part(deployment: Deployment, end: str) -> None:
+    """A pipe takes 64 KiB, and the process reads on."""
+    with faults(deployment, "prefork", 1) as place:
+        [process] = processes_of(place)
+        with stopped(process):
+            sent = place.send("length", "x" * LARGE)
+            wait_until_given(place)
+            if end == "loss":
+                place.broker.kill()
+                place.worker.wait_for_line("Connection to broker lost")
+            else:
+                place.worker.send_signal(signal.SIGTERM)
+                place.worker.wait_for_line("Warm shutdown")
+
+        assert place.outcomes([sent]) == [LARGE]
+        if end == "loss":
+            assert place.send("length", "x").get(timeout=TIMEOUT) == 1
+        else:
+            assert place.worker.wait() == 0
+        wait_until(lambda: place.held() == 0, 30, "all messages are acknowledged")
+        assert place.count("lengths") == (2 if end == "loss" else 1)
+
+
+@FAST
+@TASKS
+def test_when_the_worker_stops(deployment: Deployment, fast: str, task: str) -> None:
+    with faults(deployment, "prefork", 1, CELERY_REDIS_FAST_PATH=fast) as place:
+        [process] = processes_of(place)
+        with stopped(process):
+            sent = [place.send(task, "ran", 0.0) for _ in range(4)]
+            wait_until_given(place)
+            place.worker.send_signal(signal.SIGTERM)
+            place.worker.wait_for_line("Warm shutdown")
+
+        assert place.worker.wait() == 0
+        assert place.count("ran") + place.waiting() == place.count("ran") + place.held() == 4
+        # So says billiard of a process that waits for 30 s for its last message to be read.
+        assert "could not ensure all messages were consumed" not in place.worker.text
+        deployment.worker(
+            "threads",
+            4,
+            module=SERVICE,
+            environment={
+                "CELERY_BROKER_URL": place.server.url(0),
+                "CELERY_RESULT_BACKEND": place.store.url(1),
+            },
+        )
+        assert set(place.outcomes(sent)) == {1, 2, 3, 4}
+        assert place.count("ran") == 4
+
+
+@FAST
+def test_it_is_acknowledged_while_others_run_and_the_worker_stops(
+    deployment: Deployment, fast: str
+) -> None:
+    """Also after the connection was lost."""
+    with faults(deployment, "prefork", 2, CELERY_REDIS_FAST_PATH=fast) as place:
+        first, second = processes_of(place)
+        start = len(place.worker.lines)
+        place.broker.kill()
+        place.worker.wait_for_line("Connected to ", start=start)
+        sent = [place.send("late_when_free", "ran") for _ in range(2)]
+        place.wait_for_count("begun", 2)
+
+        with stopped(first, second):
+            place.worker.send_signal(signal.SIGTERM)
+            place.worker.wait_for_line("Warm shutdown")
+            place.free()
+            os.kill(first, signal.SIGCONT)
+            wait_until(lambda: place.held() == 1, 30, "the one that has ended is acknowledged")
+            assert place.worker.running
+
+        assert place.worker.wait() == 0
+        assert set(place.outcomes(sent)) == {1, 2}
+        assert place.held() == 0
+
+
+def test_when_the_pool_shrinks(deployment: Deployment) -> None:
+    """A process that was given a task is as busy as one that has begun it."""
+    with faults(deployment, "prefork", 2) as place:
+        first, second = processes_of(place)
+        with stopped(first):
+            with stopped(second):
+                sent = [place.send("count_when_free", "ran") for _ in range(2)]
+                wait_until_given(place)
+            place.wait_for_count("begun", 1)
+            control = cast("Any", place.client.control)
+            [reply] = control.pool_shrink(1, reply=True, timeout=patience(10), limit=1)
+            assert "All processes busy" in str(reply)
+        place.free()
+
+        assert set(place.outcomes(sent)) == {1, 2}
+        assert processes_of(place) == [first, second]
