@@ -14,9 +14,11 @@ from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
 from tests.integration import once_service
 from tests.support.deployment import Deployment, deploy, eventually
@@ -263,6 +265,56 @@ def test_while_a_relay_publishes_others_write_messages(
 
     with sending(config, redis_db) as app:
         run(main(app))
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgres", "psycopg"])
+@pytest.mark.parametrize("way", ["locked", "claimed"])
+def test_a_relay_that_loses_its_database_before_it_can_delete_what_it_has_published_deletes_it_later(
+    kind: Kind,
+    way: str,
+    *,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    redis_db: RedisDb,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = database(kind, request, tmp_path)
+    if way == "claimed":
+        # As databases do that cannot skip locked rows.
+        monkeypatch.setattr(OutboxStore, "_skips_locked_rows", Mock(return_value=False))
+
+    async def main(app: AsyncCelery, network: Proxy) -> list[str]:
+        here = {"DB_HOST": network.host, "DB_PORT": network.port}
+        provider = DatabaseProvider(config.model_copy(update=here))
+        await provider.startup()
+        try:
+            await db.create_tables()
+            sent = await commit_and_die(3)
+            store = OutboxStore(app, db)
+            publish = store.publish
+
+            async def publish_and_lose(rows: Any) -> Any:
+                batch = await publish(rows)
+                network.kill()
+                return batch
+
+            monkeypatch.setattr(store, "publish", publish_and_lose)
+            with pytest.raises(DBAPIError):
+                await store.publish_due()
+            monkeypatch.setattr(store, "publish", publish)
+            async with db.engine.begin() as connection:
+                # As if the time of a claim was over.
+                await connection.execute(update(outbox).values(due=0))
+            sent += await commit_and_die(2)
+            assert len((await store.publish_due()).taken) == 2
+            assert await left() == 0
+            return sent
+        finally:
+            await provider.shutdown()
+
+    with Proxy(str(config.DB_HOST), config.DB_PORT) as network, sending(config, redis_db) as app:
+        sent = run(main(app, network))
+    assert Counter(ids(redis_db)) == Counter(sent)
 
 
 # -- when the broker is away

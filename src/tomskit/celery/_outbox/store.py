@@ -103,6 +103,7 @@ class OutboxStore:
     def __init__(self, app: AsyncApp, database: Database) -> None:
         self._app = app
         self._database = database
+        self._unsettled: Batch | None = None
 
     async def publish(self, rows: Sequence[OutboxRow]) -> Batch:
         """Publish messages."""
@@ -137,17 +138,23 @@ class OutboxStore:
             await _settle(connection, batch)
 
     async def publish_due(self) -> Batch:
-        """Publish messages that the processes that committed them have left; at most `BATCH`."""
+        """Publish messages that the processes that committed them have left; at most `BATCH`.
+
+        Those that an earlier call has published and could not delete, as the database was away, are deleted
+        first.
+        """
+        await self._settle_earlier()
         if self._skips_locked_rows():
             return await self._publish_locked()
         async with self._transaction() as connection:
             claim, rows = await _claim(connection, self._is_mine())
-        batch = await self.publish(rows)
+        self._unsettled = batch = await self.publish(rows)
         async with self._transaction() as connection:
             await _settle(connection, batch)
             if batch.away is not None:
                 mine = outbox.c.claim == claim
                 await connection.execute(update(outbox).where(mine).values(due=now_ms()))
+        self._unsettled = None
         return batch
 
     async def _publish_locked(self) -> Batch:
@@ -156,13 +163,20 @@ class OutboxStore:
             # The locks end with the connection, should this process die.
             async with self._transaction(isolated=True) as connection:
                 batch = await self.publish(await _lock(connection, self._is_mine()))
+                self._unsettled = batch
                 await _settle(connection, batch)
         except DBAPIError as exc:
             if batch is None or not has_conflict(exc):
                 raise
             # They are published: what is not deleted now is published again.
-            await self.settle(batch)
+            await self._settle_earlier()
+        self._unsettled = None
         return batch
+
+    async def _settle_earlier(self) -> None:
+        if self._unsettled is not None:
+            await self.settle(self._unsettled)
+            self._unsettled = None
 
     async def waiting(self) -> Waiting:
         """How many messages wait."""
