@@ -12,12 +12,29 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.patience import patience, slowed
 from tests.support.servers import RedisServer
-from tomskit.celery.fast_redis.batches import Batches, StoredState
+from tomskit.celery.fast_redis.batches import Batches
 
 T = TypeVar("T")
 
 LONG = round(slowed(1.0), 1)
 """Seconds that Redis may take for an answer; a busy machine answers within it."""
+
+
+class State:
+    """The state of a task that is to be stored."""
+
+    def __init__(
+        self, key: bytes, value: bytes, finished: Callable[[BaseException | None], object]
+    ) -> None:
+        self.key: bytes = key
+        self._value = value
+        self._finished = finished
+
+    def value(self) -> bytes:
+        return self._value
+
+    def finished(self, error: BaseException | None) -> None:
+        self._finished(error)
 
 
 class Between:
@@ -172,7 +189,7 @@ def test_what_cannot_be_sent_is_an_error_for_its_caller_only(own: RedisServer) -
         between.forget()
         good = [batches.begin(("INCR", "a"))]
         bad = [batches.begin(("SET", "\ud800", 1)), batches.begin(("SET", "b", object()))]
-        batches.store(StoredState(b"state", lambda: b"{}", ended.append), 60)
+        batches.store(State(b"state", b"{}", ended.append), 60)
         good.append(batches.begin(("INCR", "a"), ("GET", "state")))
         answers = await asyncio.gather(*good, *bad, return_exceptions=True)
         return [*answers, await batches.run(("INCR", "a")), between.connections]
@@ -250,7 +267,7 @@ def test_one_write_stores_no_more_states_than_there_may_be_callers(own: RedisSer
         for expires, count in ((60, most - 1), (0, most)):
             for number in range(count):
                 key = f"{expires} {number}".encode()
-                batches.store(StoredState(key, lambda: b'{"status": "SUCCESS"}', note), expires)
+                batches.store(State(key, b'{"status": "SUCCESS"}', note), expires)
         await all_stored.wait()
         assert stored == [None] * len(stored)
         return between.written

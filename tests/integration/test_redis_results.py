@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import pytest
 from celery import Celery, states
@@ -159,6 +159,68 @@ def test_a_result_that_there_is_stays(own: RedisServer) -> None:
         return store.meta("id")["result"]
 
     assert run(own, look) == 1
+
+
+# -- without Celery's tracer
+
+
+class OfTask:
+    """What a request says of a task."""
+
+    id = "id"
+    hostname = "worker@here"
+    request_dict: Final[dict[str, object]] = {}
+
+
+def test_one_that_ends_before_its_start_was_sent_is_stored_once(own: RedisServer) -> None:
+    def look(store: Store) -> object:
+        request, ended = OfTask(), list[object]()
+        with own.client() as client, cast("Any", client).pubsub() as listening:
+            listening.subscribe(store.key("id"))
+            assert listening.get_message(timeout=patience(10))["type"] == "subscribe"
+            store.results.store_started(request)
+            data = store.results.encode_success(request, 42, [])
+            store.results.store_success(request, data, ended.append)
+            settle(store)
+            told = [listening.get_message(timeout=patience(10))["data"]]
+            # Nothing else was published before this.
+            cast("Any", client).publish(store.key("id"), "the end")
+            told.append(listening.get_message(timeout=patience(10))["data"])
+        assert told == [data.decode(), "the end"]
+        return store.meta("id")["result"], ended, store.later
+
+    assert run(own, look) == (42, [None], [])
+
+
+def test_one_that_ends_while_its_start_is_sent_is_stored_after_it(own: RedisServer) -> None:
+    def look(store: Store) -> object:
+        request, ended = OfTask(), list[object]()
+        with own.client() as client, cast("Any", client).pubsub() as listening:
+            listening.subscribe(store.key("id"))
+            assert listening.get_message(timeout=patience(10))["type"] == "subscribe"
+            settle(store)  # it has connected
+            store.results.store_started(request)
+            await_here(asyncio.sleep(0))  # it is on its way
+            data = store.results.encode_success(request, 42, [])
+            store.results.store_success(request, data, ended.append)
+            settle(store)
+            first, second = (listening.get_message(timeout=patience(10))["data"] for _ in range(2))
+        assert '"STARTED"' in first
+        assert '"worker@here"' in first
+        assert second == data.decode()
+        return store.meta("id")["result"], ended, store.later
+
+    assert run(own, look) == (42, [None], [])
+
+
+def test_one_whose_start_is_overtaken_by_celery_is_not_stored(own: RedisServer) -> None:
+    def look(store: Store) -> object:
+        store.results.store_started(OfTask())
+        store.results.store_result("id", LookupError("x"), states.FAILURE)
+        settle(store)
+        return store.meta("id")["status"], store.later
+
+    assert run(own, look) == (states.FAILURE, [])
 
 
 # -- STARTED, which nobody waits for

@@ -15,6 +15,7 @@ from celery import Celery, Task
 from pydantic import BaseModel
 
 from tomskit.celery import AsyncCelery, AsyncTask, BoundTask, TypedResult, async_shared_task
+from tomskit.celery._tasks.body import runs_lean
 from tomskit.errors import ConfigurationError, NotACoroutineFunctionError, TaskArgumentsError
 
 
@@ -69,6 +70,31 @@ class OfOurs(AsyncTask[..., Any]):
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         options.setdefault("priority", 3)
         return super().apply_async(args, kwargs, **options)
+
+
+class Adding(AsyncTask[[int], int]):
+    name = "bases.adding"
+
+    async def run(self, number: int) -> int:
+        return number + 1
+
+
+class InFront(Adding):
+    """Does something of its own before the coroutine runs."""
+
+    name = "bases.in_front"
+
+    def run(self, number: int) -> Any:
+        return super().run(10 * number)
+
+
+class Synchronous(AsyncTask[[int], int]):
+    """Has no coroutine at all."""
+
+    name = "bases.synchronous"
+
+    def run(self, number: int) -> Any:
+        return number - 1
 
 
 numbers = count()
@@ -388,3 +414,9 @@ class TestClassesWithRun:
             app.register_task(untyped(kind)())
         with pytest.raises(NotACoroutineFunctionError, match=r"Called\.__call__ is async def"):
             type("Called", (AsyncTask,), {"name": "bases.called", "__call__": call})
+
+
+def test_only_a_body_that_is_the_coroutines_runs_without_celerys_tracer(app: AsyncCelery) -> None:
+    tasks = [app.register_task(kind()) for kind in (Adding, InFront, Synchronous)]
+
+    assert [runs_lean(task) for task in tasks] == [True, False, False]

@@ -36,6 +36,7 @@ __all__ = (
     "send_received",
     "sends_events",
     "shown_result",
+    "shows_success",
     "succeeded",
     "write_received",
     "write_success",
@@ -110,6 +111,11 @@ def received(request: Any) -> dict[str, object]:
 def logs_success() -> bool:
     """Whether the worker logs that a task has succeeded."""
     return SUCCEEDED.isEnabledFor(logging.INFO)
+
+
+def shows_success(eventer: Any) -> bool:
+    """Whether a line or an event shows what a task has returned."""
+    return SUCCEEDED.isEnabledFor(logging.INFO) or sends_events(eventer)
 
 
 def succeeded(request: Any, shown: str, seconds: float) -> dict[str, object]:

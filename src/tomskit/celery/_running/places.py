@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Protocol, TypeAlias, TypeVar
 
 from celery.utils import uuid
 from kombu import Producer
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "GreenletPlace",
+    "Identity",
     "LeanCall",
     "Place",
     "here",
@@ -40,12 +41,16 @@ __all__ = (
 R = TypeVar("R")
 
 
+Identity: TypeAlias = tuple[str, str | None, int]
+"""The name of a task, the id, and how often it has been retried."""
+
+
 class LeanCall(Protocol):
     """The call of a task without Celery's tracer around it, and so without a request on its stacks."""
 
     @property
-    def identity(self) -> tuple[str, str | None, int]:
-        """The name of the task, the id, and how often it has been retried."""
+    def identity(self) -> Identity:
+        """Which one it is."""
         ...
 
     @property
@@ -58,10 +63,12 @@ class LeanCall(Protocol):
         """What ``self.request`` is; None as long as nobody has asked for it."""
         ...
 
-    @property
-    def outcome(self) -> Callable[[], object] | None:
-        """Gives or raises what the body has come to; None if it has not run yet."""
+    def run(self, coro: Coroutine[object, Never, R], resources: Resources) -> R:
+        """As `Place.run`."""
         ...
+
+    def fails(self) -> None:
+        """As `Place.fails`."""
 
 
 class Place(ABC):
@@ -72,8 +79,13 @@ class Place(ABC):
     patient: ClassVar[bool] = True
     """Whether publishing retries until the broker returns, unless the call limits the retries."""
 
-    def take_lean(self) -> LeanCall | None:
-        """The call whose body is to run here next, if Celery's tracer is not around it; only once."""
+    def take_outcome(self) -> Callable[[], object] | None:
+        """Gives or raises what the body has come to that is to run here next; None if it has not run yet."""
+        return None
+
+    @property
+    def lean_body(self) -> Identity | None:
+        """The task whose body runs here without Celery's tracer around it."""
         return None
 
     @property

@@ -16,6 +16,7 @@ from tomskit.celery._running.strays import lineage
 from tomskit.errors import TaskExitError
 
 __all__ = (
+    "NO_LIMITS",
     "Interruption",
     "Limits",
     "SoftTimeLimit",
@@ -51,6 +52,10 @@ class SoftTimeLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
 # Result backends store an exception's class by these two, and look it up by them.
 SoftTimeLimit.__qualname__ = SoftTimeLimit.__name__ = SoftTimeLimitExceeded.__name__
 SoftTimeLimit.__module__ = SoftTimeLimitExceeded.__module__
+
+
+NO_LIMITS: Final = Limits(None, None)
+"""The limits of most tasks."""
 
 
 class Interruption(Protocol):

@@ -15,7 +15,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
 from tomskit.celery._outbox.databases import database_of
-from tomskit.celery._running.places import LeanCall, Place, here
+from tomskit.celery._running.places import Identity, LeanCall, here, place_of_task
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._tasks.replacing import run_replaced
 from tomskit.celery._tasks.reporting import end_reports, reporters
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from tomskit.celery._tasks.functions import CoroutineFunction
     from tomskit.sqlalchemy.database import Database
 
-__all__ = ("body_of", "members_of", "run_for")
+__all__ = ("RUN_LEAN", "bodies_of", "members_of", "run_for", "runs_lean")
 
 R = TypeVar("R")
 
-_running: Final[ContextVar[tuple[str, str | None, int] | None]] = ContextVar(
-    "tomskit_running", default=None
-)
-"""The call whose body runs. One that this calls directly, of the same task, looks like it to Celery."""
+RUN_LEAN: Final = "_tomskit_run_lean"
+"""The method that runs a task where Celery's tracer is not around it; called with the `LeanCall`, args and kwargs."""
+
+_running: Final[ContextVar[Identity | None]] = ContextVar("tomskit_running", default=None)
+"""The call whose body runs, with Celery's tracer around it, or directly called by another one's."""
 
 
 def run_for(task: Task[..., Any], coro: Coroutine[object, Never, R]) -> R:
@@ -51,23 +52,16 @@ class _HasRequest(Protocol):
 
 def _run_body(
     task: Task[..., Any],
-    call: _HasRequest,
     coro: Coroutine[object, Never, R],
-    place: Place | None = None,
 ) -> R:
     try:
-        if place is None:
-            value = run_for(task, coro)
-        else:
-            # Without Celery's tracer it runs in the asyncio pool, whose app is its own.
-            app: Any = task.app
-            value = place.run(coro, app.runtime_host.resources)
+        value = run_for(task, coro)
     except BaseException as exc:
         if reporters:
-            _end_reports(task, call, exc)
+            _end_reports(task, task, exc)
         raise
     if reporters:
-        _end_reports(task, call)
+        _end_reports(task, task)
     return value
 
 
@@ -108,10 +102,13 @@ def members_of(
     return members
 
 
-def body_of(
+def bodies_of(
     function: Callable[..., Coroutine[object, Never, object]], codec: Codec, *, bind: bool
-) -> Callable[..., object]:
-    """The ``run`` method: a plain function, because Celery does not await what it calls."""
+) -> dict[str, Callable[..., object]]:
+    """The methods that run a coroutine function, by the names that they have in a task's class.
+
+    ``run`` is a plain function, because Celery does not await what it calls.
+    """
 
     def begin(
         task: Task[..., object], args: tuple[object, ...], kwargs: dict[str, object]
@@ -120,37 +117,36 @@ def body_of(
         return function(task, *loaded, **named) if bind else function(*loaded, **named)
 
     def run_lean(
-        task: Task[..., object],
-        place: Place,
-        lean: LeanCall,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
+        self: Task[..., object], call: LeanCall, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> object:
-        if lean.outcome is not None:
-            return lean.outcome()
-        token = _running.set(lean.identity)
         try:
-            database = database_of(task)
-            if database is not None:
-                body = functools.partial(begin, task, args, kwargs)
-                once = _lean_once(task, database, lean, body, codec)
-                return _run_body(task, lean, once, place)
-            value = _run_body(task, lean, begin(task, args, kwargs), place)
-            return codec.dump_result(value) if lean.is_result_sent else value
-        except BaseException:
-            _fails_here()
+            database = database_of(self)
+            if database is None:
+                coro = begin(self, args, kwargs)
+            else:
+                body = functools.partial(begin, self, args, kwargs)
+                coro = _lean_once(self, database, call, body, codec)
+            # It runs in the asyncio pool, whose app is its own.
+            app: Any = self.app
+            value = call.run(coro, app.runtime_host.resources)
+            if reporters:
+                _end_reports(self, call)
+            return codec.dump_result(value) if call.is_result_sent and database is None else value
+        except BaseException as exc:
+            if reporters:
+                _end_reports(self, call, exc)
+            call.fails()
             raise
-        finally:
-            _running.reset(token)
 
     @functools.wraps(function)
     def run(self: Task[..., object], *args: object, **kwargs: object) -> object:
         place = here()
-        if place is not None and (lean := place.take_lean()) is not None:
-            return run_lean(self, place, lean, args, kwargs)
+        if place is not None and (outcome := place.take_outcome()) is not None:
+            return outcome()
         request = self.request
         execution = self.name, request.id, request.retries
-        is_nested = execution == _running.get()
+        # One that a body calls directly, of the same task, looks like it to Celery.
+        is_nested = execution == _innermost()
         token = _running.set(execution)
         try:
             is_sent = not is_nested and _is_result_sent(self, request)
@@ -164,14 +160,34 @@ def body_of(
         finally:
             _running.reset(token)
 
-    # Celery checks a call's arguments against this; it does not follow __wrapped__.
+    vars(run)["__signature__"] = _signature_of(function, bind=bind)
+    vars(run_lean)["run"] = run
+    return {"run": run, RUN_LEAN: run_lean}
+
+
+def _signature_of(function: Callable[..., object], *, bind: bool) -> inspect.Signature:
+    """What Celery checks a call's arguments against; it does not follow ``__wrapped__``."""
     signature = inspect.signature(function)
-    if not bind:
-        # Valid in front of any kind of parameter, since it is positional-only.
-        task = inspect.Parameter("_task", inspect.Parameter.POSITIONAL_ONLY)
-        signature = signature.replace(parameters=[task, *signature.parameters.values()])
-    vars(run)["__signature__"] = signature
-    return run
+    if bind:
+        return signature
+    # Valid in front of any kind of parameter, since it is positional-only.
+    task = inspect.Parameter("_task", inspect.Parameter.POSITIONAL_ONLY)
+    return signature.replace(parameters=[task, *signature.parameters.values()])
+
+
+def runs_lean(task: Task[..., object]) -> bool:
+    """Whether ``run`` of a task's class is that of its coroutine function, and not one in front of it."""
+    kind: Any = type(task)
+    # A subclass of AsyncTask may have no coroutine function at all.
+    return getattr(getattr(kind, RUN_LEAN, None), "run", None) is kind.run
+
+
+def _innermost() -> Identity | None:
+    """The call whose body runs here."""
+    running = _running.get()
+    if running is None and (place := place_of_task.get()) is not None:
+        return place.lean_body
+    return running
 
 
 def _fails_here() -> None:
@@ -190,8 +206,8 @@ def _result_of(
     def run() -> object:
         database = database_of(task)
         if database is not None:
-            return _run_body(task, task, _once(task, database, request, body, dump, is_nested))
-        return dump(_run_body(task, task, body()))
+            return _run_body(task, _once(task, database, request, body, dump, is_nested))
+        return dump(_run_body(task, body()))
 
     return run_replaced(run, dump) if request.is_eager else run()
 

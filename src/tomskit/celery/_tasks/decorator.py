@@ -11,7 +11,7 @@ from celery.local import Proxy
 
 from tomskit.celery._internals.celery_tasks import shared_task, target_of
 from tomskit.celery._tasks.bases import async_class
-from tomskit.celery._tasks.body import body_of, members_of
+from tomskit.celery._tasks.body import bodies_of, members_of
 from tomskit.celery._tasks.functions import coroutine_function
 from tomskit.celery._tasks.periodic import EVERY, Every, Periodic, check_every, declare
 from tomskit.celery._tasks.proxy import TaskProxy
@@ -172,7 +172,8 @@ def make_task(
     # celery-once has an attribute of that name, and bases of users may.
     if not hasattr(base, "once") and (once := given.pop("once", False)):
         members |= _commits_once(once, given, name)
-    body = body_of(function, members["_tomskit_codec"], bind=bind)
+    members |= bodies_of(function, members["_tomskit_codec"], bind=bind)
+    body = members.pop("run")
     kind = async_class(base)
     check_options(given, kind, function, name)
     made: Any = create(base=kind, bind=True, **members, **given)(body)

@@ -26,7 +26,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
 from tomskit.celery._outbox.commits import send_call_on_commit, send_on_commit
-from tomskit.celery._tasks.body import body_of, members_of
+from tomskit.celery._tasks.body import bodies_of, members_of
 from tomskit.celery._tasks.functions import coroutine_function, is_async
 from tomskit.celery._tasks.hooks import await_hooks
 from tomskit.celery._tasks.overrides import check_overrides, prepare_results, prepare_sending
@@ -92,7 +92,7 @@ class AsyncTask(ReplacingTask[P, R_co]):
             function = coroutine_function(run, name=name, bind=True)
             never_retried = getattr(cls, "dont_autoretry_for", ())
             members = members_of(function, name=name, bind=True, never_retried=never_retried)
-            members["run"] = body_of(function, members["_tomskit_codec"], bind=True)
+            members |= bodies_of(function, members["_tomskit_codec"], bind=True)
             for member, value in members.items():
                 setattr(cls, member, value)
 

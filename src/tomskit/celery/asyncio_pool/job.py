@@ -21,7 +21,13 @@ from tomskit.celery._running.context import begin_execution
 from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.guard import Guard
 from tomskit.celery._running.places import GreenletPlace, place_of_task
-from tomskit.celery._running.steering import Limits, SoftTimeLimit, Steered, as_celery_error
+from tomskit.celery._running.steering import (
+    NO_LIMITS,
+    Limits,
+    SoftTimeLimit,
+    Steered,
+    as_celery_error,
+)
 from tomskit.celery._running.strays import lineage
 from tomskit.celery.asyncio_pool.failures import Failures
 from tomskit.celery.asyncio_pool.report import Report
@@ -103,6 +109,7 @@ class CoroutineJob(Job, GreenletPlace):
 
     __slots__ = (
         "_begun",
+        "_context",
         "_depth",
         "_ending",
         "_failures",
@@ -128,6 +135,7 @@ class CoroutineJob(Job, GreenletPlace):
         self._failures = failures
         self._limits = limits
         self._begun: float | None = None
+        self._context: Context | None = None
         self._guard = Guard(loop)
         self._task: asyncio.Task[None] | None = None
         # How many coroutines run within each other. The tracer around them is never interrupted.
@@ -139,9 +147,11 @@ class CoroutineJob(Job, GreenletPlace):
     @override
     def _start(self, context: Context) -> None:
         self._begun = time.time()
+        self._context = context
         coroutine = GreenletCoroutine(self.trace, owner=self)
         self._task = self._loop.create_task(coroutine, context=context)
-        self._guard.enforce(self._limits, self)
+        if self._limits is not NO_LIMITS:
+            self._guard.enforce(self._limits, self)
 
     # -- in the greenlet
 
@@ -156,9 +166,9 @@ class CoroutineJob(Job, GreenletPlace):
         begin_execution()
         self._report_tracer()
         self._guard.stop()
-        # The context of the asyncio task has this job. Without this cycle Python need not search for
-        # any, which took a fifth of a worker's time.
-        self._task = None
+        # The context has this job. Without this cycle Python need not search for any, which took a fifth
+        # of a worker's time.
+        self._task = self._context = None
 
     def _report_tracer(self) -> None:
         try:
@@ -184,13 +194,16 @@ class CoroutineJob(Job, GreenletPlace):
     @override
     def run(self, coro: Coroutine[object, Never, R], resources: Resources) -> R:
         """Run a coroutine of this task to its end, in the scopes of the providers."""
-        steered = Steered(coro, self._guard)
+        guard = self._guard
+        steered = Steered(coro, guard)
         outer, self._steered = self._steered, steered
         self._depth += 1
         try:
-            self._check_ended()
-            if (pending := self._guard.take_pending()) is not None:
+            if self._ending is not None:
+                raise Ended  # noqa: TRY301 (as an error of the coroutine)
+            if (pending := guard.pending) is not None:
                 # The interruption came before the coroutine started.
+                guard.pending = None
                 raise pending  # noqa: TRY301 (handled as what the coroutine raises)
             result = await_here(resources.scoped(steered))
         except BaseException as exc:  # noqa: BLE001 (whatever it is, it belongs to the tracer)
@@ -198,9 +211,11 @@ class CoroutineJob(Job, GreenletPlace):
         finally:
             self._depth -= 1
             self._steered = outer
-            # One that could not start is closed, so that Python does not warn about it.
-            steered.close()
-        self._check_ended()
+            if not steered.done:
+                # One that could not start is closed, so that Python does not warn about it.
+                steered.close()
+        if self._ending is not None:
+            raise Ended
         return result
 
     def _error_of(self, exc: BaseException) -> BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,15 +18,16 @@ from tomskit.celery._internals.celery_request import new_context
 from tomskit.celery._internals.celery_task_lines import (
     SUCCEEDED,
     logs_success,
-    sends_events,
     shown_result,
+    shows_success,
     succeeded,
     write_success,
 )
 from tomskit.celery._running.context import Execution, begin_execution, task_id_context
 from tomskit.celery._running.greenlets import GreenletCoroutine, wait_to_the_end
-from tomskit.celery._running.places import LeanCall, place_of_task
+from tomskit.celery._running.places import Identity, place_of_task
 from tomskit.celery._running.repeated_lines import RepeatedLine
+from tomskit.celery._tasks.body import RUN_LEAN
 from tomskit.celery.asyncio_pool.job import CoroutineJob, Ended
 from tomskit.celery.asyncio_pool.report import Report
 
@@ -45,8 +45,12 @@ logger: Final = get_logger(__name__)
 
 _succeeded: Final = RepeatedLine(SUCCEEDED, write_success)
 
+_prerun: Final[Any] = signals.task_prerun
+_postrun: Final[Any] = signals.task_postrun
+_success: Final[Any] = signals.task_success
+
 _OURS: Final = 1
-"""How many receivers of `task_prerun` and of `task_postrun` are ours."""
+"""How many receivers of `task_prerun` and of `task_postrun` are ours, which have nothing to do on this path."""
 
 
 class LeanJob(CoroutineJob, Execution):
@@ -66,16 +70,14 @@ class LeanJob(CoroutineJob, Execution):
 
     __slots__ = (
         "_began",
-        "_context",
         "_has_left",
         "_is_announced",
-        "_is_next",
+        "_outcome",
         "_request",
         "_results",
         "_self_context",
         "is_due",
         "is_result_sent",
-        "outcome",
     )
 
     is_due: bool
@@ -100,36 +102,35 @@ class LeanJob(CoroutineJob, Execution):
         )
         self._request = request
         self._results = results
-        self.outcome: Callable[[], object] | None = None
+        # What Celery's tracer is to find in place of the body.
+        self._outcome: Callable[[], object] | None = None
         self.is_result_sent: Final = results is not None
-        self._context: Context | None = None
         self._self_context: TaskContext | None = None
         self._began = 0.0
         self.is_due = True
-        self._is_next = True
         self._has_left = False
         self._is_announced = False
-
-    @override
-    def _start(self, context: Context) -> None:
-        self._context = context
-        super()._start(context)
 
     # -- what the body asks
 
     @override
-    def take_lean(self) -> LeanCall | None:
-        is_next, self._is_next = self._is_next, False
-        return self if is_next else None
+    def take_outcome(self) -> Callable[[], object] | None:
+        outcome, self._outcome = self._outcome, None
+        return outcome
 
     @property
     @override
     def has_started(self) -> bool:
         # Celery's tracer would store it again, after a state that the body has stored.
-        return self.outcome is not None
+        return self._has_left
 
     @property
-    def identity(self) -> tuple[str, str | None, int]:
+    @override
+    def lean_body(self) -> Identity | None:
+        return self.identity if self._depth and not self._has_left else None
+
+    @property
+    def identity(self) -> Identity:
         """The name of the task, the id, and how often it has been retried."""
         request = self._request
         return request.name, request.id, request.request_dict.get("retries", 0)
@@ -158,16 +159,17 @@ class LeanJob(CoroutineJob, Execution):
         task_id_context.set(request.id)
         self._began = time.monotonic()
         try:
-            self._check_ended()
-            if has_receivers(signals.task_prerun):
+            if self._ending is not None:
+                raise Ended  # noqa: TRY301 (as when the body is ended)
+            if len(_prerun.receivers) > _OURS:
                 self._announce()
             if self._results is not None and request.task.track_started:
                 self._results.store_started(request)
-            value = request.task.run(*request.args, **request.kwargs)
-            self._check_ended()
+            body = getattr(request.task, RUN_LEAN)
+            value = body(self, (*request.args,), request.kwargs)
         except Ended:
             self._guard.stop()
-            if self._is_announced or has_receivers(signals.task_postrun):
+            if self._is_announced or len(_postrun.receivers) > _OURS:
                 self._tell_end(None, None)
             self._leave()
             self._forget()
@@ -182,10 +184,10 @@ class LeanJob(CoroutineJob, Execution):
     def _announce(self) -> None:
         """Call the receivers that ask what runs before it runs."""
         self._is_announced = True
-        signals.task_prerun.send(**self._sent())
+        _prerun.send(**self._sent())
 
     def _tell_end(self, value: object, state: str | None) -> None:
-        signals.task_postrun.send(**self._sent(), retval=value, state=state)
+        _postrun.send(**self._sent(), retval=value, state=state)
 
     def _identify(self) -> None:
         """Make the request, for which a receiver may ask."""
@@ -217,18 +219,17 @@ class LeanJob(CoroutineJob, Execution):
                 return
         if (
             # Who was told of the beginning is told of the end; so are ours, which set context variables.
-            self._is_announced
-            or signals.task_success.receivers
-            or has_receivers(signals.task_postrun)
+            self._is_announced or _success.receivers or len(_postrun.receivers) > _OURS
         ):
             self._tell_receivers(value, data)
         elif self._results is None or data is None:
             self._leave()
             self._forget()
-            self._report_success(value)
+            seconds = time.monotonic() - self._began
+            self.report.returned((0, self._log_success(value, seconds), seconds))
         else:
             self._leave()
-            self._results.store_success(self._request.id, data, partial(self._stored, value))
+            self._results.store_success(self._request, data, partial(self._stored, value))
             self._task = None
 
     def _tell_receivers(self, value: Any, data: bytes | None) -> None:
@@ -237,7 +238,7 @@ class LeanJob(CoroutineJob, Execution):
         self._task = None
         if self._results is not None and data is not None:
             stored: asyncio.Future[None] = self._loop.create_future()
-            self._results.store_success(self._request.id, data, partial(_settle, stored))
+            self._results.store_success(self._request, data, partial(_settle, stored))
             try:
                 wait_to_the_end(stored)
             except Exception:  # noqa: BLE001 (Celery stores it again, as often as it takes)
@@ -245,8 +246,8 @@ class LeanJob(CoroutineJob, Execution):
                 return
         try:
             seconds = time.monotonic() - self._began
-            if signals.task_success.receivers:
-                signals.task_success.send(sender=self._request.task, result=value, runtime=seconds)
+            if _success.receivers:
+                _success.send(sender=self._request.task, result=value, runtime=seconds)
             shown = self._log_success(value, seconds)
             self._tell_end(value, states.SUCCESS)
         except BaseException as exc:  # noqa: BLE001 (the worker decides what it means)
@@ -261,10 +262,7 @@ class LeanJob(CoroutineJob, Execution):
     def _go_on_with_celery(self, outcome: Callable[[], object]) -> None:
         """Have Celery's tracer deal with an outcome of the body."""
         self._leave()
-        self.outcome = outcome
-        # Celery's tracer puts a request of its own on the stacks.
-        self.is_due = False
-        self._is_next = True
+        self._outcome = outcome
         self._tracer, self._args = trace_again(
             self._request, self._self_context, is_announced=self._is_announced
         )
@@ -281,7 +279,7 @@ class LeanJob(CoroutineJob, Execution):
 
     def _forget(self) -> None:
         # The context has this job: without the cycle Python need not search for any.
-        self._task = self._context = self.outcome = self._self_context = None
+        self._task = self._context = self._outcome = self._self_context = None
 
     # -- when the result is stored
 
@@ -292,24 +290,23 @@ class LeanJob(CoroutineJob, Execution):
             return
         if error is None:
             self._context = self._self_context = None
-            context.run(self._report_success, value)
+            seconds = time.monotonic() - self._began
+            shown = None
+            if shows_success(self._request.eventer):
+                shown = context.run(self._log_success, value, seconds)
+            self.report.returned((0, shown, seconds))
             return
         # As often as it takes, and as Celery does it.
         again = GreenletCoroutine(partial(self._go_on_with_celery, lambda: value), owner=self)
         self._task = self._loop.create_task(again, context=context)
 
-    def _report_success(self, value: Any) -> None:
-        seconds = time.monotonic() - self._began
-        self.report.returned((0, self._log_success(value, seconds), seconds))
-
     def _log_success(self, value: Any, seconds: float) -> str | None:
         """Log that it has succeeded; what log lines and events show of the result."""
         request = self._request
-        logs = logs_success()
-        if not logs and not sends_events(request.eventer):
+        if not shows_success(request.eventer):
             return None
         shown = shown_result(value, request.task)
-        if logs:
+        if logs_success():
             _succeeded.log(succeeded(request, shown, seconds), request.id)
         return shown
 
@@ -334,8 +331,3 @@ def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
-
-
-def has_receivers(signal: Any) -> bool:
-    """Whether `task_prerun` or `task_postrun` has any but ours, which have nothing to do on this path."""
-    return len(signal.receivers) > _OURS

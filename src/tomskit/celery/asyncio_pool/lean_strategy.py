@@ -36,6 +36,7 @@ from tomskit.celery._internals.celery_task_lines import (
     write_received,
 )
 from tomskit.celery._running.repeated_lines import RepeatedLine
+from tomskit.celery._tasks.body import runs_lean
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
 from tomskit.celery.fast_redis.calls import ordinary_call
@@ -74,6 +75,7 @@ def _may_be_lean(task: Any, app: Celery) -> bool:
         and task.Request == AsyncTask.Request
         and uses_default_loader_hooks(app)
         and not has_hooks(task)
+        and runs_lean(task)
         and not has_backend_of_its_own(task)
         and app.config.CELERY_WORKER_LEAN_PATH
         and not conf.result_extended

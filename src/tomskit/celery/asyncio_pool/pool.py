@@ -28,7 +28,7 @@ from tomskit.celery._internals.kombu import call_in_each_turn
 from tomskit.celery._internals.refusals import RefusedPoolError
 from tomskit.celery._running.context import keep_by_execution
 from tomskit.celery._running.places import set_outer_place
-from tomskit.celery._running.steering import Limits
+from tomskit.celery._running.steering import NO_LIMITS, Limits
 from tomskit.celery._running.stream_lines import write_together
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.asyncio_pool.backend import BackendCalls
@@ -58,8 +58,6 @@ _MOST_AT_ONCE: Final = 100
 has ended and is not acknowledged runs again if the worker is killed. Fewer make the worker slower."""
 _TURN_SECONDS: Final = 0.01
 """How long such a turn may take, where it is no matter of the fewest."""
-
-_NO_LIMITS: Final = Limits(None, None)
 
 
 class _Slots:
@@ -107,8 +105,6 @@ class AsyncioPool(TaskPool):
         self._collector = Collector()
         # Made once, and not for each task.
         self._call_in_turn = self._call_in_next_turn
-        self._free_async = partial(self._free, self._async)
-        self._free_plain = partial(self._free, self._plain)
         self._at_once = self._may_begin = _FEWEST_AT_ONCE
         self._turn_began = 0.0
         self._closed = False
@@ -227,7 +223,7 @@ class AsyncioPool(TaskPool):
                 on_timeout=timeout_callback,
             ),
             self._call_in_turn,
-            self._free_async if in_loop else self._free_plain,
+            slots.running.pop,
         )
         tracer = partial(target, **kwargs) if kwargs else target
         if in_loop:
@@ -256,7 +252,7 @@ class AsyncioPool(TaskPool):
     def apply_lean(self, request: LeanRequest) -> Job:
         """Run the task of a request as soon as there is a slot for it."""
         hard, soft = request.time_limits
-        report = Report(next(self._pids), request, self._call_in_turn, self._free_async)
+        report = Report(next(self._pids), request, self._call_in_turn, self._async.running.pop)
         job = LeanJob(
             request,
             report,
@@ -276,17 +272,13 @@ class AsyncioPool(TaskPool):
             # Read for each call: `celery control time_limit` changes them.
             soft, hard = task.soft_time_limit, task.time_limit
         soft, hard = soft or self._limits.soft, hard or self._limits.hard
-        return Limits(soft, hard) if soft or hard else _NO_LIMITS
+        return Limits(soft, hard) if soft or hard else NO_LIMITS
 
     def _runs_in_loop(self, name: str) -> bool:
         return (
             isinstance(self.app.tasks.get(name), AsyncTask)
             and self.app.runtime_host.uses_async_runtime
         )
-
-    def _free(self, slots: _Slots, pid: int) -> None:
-        slots.running.pop(pid, None)
-        self._start_waiting(slots)
 
     def _start_waiting(self, slots: _Slots) -> None:
         waiting, running = slots.waiting, slots.running
@@ -339,6 +331,8 @@ class AsyncioPool(TaskPool):
                 callback()
             except Exception:
                 logger.exception("Celery failed to handle the end of a task")
+        self._start_waiting(self._async)
+        self._start_waiting(self._plain)
         self._collector.look()
         return True
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from celery import states
 from celery.exceptions import BackendStoreError
@@ -22,7 +22,7 @@ from tomskit.celery._running.places import here
 from tomskit.celery._values.fast_json import dumps
 from tomskit.celery._values.plain import is_plain
 from tomskit.celery.asyncio_pool.clock import Clock
-from tomskit.celery.fast_redis.batches import Batches, StoredState
+from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.scripts import STORE, is_forbidden, stored_ones
 
 if TYPE_CHECKING:
@@ -35,6 +35,67 @@ __all__ = ("RedisResults",)
 _AT_ONCE: Final = 50
 """How many results are stored together. Their tasks are acknowledged before the next ones are stored, as
 those that are not run again if the worker is killed."""
+
+
+_Done: TypeAlias = "Callable[[BaseException | None], object]"
+
+
+class _State:
+    """What is stored of a task without Celery's tracer: that it has started, or its result.
+
+    One that ends before it was sent that it has started has only its result stored, in that place.
+
+    Args:
+        results: Stores it.
+        request: The request of the task.
+        key: Where.
+        data: The result; None that it has started.
+        done: Called when the result is stored, or with the error.
+    """
+
+    __slots__ = ("_data", "_done", "_is_sent", "_request", "_results", "key")
+
+    def __init__(
+        self,
+        results: RedisResults,
+        request: LeanRequest,
+        key: bytes,
+        data: bytes | None,
+        done: _Done | None,
+    ) -> None:
+        self.key: bytes = key
+        self._results: RedisResults | None = results
+        self._request = request
+        self._data = data
+        self._done = done
+        self._is_sent = False
+
+    def become(self, data: bytes, done: _Done) -> bool:
+        """Be this result; False if it was sent already that the task has started."""
+        if self._is_sent:
+            return False
+        self._data, self._done = data, done
+        return True
+
+    def value(self) -> bytes | None:
+        results = self._results
+        if results is None:
+            return None
+        self._is_sent = True
+        return results.encode_started(self._request) if self._data is None else self._data
+
+    def finished(self, error: BaseException | None) -> None:
+        results, done = self._results, self._done
+        # Who is called may hold this: no cycle may keep the objects of a task alive.
+        self._results = self._done = None
+        if done is not None:
+            done(error)
+        elif results is not None:
+            results.on_started(self._request, self, error)
+
+    def cancel(self) -> None:
+        """Do not send it, if that has not been done, and call nobody."""
+        self._results = self._done = None
 
 
 class RedisResults(RedisBackend):
@@ -66,9 +127,7 @@ class RedisResults(RedisBackend):
         self._clock = Clock(self.app)
         self._key_prefix = str_to_bytes(self.get_key_for_task("x"))[:-1]
         # STARTED writes in flight, by task id: the first attempt, or the retries.
-        self._started: dict[
-            str, asyncio.Future[list[object]] | asyncio.Task[None] | StoredState
-        ] = {}
+        self._started: dict[str, asyncio.Future[list[object]] | asyncio.Task[None] | _State] = {}
 
     @override
     def store_result(
@@ -114,29 +173,26 @@ class RedisResults(RedisBackend):
             return None
         return data if len(data) <= self._MAX_STR_VALUE_SIZE else None
 
-    def store_success(
-        self, task_id: str, data: bytes, done: Callable[[BaseException | None], object]
-    ) -> None:
+    def store_success(self, request: LeanRequest, data: bytes, done: _Done) -> None:
         """Store what `encode_success` has made; `done` is called with the error, if there is one."""
-        self._overtake_started(task_id)
-        self._batches.store(
-            StoredState(self._key_of(task_id), lambda: data, done), self.expires or 0
-        )
+        started = self._started.pop(request.id, None)
+        if started is not None:
+            if isinstance(started, _State) and started.become(data, done):
+                return
+            started.cancel()
+        self._store_state(request, data, done)
 
     def store_started(self, request: LeanRequest) -> None:
         """Store that a task has started, unless it ends before that is sent."""
-        task_id = request.id
-        state: StoredState = StoredState(
-            self._key_of(task_id),
-            partial(self._encoded_started, request),
-            lambda error: self._on_lean_started(request, state, error),
-        )
-        self._started[task_id] = state
-        self._batches.store(state, self.expires or 0)
+        self._started[request.id] = self._store_state(request, None, None)
 
-    def _on_lean_started(
-        self, request: LeanRequest, state: StoredState, error: BaseException | None
-    ) -> None:
+    def _store_state(self, request: LeanRequest, data: bytes | None, done: _Done | None) -> _State:
+        state = _State(self, request, self._key_prefix + request.id.encode(), data, done)
+        self._batches.store(state, self.expires or 0)
+        return state
+
+    def on_started(self, request: LeanRequest, state: _State, error: BaseException | None) -> None:
+        """It was stored that a task has started, or not."""
         task_id = request.id
         if self._started.get(task_id) is not state:
             return  # a retry has the same id
@@ -153,7 +209,8 @@ class RedisResults(RedisBackend):
         command = self._command(task_id, state, meta) if self._may_script else None
         self._store(command, partial(self._store_result, task_id, result, state, *rest))
 
-    def _encoded_started(self, request: LeanRequest) -> bytes:
+    def encode_started(self, request: LeanRequest) -> bytes:
+        """What is stored for a task that has started."""
         return self._encoded(request, states.STARTED, self._by_worker(request), [], None)
 
     def _by_worker(self, request: LeanRequest) -> dict[str, object]:
@@ -181,9 +238,6 @@ class RedisResults(RedisBackend):
             meta["parent_id"] = known["parent_id"]
         meta["task_id"] = request.id
         return dumps(meta)
-
-    def _key_of(self, task_id: str) -> bytes:
-        return self._key_prefix + task_id.encode()
 
     def _store(self, command: Command | None, plainly: Callable[[], object]) -> None:
         if command is None or not self._has_stored(await_here(self._batches.begin(command))):

@@ -80,19 +80,20 @@ class Report:
         ended: Called with the number after the end was told.
     """
 
-    __slots__ = ("_call_in_turn", "_callback", "_ended", "is_over", "pid", "told")
+    __slots__ = ("_call_in_turn", "_callback", "_ended", "_outcome", "is_over", "pid", "told")
 
     def __init__(
         self,
         pid: int,
         told: Told,
         call_in_turn: Callable[[Callable[[], object]], None],
-        ended: Callable[[int], None],
+        ended: Callable[[int], object],
     ) -> None:
         self.pid: Final = pid
         self.told: Final = told
         self.is_over: bool = False
-        self._callback: Callable[[], object] = ignore
+        self._outcome: object = None
+        self._callback: Callable[[], object] | None = None
         self._call_in_turn = call_in_turn
         self._ended = ended
 
@@ -111,7 +112,11 @@ class Report:
 
     def returned(self, outcome: object) -> None:
         """The tracer has returned."""
-        self._end(partial(self.told.on_success, outcome))
+        # What `_end` does, for most tasks.
+        if not self.is_over:
+            self.is_over = True
+            self._outcome = outcome
+            self._call_in_turn(self._finish)
 
     def failed(self, error: BaseException) -> None:
         """The tracer has raised, or the task was terminated."""
@@ -125,9 +130,13 @@ class Report:
             self._call_in_turn(self._finish)
 
     def _finish(self) -> None:
-        callback, self._callback = self._callback, ignore
+        callback, outcome = self._callback, self._outcome
+        self._callback = self._outcome = None
         try:
-            callback()
+            if callback is None:
+                self.told.on_success(outcome)
+            else:
+                callback()
         finally:
             self._ended(self.pid)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import redis
@@ -37,6 +37,8 @@ _ANSWERED_AT_ONCE: Final = 40
 
 _STORES_AT_ONCE: Final = 50
 """How many states one script stores: Redis does nothing else meanwhile."""
+
+_CANNOT_CONTINUE: Final = "Cannot continue a task whose state was stored"
 
 
 class _Entry(Protocol):
@@ -137,47 +139,21 @@ class _Push:
             future.cancel()
 
 
-class StoredState:
+class StoredState(Protocol):
     """The state of a task that is to be stored.
 
-    Args:
+    Attributes:
         key: Where.
-        make: Makes it, when it is sent.
-        done: Called when it is stored, or with the error; not if it was cancelled.
     """
 
-    __slots__ = ("_done", "_make", "key")
-
-    def __init__(
-        self,
-        key: bytes,
-        make: Callable[[], bytes],
-        done: Callable[[BaseException | None], object],
-    ) -> None:
-        self.key: Final = key
-        self._make: Callable[[], bytes] | None = make
-        self._done: Callable[[BaseException | None], object] | None = done
+    key: bytes
 
     def value(self) -> bytes | None:
-        """What is sent; None if it was cancelled."""
-        return None if self._make is None else self._make()
+        """What is sent now; None if that is nothing."""
+        ...
 
     def finished(self, error: BaseException | None) -> None:
-        """It was stored, or not."""
-        done = self._done
-        # Who is called may hold this: no cycle may keep the objects of a task alive.
-        self.cancel()
-        if done is None:
-            return
-        try:
-            done(error)
-        except Exception:
-            # The answers that follow belong to others.
-            logger.exception("Cannot continue a task whose state was stored")
-
-    def cancel(self) -> None:
-        """Do not send it, if that has not been done, and call nobody."""
-        self._make = self._done = None
+        """What was sent is stored, or not."""
 
 
 class _Stores:
@@ -194,12 +170,13 @@ class _Stores:
     def size(self) -> int:
         return len(self._states)
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._states) >= _STORES_AT_ONCE
-
-    def add(self, state: StoredState) -> None:
-        self._states.append(state)
+    def add(self, state: StoredState) -> bool:
+        """Store this one as well; False if there are enough."""
+        states = self._states
+        if len(states) >= _STORES_AT_ONCE:
+            return False
+        states.append(state)
+        return True
 
     def commands(self) -> Sequence[Command]:
         values: list[bytes] = []
@@ -224,13 +201,22 @@ class _Stores:
             self.failed(error)
             return
         for state, is_stored in zip(self._sent, stored, strict=True):
-            state.finished(
-                None if is_stored else ResponseError("The stored state of a task cannot be read")
-            )
+            try:
+                state.finished(
+                    None
+                    if is_stored
+                    else ResponseError("The stored state of a task cannot be read")
+                )
+            except Exception:
+                # The answers that follow belong to others.
+                logger.exception(_CANNOT_CONTINUE)
 
     def failed(self, exc: Exception) -> None:
         for state in self._states:
-            state.finished(exc)
+            try:
+                state.finished(exc)
+            except Exception:
+                logger.exception(_CANNOT_CONTINUE)
 
     def cancel(self) -> None:
         self.failed(RedisConnectionError("The connection was closed"))
@@ -300,10 +286,10 @@ class Batches:
             expires: The seconds that it is kept; 0 for ever.
         """
         last = self._waiting[-1] if self._waiting else None
-        if not isinstance(last, _Stores) or last.expires != expires or last.is_full:
+        if not isinstance(last, _Stores) or last.expires != expires or not last.add(state):
             last = _Stores(expires)
+            last.add(state)
             self._add(last)
-        last.add(state)
 
     async def close(self) -> None:
         """Close the connections."""
