@@ -3,11 +3,14 @@
 This measures no speed. Tasks with ``acks_late`` are sent to three workers at a time (four in a mixed fleet),
 which are killed (SIGKILL), or stopped (SIGTERM), one after the other at random moments, and replaced. Each
 task has to run at least once; those that run again are what killed workers had not acknowledged. kombu's own
-transport in the same pool is the peer. The tasks and kills of the command are shared among the rows.
+transport in the same pool is the peer. The tasks and kills of the command are shared among the rows, and with
+``--blocks`` each row's share among so many turns: the machine may do something else meanwhile, and rows that
+are compared shall have the same of it.
 """
 
 import argparse
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from tests.support.crashes import Crashes, Member, Outcome, crash
 from tests.support.servers import RedisServer
@@ -54,31 +57,58 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="only rows whose name contains this text")
     parser.add_argument("--visibility-timeout", type=float, default=6.0, help="seconds")
+    parser.add_argument("--blocks", type=int, default=1, help="in how many turns the rows are run")
     options = parser.parse_args()
     print(f"{options.tasks:,} tasks with acks_late, {options.kills:,} workers killed")
     print(
         f"{'':<38}{'tasks':>8}{'ended':>7}{'lost':>6}{'run again':>11}{'per end':>9}{'left':>6}{'s':>7}"
     )
     shares = sum(row.share for row in ROWS if not row.warm)
-    is_clean = True
-    for row in ROWS:
-        if options.only not in row.name:
-            continue
-        crashes = Crashes(
-            options.tasks * row.share // shares,
-            options.kills * row.share // shares,
-            row.fleet,
-            warm=row.warm,
-            visibility_timeout=options.visibility_timeout,
-            seed=options.seed,
-        )
-        with RedisServer() as server:
-            outcome = crash(server, crashes)
-        show(row.name, crashes, outcome)
-        killed = [member for member in row.fleet if not member.spared]
-        if all(member.fast and not member.stock for member in killed):
-            is_clean = is_clean and not (outcome.lost or outcome.left)
-    return 0 if is_clean else 1
+    rows = [row for row in ROWS if options.only in row.name]
+    done: dict[str, tuple[Crashes, Outcome]] = {}
+    for block in range(options.blocks):
+        for row in rows[:: 1 if block % 2 == 0 else -1]:
+            crashes = Crashes(
+                options.tasks * row.share // shares // options.blocks,
+                options.kills * row.share // shares // options.blocks,
+                row.fleet,
+                warm=row.warm,
+                visibility_timeout=options.visibility_timeout,
+                seed=options.seed + block,
+            )
+            with RedisServer() as server:
+                outcome = crash(server, crashes)
+            done[row.name] = added(crashes, outcome, done.get(row.name))
+            # So far: the last line of a row has all of its blocks.
+            show(row.name, *done[row.name])
+    return 0 if all(is_clean(row, done[row.name][1]) for row in rows) else 1
+
+
+def added(
+    crashes: Crashes, outcome: Outcome, before: tuple[Crashes, Outcome] | None
+) -> tuple[Crashes, Outcome]:
+    """What was done and has come of it, with that of the blocks before."""
+    if before is None:
+        return crashes, outcome
+    done, found = before
+    return (
+        replace(done, tasks=done.tasks + crashes.tasks, kills=done.kills + crashes.kills),
+        Outcome(
+            lost=found.lost + outcome.lost,
+            again=found.again + outcome.again,
+            left=found.left + outcome.left,
+            seconds=found.seconds + outcome.seconds,
+            complaints=Counter(found.complaints + outcome.complaints),
+            codes=Counter(found.codes + outcome.codes),
+        ),
+    )
+
+
+def is_clean(row: Row, outcome: Outcome) -> bool:
+    """Whether nothing was lost where that is promised."""
+    killed = [member for member in row.fleet if not member.spared]
+    promised = all(member.fast and not member.stock for member in killed)
+    return not (promised and (outcome.lost or outcome.left))
 
 
 def show(name: str, crashes: Crashes, outcome: Outcome) -> None:
