@@ -38,6 +38,8 @@ def main() -> None:
     )
     parser.add_argument("--logs", type=Path, help="a folder for the logs of the workers")
     options = parser.parse_args()
+    if options.logs is not None:
+        options.logs.mkdir(parents=True, exist_ok=True)
     print(_row(HEAD))
     print(_row(["---"] * len(HEAD)))
     for fault in FAULTS:

@@ -11,14 +11,38 @@ from redis import Redis
 
 from tests.support.credentials import FILE, USER, Renewed
 from tests.support.deployment import TIMEOUT, Deployment, redis_environment
-from tests.support.faults import SERVICE, SOCKET_TIMEOUT
+from tests.support.faults import SERVICE, SOCKET_TIMEOUT, faults
 from tests.support.patience import wait_until
+from tests.support.refusing import locked_out
 from tests.support.servers import RedisDb, RedisServer
 from tests.support.servers.redis import call, info
 
 PROVIDER = f"{Renewed.__module__}.{Renewed.__qualname__}"
 RENEWING = "tests.integration.renewing_service"
 MANY = 300
+
+
+def test_a_password_that_is_wrong_for_a_while_stops_and_loses_no_task(
+    deployment: Deployment,
+) -> None:
+    with faults(deployment) as place:
+        place.send("watch")
+        tasks = ("count_when_free", "late_when_free")
+        sent = [place.send(tasks[n % 2], "ended") for n in range(40)]
+        place.wait_for_count("begun", len(sent))
+
+        with locked_out(place.server, place.store):
+            place.worker.wait_for_line("Cannot connect to redis.*Authentication required")
+            place.free()
+            place.wait_for_count("ended", len(sent))
+            place.worker.wait_for_line("the result backend refuses it: .*ACL SETUSER")
+
+        assert set(place.outcomes(sent)) == set(range(1, len(sent) + 1))
+        assert place.send("add", 1, 2).get(timeout=2 * TIMEOUT) == 3
+        wait_until(lambda: place.held() == 0, 30, "all messages are acknowledged")
+        assert place.count("ended") == len(sent)
+        assert "Traceback" not in place.worker.text
+        place.assert_no_gap()
 
 
 @pytest.fixture

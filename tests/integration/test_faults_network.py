@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.faults import Faults, faults
+from tests.support.hostile import RAW, UNREADABLE, changed
 from tests.support.patience import wait_until
 
 MANY = 20
@@ -85,6 +86,38 @@ def test_a_worker_stops_while_its_broker_is_silent(place: Faults, fault: str) ->
     place.worker.send_signal(signal.SIGTERM)
 
     assert place.worker.wait(30) == 0
+
+
+def test_tasks_run_on_while_a_worker_stops_whose_new_connections_are_never_answered(
+    place: Faults,
+) -> None:
+    place.send("watch")
+    running = [place.send("late_when_free", "ended") for _ in range(5)]
+    place.wait_for_count("begun", len(running))
+    place.broker.accept_silently()
+    place.broker.freeze()
+
+    place.worker.send_signal(signal.SIGTERM)
+    place.worker.wait_for_line("Warm shutdown", 60)
+    place.free()
+    assert set(place.outcomes(running)) == {1, 2, 3, 4, 5}
+    place.worker.wait_for_line("Lost the broker while waiting for tasks to end", 60)
+
+    place.assert_no_gap()
+    assert place.worker.wait(30) == 0
+
+
+def test_messages_that_nobody_can_read_stop_no_task(place: Faults) -> None:
+    place.send("watch")
+    hostile = [*RAW.values(), *(changed(change).encode() for change in UNREADABLE.values())]
+    with place.server.client(0) as client:
+        client.lpush("celery", *hostile)
+
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
+
+    wait_until(lambda: place.held() == 0, 30, "all messages are settled")
+    assert place.worker.running
+    place.assert_no_gap()
 
 
 def test_connections_that_are_accepted_and_never_answered_are_given_up(place: Faults) -> None:

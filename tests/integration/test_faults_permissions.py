@@ -8,7 +8,9 @@ from typing import Any, cast
 import pytest
 
 from tests.support.deployment import TIMEOUT, Deployment, eventually, redis_environment
-from tests.support.faults import SERVICE
+from tests.support.faults import SERVICE, faults
+from tests.support.patience import wait_until
+from tests.support.refusing import locked_out
 from tests.support.servers import RedisClusterNode, RedisDb, RedisServer
 from tests.support.workers import Pool, Worker
 
@@ -138,6 +140,44 @@ def test_without_channels_one_line_says_what_is_missing(
     assert "channel" in log
     assert "CELERY_WORKER_ENABLE_REMOTE_CONTROL=false" in log
     assert "Traceback" not in log
+
+
+# -- while it runs
+
+
+def test_tasks_run_on_while_the_worker_ends_because_it_may_write_no_more(
+    deployment: Deployment,
+) -> None:
+    with faults(deployment) as place:
+        place.send("watch")
+        late = [place.send("late_when_free", "ended") for _ in range(10)]
+        place.wait_for_count("begun", len(late))
+
+        with locked_out(place.server, rules=["-@write"]):
+            place.worker.wait_for_line("CRITICAL.*The broker refuses what a worker needs: ", 60)
+            place.free()
+            assert set(place.outcomes(late)) == set(range(1, len(late) + 1))
+            place.assert_no_gap()
+
+            assert place.worker.wait(60) == 1
+        assert place.worker.text.count("The broker refuses what a worker needs: ") == 1
+
+
+def test_scripts_that_are_forbidden_meanwhile_stop_and_lose_no_task(deployment: Deployment) -> None:
+    with faults(deployment) as place:
+        place.send("watch")
+        running = [place.send("late_when_free", "ended") for _ in range(10)]
+        place.wait_for_count("begun", len(running))
+
+        with locked_out(place.server, place.store, rules=["-@scripting"]):
+            sent = [place.send("count", "sent", 0.0) for _ in range(40)]
+            assert set(place.outcomes(sent)) == set(range(1, len(sent) + 1))
+            place.free()
+            assert set(place.outcomes(running)) == set(range(1, len(running) + 1))
+            wait_until(lambda: place.held() == 0, 30, "all messages are acknowledged")
+
+        assert (place.count("sent"), place.count("ended")) == (len(sent), len(running))
+        place.assert_no_gap()
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -14,12 +14,22 @@ from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.faults import SERVICE, Faults, faults
 from tests.support.patience import wait_until
 from tests.support.proxy import Side
-from tests.support.refusing import REFUSALS, Refusal, refusing
+from tests.support.refusing import REFUSALS, Refusal, locked_out, refusing
 from tests.support.workers import Pool
 
 SLOTS = 4
 POOLS: tuple[Pool, ...] = ("prefork", "threads", "solo")
 WAITS = "Cannot store a result; retrying while the result backend is away"
+REFUSED = "Cannot store a result; retrying while the result backend refuses it: .*ACL SETUSER"
+
+PASSWORD = ()
+LOCKS = {
+    "password": PASSWORD,
+    "writing": ("-@write",),
+    "publishing": ("-publish",),
+    "keys": ("resetkeys",),
+}
+"""What becomes of the user of the results."""
 
 Start = Callable[[Pool], Faults]
 
@@ -44,11 +54,11 @@ def run_in_all_slots(
     return sent
 
 
-def end_without_store(place: Faults, count: int) -> None:
+def end_without_store(place: Faults, count: int, line: str = WAITS) -> None:
     """Let the tasks end whose results cannot be stored now, and wait until they have."""
     place.free()
     place.wait_for_count("ended", count)
-    place.worker.wait_for_line(WAITS)
+    place.worker.wait_for_line(line)
 
 
 def assert_all_have_succeeded(place: Faults, sent: Sequence[AsyncResult[object]]) -> None:
@@ -70,6 +80,38 @@ def test_a_task_that_ends_while_its_result_is_refused_succeeds(
     assert_all_have_succeeded(place, sent)
     assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
     assert "Traceback" not in place.worker.text
+
+
+@pytest.mark.parametrize("pool", ["asyncio", *POOLS])
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_task_that_ends_while_the_store_refuses_the_worker_succeeds(
+    start: Start, pool: Pool, lock: str
+) -> None:
+    place = start(pool)
+    sent = run_in_all_slots(place, pool)
+
+    with locked_out(place.store, rules=LOCKS[lock]):
+        end_without_store(place, len(sent), REFUSED)
+
+    assert_all_have_succeeded(place, sent)
+    assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
+    place.worker.wait_for_line("The result backend is back")
+    assert "Traceback" not in place.worker.text
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "threads", "solo"])
+def test_a_warm_shutdown_does_not_wait_for_a_store_that_refuses_the_worker(
+    start: Start, pool: Pool
+) -> None:
+    place = start(pool)
+    sent = run_in_all_slots(place, pool, "late_when_free")
+
+    with locked_out(place.store):
+        end_without_store(place, len(sent), REFUSED)
+        place.worker.send_signal(signal.SIGTERM)
+
+        assert place.worker.wait(30) == 0
+    assert [one.state for one in sent] == ["STARTED"] * len(sent)
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -1,7 +1,7 @@
-"""A Redis that answers that it cannot do now what it is asked."""
+"""A Redis that answers that it cannot do now what it is asked, or that nobody may ask it."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -64,3 +64,30 @@ def _end(kind: Refusal, server: RedisServer) -> None:
 
 def _snapshot(server: RedisServer) -> Path:
     return server.folder / "dump.rdb"
+
+
+@contextmanager
+def locked_out(*servers: RedisServer, rules: Sequence[str] = ()) -> Generator[None]:
+    """Let servers refuse everybody until the block ends.
+
+    Args:
+        rules: What their user may not do any more, as ACL SETUSER takes it. By default another password
+            is asked for, of everybody who connects, and the connections that there are are closed.
+    """
+    with ExitStack() as stack:
+        clients = [stack.enter_context(server.client()) for server in servers]
+        for client in clients:
+            if rules:
+                call(client, "ACL", "SETUSER", "default", *rules)
+            else:
+                call(client, "CONFIG", "SET", "requirepass", "another")
+                for kind in ("normal", "pubsub"):
+                    call(client, "CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        try:
+            yield
+        finally:
+            for client in clients:
+                if rules:
+                    call(client, "ACL", "SETUSER", "default", "~*", "&*", "+@all")
+                else:
+                    call(client, "CONFIG", "SET", "requirepass", "")

@@ -37,6 +37,8 @@ REFUSED = (
     "ERR invalid password",
     "NOPERM User x has no permissions to run the 'eval' command",
     "ERR DB index is out of range",
+    "The user executing the script can't run this command or subcommand script: 1, on @user_script:17.",
+    "ERR Error running script (call to f_1): @user_script:1: The user executing the script can't access",
 )
 MISTAKES = (
     "WRONGTYPE Operation against a key holding the wrong kind of value",

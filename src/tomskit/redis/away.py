@@ -74,6 +74,8 @@ _REFUSED_TEXTS: Final = (
     "Invalid Database",
     "NOAUTH",
     "SELECT is not allowed in cluster mode",
+    # Of a command that a script calls, which names no permission error.
+    "The user executing the script can't",
 )
 # As Python names what OpenSSL reports: of the server's certificate, or in an alert of the server's. The
 # connection's end without a word ("EOF occurred in violation of protocol") is none of them.

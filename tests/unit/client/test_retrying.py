@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
 
@@ -338,3 +339,33 @@ def test_operations_share_an_outage(clock: Clock, lines: Callable[[], list[str]]
     begin, end = lines()
     assert begin.startswith("WARNING Cannot store a result; retrying while the result backend")
     assert end == "INFO The result backend is back after 0.0 s"
+
+
+def test_the_log_tells_it_when_an_outage_becomes_a_refusal(lines: Callable[[], list[str]]) -> None:
+    outage = Outage("store a result", "the result backend", LOGGER)
+
+    outage.failed(away())
+    outage.failed(AuthenticationError("WRONGPASS"))
+    outage.failed(AuthenticationError("WRONGPASS"))
+    outage.failed(away())
+    outage.ended()
+
+    begin, refusal, end = lines()
+    assert begin.startswith(
+        "WARNING Cannot store a result; retrying while the result backend is away"
+    )
+    assert refusal == (
+        "ERROR Cannot store a result; retrying while the result backend refuses it: "
+        "AuthenticationError('WRONGPASS'). Check the user, the password and what the user may do (ACL SETUSER)."
+    )
+    assert end == "INFO The result backend is back after 0.0 s"
+
+
+def test_the_next_refusal_is_told_again(lines: Callable[[], list[str]]) -> None:
+    outage = Outage("store a result", "the result backend", LOGGER)
+
+    for _ in range(2):
+        outage.failed(NoPermissionError("NOPERM"))
+        outage.ended()
+
+    assert [line.split()[0] for line in lines()] == ["ERROR", "INFO"] * 2

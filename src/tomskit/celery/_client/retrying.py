@@ -68,6 +68,7 @@ class Outage:
         self._lock = threading.RLock()
         self._since: float | None = None
         self._reminded_at = 0.0
+        self._refused = False
 
     @property
     def lasts(self) -> bool:
@@ -75,16 +76,26 @@ class Outage:
         return self._since is not None
 
     def failed(self, exc: Exception) -> None:
-        """Note that the server was away."""
-        now = time.monotonic()
+        """Note that the server was away, or has refused it."""
+        now, refused = time.monotonic(), is_refused(exc)
         with self._lock:
+            refuses = refused and not self._refused
             begins = self._since is None
             since = now if self._since is None else self._since
             self._since = since
+            self._refused |= refused
             reminds = not begins and now - self._reminded_at >= _REMINDER_SECONDS
-            if begins or reminds:
+            if begins or refuses or reminds:
                 self._reminded_at = now
-        if begins:
+        if refuses:
+            self._logger.error(
+                "Cannot %s; retrying while %s refuses it: %s. Check the user, the password and what the "
+                "user may do (ACL SETUSER).",
+                self._what,
+                self._server,
+                shown(exc),
+            )
+        elif begins:
             self._logger.warning(
                 "Cannot %s; retrying while %s is away: %s", self._what, self._server, shown(exc)
             )
@@ -97,7 +108,7 @@ class Outage:
         """Note that the server has answered."""
         with self._lock:
             since = self._since
-            self._since = None
+            self._since, self._refused = None, False
         if since is not None:
             self._logger.info(
                 "%s is back after %.1f s", self._server.capitalize(), time.monotonic() - since
@@ -189,14 +200,22 @@ class Retrying:
 
 
 def retry_stores(
-    app: AsyncApp, backend: Backend, outage: Outage, *, stopped: Callable[[], bool] | None = None
+    app: AsyncApp,
+    backend: Backend,
+    outage: Outage,
+    *,
+    stops: Callable[[], bool],
+    stopped: Callable[[], bool] | None = None,
 ) -> Retrying:
     """Retries an operation that stores a task's state until the result backend returns.
+
+    Also while it refuses that: a task that has ended well is no failure for it.
 
     Args:
         app: The worker's.
         backend: Knows which of its errors may go away.
         outage: Tells the log.
+        stops: Whether the worker is to stop, which does not wait for a server that refuses it.
         stopped: Whether to give up when the operation has failed.
     """
 
@@ -205,7 +224,10 @@ def retry_stores(
             return False
         if is_away(exc) or _is_away_database(exc):
             return True
-        return not is_refused(exc) and backend.exception_safe_to_retry(exc)
+        if is_refused(exc):
+            # Whoever has changed the password or the permissions may put them right.
+            return not stops()
+        return backend.exception_safe_to_retry(exc)
 
     return Retrying(outage, is_away=may_return, given_up=app.async_client.given_up)
 

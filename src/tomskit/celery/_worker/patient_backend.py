@@ -21,7 +21,7 @@ from tomskit.celery._client.progress import reported_here
 from tomskit.celery._client.retrying import Outage, retry_stores
 from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery_backend import STORED_WITH_PATIENCE
-from tomskit.celery._internals.celery_worker import quit_requested
+from tomskit.celery._internals.celery_worker import quit_requested, stop_requested
 from tomskit.celery._internals.python import leave_out_others
 from tomskit.celery._running.forks import between_forks, may_fork
 
@@ -72,7 +72,9 @@ class PatientBackends:
 
     def store(self, backend: Backend, name: str, call: Callable[..., object]) -> object:
         """Call a method of `backend` with its arguments, again until the server returns."""
-        retrying = retry_stores(self._app, backend, self._outage, stopped=quit_requested)
+        retrying = retry_stores(
+            self._app, backend, self._outage, stops=stop_requested, stopped=quit_requested
+        )
         report = reported_here.get()
         if report is not None:
             # Its task may end meanwhile, and would then seem to run for ever.

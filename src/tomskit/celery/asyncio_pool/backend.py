@@ -21,6 +21,7 @@ from tomskit.celery._internals.celery_backend import (
     cleans_up,
     is_redis_backend,
 )
+from tomskit.celery._internals.celery_worker import stop_requested
 from tomskit.celery._running.greenlets import GreenletCoroutine
 from tomskit.celery._running.places import GreenletPlace, Place, here
 from tomskit.celery.asyncio_pool.failures import Failures
@@ -148,7 +149,7 @@ class BackendCalls:
 
     def retrying(self, backend: Backend) -> Retrying:
         """Retries an operation that stores a state until `backend` returns."""
-        return retry_stores(self._app, backend, self._outage)
+        return retry_stores(self._app, backend, self._outage, stops=stop_requested)
 
 
 def _logging_errors(call: Callable[[], object]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import vine
 from celery.exceptions import WorkerShutdown
@@ -19,6 +19,7 @@ from tomskit.celery._internals.celery_prefork import tags_of_kept
 from tomskit.celery._internals.celery_worker import (
     Consumer,
     stop_if_requested,
+    stop_worker,
     tags_of_running_tasks,
     tags_of_tasks_that_wait,
 )
@@ -78,7 +79,7 @@ class PatientConsumer(Consumer):
                 "Redis that is not a cluster, behind Sentinels if it has to fail over.",
                 exc,
             )
-            raise WorkerShutdown(EX_FAILURE) from None
+            _fail()
         except ResponseError as exc:
             if not is_refused(exc):
                 raise
@@ -88,7 +89,7 @@ class PatientConsumer(Consumer):
                 "channels (&*), set CELERY_WORKER_ENABLE_REMOTE_CONTROL=false.",
                 exc,
             )
-            raise WorkerShutdown(EX_FAILURE) from None
+            _fail()
 
     @override
     def connection_for_read(self, heartbeat: float | None = None) -> Connection:
@@ -196,6 +197,12 @@ class _Settling(vine.promise):
         if isinstance(channel, KeepingChannel):
             channel.settling.add(message.delivery_tag)
         return super().__call__(*args, **options)
+
+
+def _fail() -> NoReturn:
+    """End the worker when its tasks have ended, which do not wait for a result backend that refuses them too."""
+    stop_worker(EX_FAILURE)
+    raise WorkerShutdown(EX_FAILURE) from None
 
 
 def _probe(channel: Any) -> None:
