@@ -14,6 +14,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.support.deployment import TIMEOUT, Deployment
+from tests.support.patience import patience
+from tests.support.proxy import Proxy
 from tests.support.servers import MariaDBServer
 from tests.support.servers.postgres import PostgresServer
 from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig
@@ -144,6 +146,35 @@ def test_passwords_beyond_ascii_may_be_in_a_url(umlaut: dict[str, object]) -> No
     AsyncRuntime.init(AsyncCelery("test", broker="memory://", database=config))
 
     assert AsyncRuntime.run(one()) == 1
+
+
+# -- a server that cannot be connected to
+
+
+@pytest.mark.usefixtures("clean_process")
+@pytest.mark.parametrize("scheme", ["mysql+aiomysql", "postgresql+asyncpg", "postgresql+psycopg"])
+def test_a_server_that_accepts_and_does_not_answer_is_given_up(
+    mariadb_server: MariaDBServer, scheme: str
+) -> None:
+    """The drivers wait for the login for a minute, or without an end."""
+    with Proxy(mariadb_server.host, mariadb_server.port) as proxy:
+        proxy.accept_silently()
+        config = DatabaseConfig(
+            SQLALCHEMY_DATABASE_URI=f"{scheme}://user:secret@{proxy.host}:{proxy.port}/one",
+            SQLALCHEMY_CONNECT_TIMEOUT=0.5,
+        )
+
+        async def one() -> object:
+            async with asyncio.timeout(patience(10)):
+                with pytest.raises(
+                    TimeoutError, match=r"within 0\.5 s.*SQLALCHEMY_CONNECT_TIMEOUT"
+                ):
+                    await db.session.scalar(text("SELECT 1"))
+            return proxy.accepted
+
+        AsyncRuntime.init(AsyncCelery("test", broker="memory://", database=config))
+
+        assert AsyncRuntime.run(one())
 
 
 # -- sessions that are used when their task has ended

@@ -133,6 +133,7 @@ def effects(app: AsyncCelery) -> dict[str, object]:
         "engine": app.db_config.SQLALCHEMY_DATABASE_URI,
         "synchronous engine": app.db_config.SQLALCHEMY_DATABASE_SYNC_URI,
         "engine options": app.db_config.SQLALCHEMY_ENGINE_OPTIONS,
+        "engine's connections": app.db_config.SQLALCHEMY_CONNECT_TIMEOUT,
         "client": app.redis_config.REDIS_URL,
         "client's pool": app.redis_config.REDIS_MAX_CONNECTIONS,
         "client's sockets": (

@@ -4,14 +4,16 @@ import asyncio
 import inspect
 import logging
 from pathlib import Path
+from typing import cast
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from typing_extensions import override
 
-from tomskit._internals.sqlalchemy import QueuePool
+from tomskit._internals.sqlalchemy import CREATOR, QueuePool
 
 attempts: list[str] = []
 """The outcome of each attempt to take a connection of a `_RecordingPool`."""
@@ -78,3 +80,28 @@ def test_a_pool_logs_as_sqlalchemys_own_do(
     asyncio.run(engine.dispose())
     names = {record.name for record in caplog.records}
     assert names == {"sqlalchemy.pool.impl._RecordingPool"}
+
+
+@pytest.mark.parametrize("driver", ["mysql+aiomysql", "postgresql+asyncpg", "postgresql+psycopg"])
+def test_a_dialect_connects_with_the_function_that_it_is_given(driver: str) -> None:
+    called: list[object] = []
+
+    async def connect(*_: object, **options: object) -> object:
+        called.append(options)
+        raise ConnectionRefusedError
+
+    engine = create_async_engine(f"{driver}://localhost/one")
+
+    def on_connect(_d: object, _e: object, _a: object, options: dict[str, object]) -> None:
+        options[CREATOR] = connect
+
+    event.listen(engine.sync_engine, "do_connect", on_connect)
+
+    async def one() -> None:
+        async with engine.connect():
+            pass
+
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(one())
+    [options] = called
+    assert "async_creator_fn" not in cast("dict[str, object]", options)

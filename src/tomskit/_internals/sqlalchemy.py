@@ -1,8 +1,12 @@
-"""SQLAlchemy: how a connection pool hands out a connection.
+"""SQLAlchemy: how a connection pool hands out a connection, and how an asynchronous driver makes one.
 
 `AsyncAdaptedQueuePool._do_get`
     For: waiting longer than ``pool_timeout`` for a free connection.
     When it is missing: no session waits longer; SQLAlchemy raises its TimeoutError.
+
+``async_creator_fn`` among the arguments of the event ``do_connect``
+    For: limiting how long connecting and logging in take.
+    When it is missing: no connection can be made, and the driver says that it does not know this argument.
 
 The name of a pool's logger, made of its class's ``__module__`` and name
     For: log lines of our pool that filters for ``sqlalchemy.pool`` find.
@@ -11,10 +15,15 @@ The name of a pool's logger, made of its class's ``__module__`` and name
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from typing_extensions import override
 
-__all__ = ("QueuePool",)
+__all__ = ("CREATOR", "QueuePool")
+
+CREATOR: Final = "async_creator_fn"
+"""The argument with which a dialect is given a function that connects, in place of its driver's."""
 
 
 class QueuePool(AsyncAdaptedQueuePool):

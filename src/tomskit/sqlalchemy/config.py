@@ -14,6 +14,7 @@ from tomskit.settings import (
     Concealed,
     Password,
     Port,
+    Seconds,
     TomsKitBaseSettings,
     Url,
     instead_of_parts,
@@ -216,6 +217,9 @@ class DatabaseConfig(TomsKitBaseSettings):
     )
     SQLALCHEMY_POOL_PRE_PING: bool = Field(
         default=False, description="Test a connection each time it leaves the pool."
+    )
+    SQLALCHEMY_CONNECT_TIMEOUT: Seconds = Field(
+        default=10.0, description="Seconds to wait for a connection, and for its login."
     )
     SQLALCHEMY_ECHO: bool = Field(default=False, description="Log every statement.")
     SQLALCHEMY_POOL_ECHO: bool = Field(default=False, description="Log what the pool does.")

@@ -24,6 +24,7 @@ from tomskit._internals.sqlalchemy import QueuePool
 from tomskit.defaults import is_configured
 from tomskit.errors import ConfigurationError, MissingDriverError, NotInitializedError
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
+from tomskit.sqlalchemy.connecting import limit_connecting
 from tomskit.sqlalchemy.sessions import watch
 from tomskit.sqlalchemy.tracked import end_session, new_session
 
@@ -95,6 +96,7 @@ class _Pool:
             create = sqlalchemy.ext.asyncio.create_async_engine
             self.engine = create(config.SQLALCHEMY_DATABASE_URI, **options)
             watch(self.engine.sync_engine)
+            limit_connecting(self.engine.sync_engine, config.SQLALCHEMY_CONNECT_TIMEOUT)
             if config.mysql_port_is_missing:
                 event.listen(self.engine.sync_engine, "handle_error", _name_the_port)
         except ModuleNotFoundError as exc:

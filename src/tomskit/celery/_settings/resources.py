@@ -95,6 +95,9 @@ class ResourceSettings(TomsKitBaseSettings):
     CELERY_SQLALCHEMY_POOL_PRE_PING: bool = Field(
         default=False, description="Test a connection each time it leaves the pool."
     )
+    CELERY_SQLALCHEMY_CONNECT_TIMEOUT: Seconds = Field(
+        default=10.0, description="Seconds to wait for a connection, and for its login."
+    )
     CELERY_SQLALCHEMY_ECHO: bool = Field(default=False, description="Log every statement.")
     CELERY_SQLALCHEMY_POOL_ECHO: bool = Field(default=False, description="Log what the pool does.")
 

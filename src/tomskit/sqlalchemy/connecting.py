@@ -1,0 +1,72 @@
+"""Connecting to a database within a time, whichever driver does it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib import import_module
+from operator import attrgetter
+from typing import Any, Final
+
+from sqlalchemy import Dialect, Engine, event
+
+from tomskit._internals.sqlalchemy import CREATOR
+
+__all__ = ("limit_connecting",)
+
+_CONNECT: Final = {
+    "aiomysql": "connect",
+    "asyncpg": "connect",
+    "psycopg": "AsyncConnection.connect",
+}
+"""How a driver connects, by its name. Those of SQLite have no network."""
+
+_OWN_LIMITS: Final = ("connect_timeout", "timeout")
+"""What the drivers call theirs, which is not for all that a connection needs: aiomysql's is not for the login."""
+
+
+def limit_connecting(engine: Engine, seconds: float) -> None:
+    """Let connecting and logging in take so long at most; longer where the URL gives the driver a longer time.
+
+    A server that accepts a connection and never answers would be waited for without an end, by aiomysql,
+    or for a minute or two.
+    """
+
+    def on_connect(
+        dialect: Dialect, _entry: object, _arguments: object, options: dict[str, Any]
+    ) -> None:
+        connect = options.get(CREATOR) or _connect_of(dialect.driver)
+        if connect is not None:
+            longest = max(seconds, *(_seconds(options.get(name)) for name in _OWN_LIMITS))
+            options[CREATOR] = partial(_within, longest, connect)
+
+    event.listen(engine, "do_connect", on_connect)
+
+
+def _connect_of(driver: str) -> Callable[..., Awaitable[object]] | None:
+    path = _CONNECT.get(driver)
+    if path is None:
+        return None
+    found: Callable[..., Awaitable[object]] = attrgetter(path)(import_module(driver))
+    return found
+
+
+def _seconds(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return 0.0
+
+
+async def _within(
+    seconds: float, connect: Callable[..., Awaitable[object]], *args: object, **options: object
+) -> object:
+    try:
+        async with asyncio.timeout(seconds):
+            return await connect(*args, **options)
+    except TimeoutError as exc:
+        raise TimeoutError(
+            f"The database has not answered a new connection within {seconds:g} s. Is it overloaded, or a "
+            "firewall in between? SQLALCHEMY_CONNECT_TIMEOUT sets this limit."
+        ) from exc
