@@ -206,10 +206,14 @@ class SentinelCluster(Started):
         return next(node for node in self.nodes if (node.host, node.port) == address)
 
     def failover(self, timeout: float = 30.0) -> tuple[str, int]:
-        """Lets the replica take over and answers its address, when it takes writes."""
+        """Lets the replica take over and answers its address, when it takes writes.
+
+        No write is lost: the old master refuses them from before the new one has all of them.
+        """
         # A Sentinel that still takes the old master for one starts a failover that cannot succeed.
         self.wait_until_settled(timeout)
         before = self.master_address()
+        self._freeze(self.master(), timeout)
         first = self._running_sentinels()[0]
 
         def switched() -> tuple[str, int] | None:
@@ -220,11 +224,27 @@ class SentinelCluster(Started):
 
         return wait_until(switched, timeout, "there is a new master")
 
+    def _freeze(self, master: RedisServer, timeout: float) -> None:
+        """Let the master refuse to write, and wait until the replica has all that it has written.
+
+        Until Sentinel tells it that it is a replica, seconds later, it would take what is forgotten then.
+        """
+        (replica,) = (node for node in self.nodes if node is not master)
+        with master.client() as old, replica.client() as new:
+            # What it was told when it was the master itself, by a failover before this one.
+            call(new, "CONFIG", "SET", "min-replicas-to-write", 0)
+            call(old, "CONFIG", "SET", "min-replicas-to-write", len(self.nodes))
+            written = int(str(info(old, "replication")["master_repl_offset"]))
+            wait_until(
+                lambda: int(str(info(new, "replication")["slave_repl_offset"])) >= written,
+                timeout,
+                "the replica has all that its master has written",
+            )
+
     def wait_for_demotion(self, timeout: float = 30.0) -> None:
         """Waits until the old master has become a replica, which ends its connections.
 
-        That is some seconds after a failover. Until then it takes writes from whoever is connected,
-        and forgets them.
+        That is some seconds after a failover. Until then it answers whoever is connected, and writes nothing.
         """
         master = self.master()
         others = [node for node in self.nodes if node is not master and node.running]
