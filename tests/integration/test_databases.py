@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.patience import patience
@@ -230,6 +232,82 @@ def test_a_child_that_still_uses_the_session_is_waited_for_or_cut_and_named(
     # There is one connection: it was given back.
     assert AsyncRuntime.run(after()) == 0
     assert ended == ([True] if seconds == 1 else [])
+
+
+async def execute_on(connection: AsyncConnection, statement: str) -> None:
+    await connection.execute(text(statement))
+
+
+async def execute_on_connection_of_session(statement: str) -> None:
+    await execute_on(await db.session.connection(), statement)
+
+
+@pytest.mark.parametrize("whose", ["its own", "its task's"])
+@pytest.mark.usefixtures("app")
+def test_a_child_that_uses_the_connection_of_the_session_is_cut_and_named(
+    whose: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> str:
+        if whose == "its own":
+            child = asyncio.create_task(execute_on_connection_of_session(statement))
+        else:
+            child = asyncio.create_task(execute_on(await db.session.connection(), statement))
+        children.append(child)
+        await runs(statement)
+        return "done"
+
+    monkeypatch.setattr(tracked, "GRACE_SECONDS", 0.2)
+    children: list[asyncio.Task[None]] = []
+    # Another test's may still run on the server.
+    statement = f"SELECT SLEEP(60), {uuid4().hex!r}"
+
+    with caplog.at_level(logging.WARNING):
+        assert AsyncRuntime.run(work()) == "done"
+
+    assert "execute_on" in caplog.text
+    assert AsyncRuntime.run(transaction_after(children)) == 0
+
+
+@pytest.mark.usefixtures("app")
+def test_a_connection_that_cannot_be_rolled_back_leaves_its_place_to_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def beside_sqlalchemy() -> None:
+        connection = await (await db.session.connection()).get_raw_connection()
+        driver: Any = connection.driver_connection
+        cursor = await driver.cursor()
+        await cursor.execute(statement)
+
+    async def work() -> str:
+        children.append(asyncio.create_task(beside_sqlalchemy()))
+        await runs(statement)
+        return "done"
+
+    children: list[asyncio.Task[None]] = []
+    statement = f"SELECT SLEEP(60), {uuid4().hex!r}"
+
+    with caplog.at_level(logging.ERROR):
+        assert AsyncRuntime.run(work()) == "done"
+
+    assert "could not be closed" in caplog.text
+    # There is one place in the pool.
+    assert AsyncRuntime.run(transaction_after(children)) == 0
+
+
+async def transaction_after(children: list[asyncio.Task[None]]) -> object:
+    """Whether the next session has a transaction open, when the children have ended."""
+    async with asyncio.timeout(TIMEOUT):
+        await asyncio.wait(children)
+        return await db.session.scalar(text("SELECT @@in_transaction"))
+
+
+async def runs(statement: str) -> None:
+    """Wait until the server runs a statement."""
+    found = text("SELECT COUNT(*) FROM information_schema.processlist WHERE info = :statement")
+    engine = create_async_engine(db.config.SQLALCHEMY_DATABASE_URI, poolclass=NullPool)
+    async with asyncio.timeout(TIMEOUT), engine.connect() as connection:
+        while not await connection.scalar(found, {"statement": statement}):  # noqa: ASYNC110 (the server's doing)
+            await asyncio.sleep(0.02)
 
 
 # -- more connections than a server admits

@@ -186,7 +186,8 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
         if self._session is not None:
             # A cancellation must not interrupt it, or the connection would go back to the pool with
             # its transaction open.
-            await asyncio.shield(asyncio.ensure_future(end_session(self._session, _ENDED)))
+            ending = end_session(self._session, _ENDED, asyncio.current_task())
+            await asyncio.shield(asyncio.ensure_future(ending))
 
 
 class Database:

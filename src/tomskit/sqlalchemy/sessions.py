@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -67,6 +68,8 @@ class TaskSession(Session):
         undone: The error with which the server has rolled back the running transaction by itself.
         lost: Why its transaction was committed although it must not be; None if it was not.
         ended: Why the session cannot be used any more; None while it can.
+        user: The asyncio task that waits for a statement, of the session or of its connection.
+        connections: What the running transaction holds.
     """
 
     refusal: str | None = None
@@ -74,6 +77,8 @@ class TaskSession(Session):
     undone: Exception | None = None
     lost: CommitRefusedError | None = None
     ended: str | None = None
+    user: asyncio.Task[Any] | None = None
+    connections: tuple[Connection, ...] = ()
     _held: list[_Held] | None = None
     _count: int = 0
     _savepoints: list[tuple[str, int]] | None = None
@@ -187,6 +192,7 @@ class TaskSession(Session):
         """Drop what belongs to a transaction that has ended without a commit."""
         if transaction.parent is None:
             self.undone = self.conflict = self._savepoints = self._guarded = None
+            self.connections = ()
         elif transaction.nested and self.undone is None:
             self.conflict = None
         if self._held:
@@ -326,25 +332,33 @@ def _before_statement(connection: Connection, _cursor: object, statement: str, *
     session = _session_of(connection)
     if session is not None:
         session.before_statement(connection, statement)
+        session.user = asyncio.current_task()
 
 
 def _after_statement(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
     session = _session_of(connection)
     if session is not None:
+        session.user = None
         session.after_statement(connection, statement)
 
 
 def _on_error(context: ExceptionContext) -> None:
     error = context.sqlalchemy_exception or context.original_exception
     session = _session_of(context.connection)
-    if session is None or not isinstance(error, Exception):
+    if session is None:
         return
-    if (is_undone := has_undone(error)) or has_conflict(error):
-        session.conflict = error
-        if is_undone:
-            session.undone = error
-    if context.connection is not None and not context.is_disconnect:
-        session.check_guarded(context.connection)
+    try:
+        if not isinstance(error, Exception):
+            return
+        if (is_undone := has_undone(error)) or has_conflict(error):
+            session.conflict = error
+            if is_undone:
+                session.undone = error
+        if context.connection is not None and not context.is_disconnect:
+            session.check_guarded(context.connection)
+    finally:
+        # Of the statement that the check executes as well: SQLAlchemy does not call this for its error.
+        session.user = None
 
 
 def _on_savepoint_of_sqlite(connection: Connection, _name: str | None) -> None:
@@ -364,6 +378,8 @@ def _after_begin(session: TaskSession, _: SessionTransaction, connection: Connec
     transaction = connection.get_transaction()
     if transaction is not None:
         _sessions[transaction] = session
+    if connection not in session.connections:
+        session.connections += (connection,)
 
 
 @event.listens_for(TaskSession, "before_commit")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import wraps
 from typing import Any, Final
 
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from tomskit.sqlalchemy.sessions import TaskSession
@@ -74,7 +75,7 @@ def new_session(engine: AsyncEngine) -> AsyncSession:
     )
 
 
-async def end_session(session: AsyncSession, ended: str) -> None:
+async def end_session(session: AsyncSession, ended: str, owner: asyncio.Task[Any] | None) -> None:
     """Close a session for good, whoever still uses it, and roll back what was not committed.
 
     Errors are logged: what the task returned or raised stands.
@@ -82,14 +83,21 @@ async def end_session(session: AsyncSession, ended: str) -> None:
     Args:
         session: Made by `new_session`.
         ended: What an error says to code that uses the session from now on.
+        owner: The asyncio task that has left the session's scope.
     """
     sync = session.sync_session
+    users: set[asyncio.Task[Any]] = set(session.info[SessionUse])
+    connections: tuple[Connection, ...] = ()
     if isinstance(sync, TaskSession):
         sync.ended = ended
-    use: SessionUse = session.info[SessionUse]
-    others = [task for task in use if task is not asyncio.current_task()]
-    if others:
-        await _end_users(others)
+        if sync.user is not None and not sync.user.done():
+            users.add(sync.user)
+    users -= {owner}
+    if users:
+        await _end_users(users)
+    if isinstance(sync, TaskSession):
+        # SQLAlchemy forgets them when it cannot close them, and they would be missing in the pool.
+        connections = sync.connections
     try:
         async with asyncio.timeout(_END_SECONDS):
             await session.close()
@@ -98,8 +106,15 @@ async def end_session(session: AsyncSession, ended: str) -> None:
         try:
             async with asyncio.timeout(_END_SECONDS):
                 await session.invalidate()
+                await session.run_sync(lambda _: _drop(connections))
         except Exception:
             logger.exception("The connection of a database session could not be dropped")
+
+
+def _drop(connections: Iterable[Connection]) -> None:
+    for connection in connections:
+        if not connection.closed:
+            connection.invalidate()
 
 
 async def _end_users(users: Collection[asyncio.Task[Any]]) -> None:
