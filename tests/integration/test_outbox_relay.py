@@ -30,6 +30,7 @@ from tests.support.servers import MariaDBServer, RedisDb, RedisServer, outage
 from tests.support.servers.redis import fresh_redis_db
 from tests.support.workers import PROJECT, Pool
 from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
+from tomskit.celery._outbox import publisher
 from tomskit.celery._outbox.store import OutboxStore
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 from tomskit.sqlalchemy.database import db
@@ -315,6 +316,66 @@ def test_a_relay_that_loses_its_database_before_it_can_delete_what_it_has_publis
     with Proxy(str(config.DB_HOST), config.DB_PORT) as network, sending(config, redis_db) as app:
         sent = run(main(app, network))
     assert Counter(ids(redis_db)) == Counter(sent)
+
+
+# -- when there are more than fit into memory
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than two messages wait in memory."""
+    monkeypatch.setattr(publisher, "_MOST", 2)
+
+
+async def commit(count: int) -> list[str]:
+    """Commit messages of one transaction."""
+    async with db.scope():
+        sent = [add.delay_on_commit(number, 2).id for number in range(count)]
+        await db.session.commit()
+    return sent
+
+
+@pytest.mark.usefixtures("few")
+def test_more_messages_than_fit_into_memory_are_published_by_the_process_that_has_committed_them(
+    sqlite: DatabaseConfig, redis_db: RedisDb
+) -> None:
+    """Later: there may be no worker that does."""
+
+    async def main() -> list[str]:
+        provider = DatabaseProvider(sqlite)
+        await provider.startup()
+        try:
+            await db.create_tables()
+            sent = await commit(5) + await commit(1) + await commit(7)
+            while await left():  # noqa: ASYNC110 (a server is asked)
+                await asyncio.sleep(0.05)
+            return sent
+        finally:
+            await provider.shutdown()
+
+    with sending(sqlite, redis_db, CELERY_OUTBOX_INTERVAL=1.0):
+        sent = run(main())
+    assert Counter(ids(redis_db)) == Counter(sent)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_process_that_ends_before_says_that_workers_publish_them(
+    sqlite: DatabaseConfig, redis_db: RedisDb, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        provider = DatabaseProvider(sqlite)
+        await provider.startup()
+        try:
+            await db.create_tables()
+            await commit(5)
+            await until(lambda: len(ids(redis_db)) == 2)
+        finally:
+            await provider.shutdown()
+
+    with sending(sqlite, redis_db, CELERY_OUTBOX_INTERVAL=600.0):
+        run(main())
+        assert len(ids(redis_db)) == 2
+    assert "a worker will publish the rest of them" in caplog.text
 
 
 # -- when the broker is away

@@ -30,7 +30,7 @@ _Key = tuple[int, int]
 """Of an app and of a database."""
 
 _MOST: Final = 20_000
-"""How many messages wait in memory; others wait in the database only."""
+"""How many messages wait in memory. Others wait in the database, until they are due for any process."""
 
 _CLOSING_SECONDS: Final = 5.0
 
@@ -61,6 +61,8 @@ class Publisher:
         self.templates: RecordedTemplates = RecordedTemplates(app)
         self._fresh: deque[OutboxRow] = deque()
         self._left = False
+        self._left_due = 0.0
+        self._later: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._has_given_up = False
@@ -76,18 +78,25 @@ class Publisher:
         """Publish messages that are committed soon; in the loop."""
         if len(self._fresh) + len(rows) > _MOST:
             self._left = True
+            # Before, they are not due. It is not known when their commit is over.
+            self._left_due = self.loop.time() + self._grace * 1.25
         else:
             self._fresh.extend(rows)
+        self._begin()
+
+    def _begin(self) -> None:
         if self.task is None and not self._closing.is_set():
             # In a context of its own: it is no part of the task that has committed.
             self.task = self.loop.create_task(self._run(), context=Context())
 
     async def _run(self) -> None:
         try:
-            while self._fresh or self._left:
+            while self._fresh or (self._left and self.loop.time() >= self._left_due):
                 away = await self._publish()
                 if away is not None:
                     await self._publish_when_back(away)
+            if self._left and self._later is None and not self._closing.is_set():
+                self._later = self.loop.call_at(self._left_due, self._publish_left)
         except Exception as exc:
             self._fresh.clear()
             if self._closing.is_set():
@@ -98,6 +107,10 @@ class Publisher:
                 logger.exception("Cannot publish committed messages; a worker will publish them")
         finally:
             self.task = None
+
+    def _publish_left(self) -> None:
+        self._later = None
+        self._begin()
 
     async def _publish(self) -> Exception | None:
         """Publish some; returns why they were not, if the broker is away."""
@@ -159,6 +172,15 @@ class Publisher:
     async def finish(self) -> None:
         """Publish what is left, within 5 s; from here on what cannot be published is left to workers."""
         self._closing.set()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        if self._left and self.loop.time() < self._left_due:
+            self._left = False
+            logger.warning(
+                "More than %d committed messages waited at a time; a worker will publish the rest of them",
+                _MOST,
+            )
         if self._has_given_up:
             return
         try:
