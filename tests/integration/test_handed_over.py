@@ -45,20 +45,34 @@ def processes_of(place: Faults) -> list[int]:
     return processes
 
 
-def wait_until_given(place: Faults) -> None:
-    """Wait until the worker has all messages, and its processes have their tasks."""
-    wait_until(lambda: place.waiting() == 0, 30, "the worker has all messages")
-    # The worker does that before it answers.
+def wait_until_given(place: Faults, count: int, start: int) -> None:
+    """Wait until the worker has messages, and its processes have their tasks.
+
+    Args:
+        place: With the worker.
+        count: How many messages.
+        start: How many lines the worker had written before they were sent.
+    """
+    received = f"Task {SERVICE}"
+    wait_until(
+        lambda: (
+            sum(received in one and " received" in one for one in place.worker.lines[start:])
+            >= count
+        ),
+        60,
+        f"the worker has {count} messages",
+    )
+    # It gives them to its processes before it answers.
     inspect: Any = place.client.control.inspect(timeout=patience(10), limit=1)
     assert len(inspect.ping() or {}) == 1
 
 
 def lose_connections(place: Faults) -> None:
-    """Close the connections to the broker, and wait until the worker has new ones."""
+    """Close the connections to the broker, and wait until the worker has new ones, and three messages again."""
     start = len(place.worker.lines)
     place.broker.kill()
-    place.worker.wait_for_line("messages that waited for a slot were returned", start=start)
-    wait_until_given(place)
+    place.worker.wait_for_line("3 messages that waited for a slot were returned", start=start)
+    wait_until_given(place, 3, start)
 
 
 @FAST
@@ -70,8 +84,9 @@ def test_when_the_connection_is_lost(
     with faults(deployment, "prefork", 1, CELERY_REDIS_FAST_PATH=fast) as place:
         [process] = processes_of(place)
         with stopped(process):
+            start = len(place.worker.lines)
             sent = [place.send(task, "ran", 0.0) for _ in range(4)]
-            wait_until_given(place)
+            wait_until_given(place, 4, start)
             for _ in range(losses):
                 lose_connections(place)
 
@@ -89,8 +104,9 @@ def test_when_the_connection_is_lost_and_its_process_dies(
     with faults(deployment, "prefork", 1) as place:
         [process] = processes_of(place)
         with stopped(process):
+            start = len(place.worker.lines)
             sent = [place.send(task, "ran", 0.0) for _ in range(4)]
-            wait_until_given(place)
+            wait_until_given(place, 4, start)
             lose_connections(place)
             os.kill(process, signal.SIGKILL)
 
@@ -105,8 +121,9 @@ def test_in_part(deployment: Deployment, end: str) -> None:
     with faults(deployment, "prefork", 1) as place:
         [process] = processes_of(place)
         with stopped(process):
+            start = len(place.worker.lines)
             sent = place.send("length", "x" * LARGE)
-            wait_until_given(place)
+            wait_until_given(place, 1, start)
             if end == "loss":
                 place.broker.kill()
                 place.worker.wait_for_line("Connection to broker lost")
@@ -129,8 +146,9 @@ def test_when_the_worker_stops(deployment: Deployment, fast: str, task: str) -> 
     with faults(deployment, "prefork", 1, CELERY_REDIS_FAST_PATH=fast) as place:
         [process] = processes_of(place)
         with stopped(process):
+            start = len(place.worker.lines)
             sent = [place.send(task, "ran", 0.0) for _ in range(4)]
-            wait_until_given(place)
+            wait_until_given(place, 4, start)
             place.worker.send_signal(signal.SIGTERM)
             place.worker.wait_for_line("Warm shutdown")
 
@@ -183,8 +201,9 @@ def test_when_the_pool_shrinks(deployment: Deployment) -> None:
         first, second = processes_of(place)
         with stopped(first):
             with stopped(second):
+                start = len(place.worker.lines)
                 sent = [place.send("count_when_free", "ran") for _ in range(2)]
-                wait_until_given(place)
+                wait_until_given(place, 2, start)
             place.wait_for_count("begun", 1)
             control = cast("Any", place.client.control)
             [reply] = control.pool_shrink(1, reply=True, timeout=patience(10), limit=1)
