@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import Mock
 from weakref import ref
@@ -40,6 +41,7 @@ from tomskit.celery._internals.celery_worker import (
     quit_requested,
     quit_worker,
     request_of,
+    restores_prefetch,
     send_events_as_celery,
     send_events_by,
     sets_limits,
@@ -376,6 +378,17 @@ def test_messages_are_settled_by_promises_of_the_class_that_is_given() -> None:
     [(_, _, acknowledge, reject, _)] = received
     assert isinstance(acknowledge, Settling)
     assert isinstance(reject, Settling)
+
+
+def test_an_ordinary_call_goes_past_the_handler_unless_the_prefetch_count_is_restored() -> None:
+    """``Consumer.strategies``, ``on_task_message`` and ``_maximum_prefetch_restored``."""
+    names = untyped(Consumer).create_task_handler.__code__.co_names
+    assert {"strategies", "on_task_message"} <= set(names)
+    made = untyped(Consumer).__init__.__code__.co_names
+    assert {"on_task_message", "_maximum_prefetch_restored"} <= set(made)
+    for restored in (True, False):
+        consumer = SimpleNamespace(_maximum_prefetch_restored=restored)
+        assert restores_prefetch(consumer) is not restored
 
 
 def _work() -> None: ...

@@ -355,7 +355,7 @@ def test_a_channel_consumes_by_a_callback_that_can_be_replaced(channel: Any) -> 
     channel.basic_consume("one", no_ack=True, callback=print, consumer_tag="tag")
     delivered: list[Any] = []
 
-    replace_callback(channel, "one", lambda _: delivered.append)
+    replace_callback(channel, "one", delivered.append)
 
     deliverer_of(channel)(PAYLOAD, "one")
     assert delivered == [PAYLOAD]

@@ -143,6 +143,29 @@ def _info_without(error: MemoryError) -> ExceptionInfo:
         return ExceptionInfo()
 
 
+_LATER: Final = frozenset(
+    [
+        "_body",
+        "_utc",
+        "_decoded",
+        "_content_type",
+        "_content_encoding",
+        "_Request__payload",
+        "_type",
+        "_root_id",
+        "_parent_id",
+        "_argsrepr",
+        "_kwargsrepr",
+        "_eta",
+        "_expires",
+        "_delivery_info",
+        "_request_dict",
+        "request_dict",
+    ]
+)
+"""What a request sets of its attributes when one of them is asked for first."""
+
+
 class _Pool(Protocol):
     def apply_lean(self, request: LeanRequest, /) -> object: ...
 
@@ -162,8 +185,8 @@ class LeanRequest(WorkerRequest):
         payload: The args, the kwargs and what the message embeds.
     """
 
-    # Each is asked for many times.
-    __slots__ = ("request_dict", "task")
+    # Two of these are asked for many times, and what is not in `_LATER` is set when the request is made.
+    __slots__ = ("arguments", "headers", "request_dict", "task")
 
     def __init__(
         self,
@@ -181,24 +204,16 @@ class LeanRequest(WorkerRequest):
         # Celery's sets the same, for a message with neither ETA, expiry, shadow nor stamps.
         request: Any = self
         request._message = message
-        headers: dict[str, Any] = message.headers.copy()
-        request.request_dict = request._request_dict = headers
-        request._body = message.body
+        headers: dict[str, Any] = message.headers
+        self.headers: dict[str, Any] = headers
+        self.arguments = payload
+        request._args, request._kwargs, _ = payload
         request._app = app
-        request._utc = True
-        request._decoded = False
-        request._content_type = message.content_type
-        request._content_encoding = message.content_encoding
-        request._Request__payload = payload
         request.id = headers["id"]
-        request._type = request.name = headers["task"]
-        request._root_id = headers.get("root_id")
-        request._parent_id = headers.get("parent_id")
+        request.name = headers["task"]
         limits = headers.get("timelimit")
         if limits:
             request.time_limits = limits
-        request._argsrepr = headers.get("argsrepr", "")
-        request._kwargsrepr = headers.get("kwargsrepr", "")
         request._on_ack = on_ack
         request._on_reject = on_reject
         request._hostname = hostname
@@ -207,23 +222,48 @@ class LeanRequest(WorkerRequest):
         request.task = request._task = task
         ignored = headers.get("ignore_result")
         request._ignore_result = task.ignore_result if ignored is None else ignored
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            # Only asked for what is not set, which nothing needs of most requests.
+            if name in _LATER:
+                self.complete()
+            return object.__getattribute__(self, name)
+
+    def complete(self) -> None:
+        """Set what is in `_LATER`."""
+        request: Any = self
+        message = request._message
+        headers: dict[str, Any] = message.headers.copy()
+        request._body = message.body
+        request._utc = True
+        request._decoded = False
+        request._content_type = message.content_type
+        request._content_encoding = message.content_encoding
+        request._Request__payload = self.arguments
+        request._type = self.name
+        request._root_id = headers.get("root_id")
+        request._parent_id = headers.get("parent_id")
+        request._argsrepr = headers.get("argsrepr", "")
+        request._kwargsrepr = headers.get("kwargsrepr", "")
         request._eta = request._expires = None
         info: dict[str, Any] = message.delivery_info or {}
         properties: dict[str, Any] = message.properties or {}
-        request._delivery_info = {
+        delivery_info = {
             "exchange": info.get("exchange"),
             "routing_key": info.get("routing_key"),
             "priority": properties.get("priority"),
             "redelivered": info.get("redelivered", False),
         }
-        request._args, request._kwargs, _ = payload
+        request._delivery_info = delivery_info
         headers["properties"] = properties
         headers["reply_to"] = properties.get("reply_to")
         headers["correlation_id"] = properties.get("correlation_id")
-        headers["hostname"] = hostname
-        headers["delivery_info"] = request._delivery_info
-        headers["args"] = request._args
-        headers["kwargs"] = request._kwargs
+        headers["hostname"] = self.hostname
+        headers["delivery_info"] = delivery_info
+        headers["args"], headers["kwargs"] = self.args, self.kwargs
+        request.request_dict = request._request_dict = headers
 
     @override
     def revoked(self) -> bool:

@@ -80,7 +80,7 @@ def send_received(request: Any) -> None:
         kwargs=request.kwargsrepr,
         root_id=request.root_id,
         parent_id=request.parent_id,
-        retries=request.request_dict.get("retries", 0),
+        retries=request.headers.get("retries", 0),
         eta=None,
         expires=None,
     )
@@ -99,11 +99,12 @@ def logs_received() -> bool:
 
 def received(request: Any) -> dict[str, object]:
     """What the line that a task was received shows."""
+    known = request.headers
     return {
         "id": request.id,
         "name": request.name,
-        "args": request.argsrepr,
-        "kwargs": request.kwargsrepr,
+        "args": known.get("argsrepr", ""),
+        "kwargs": known.get("kwargsrepr", ""),
         "eta": None,
     }
 
@@ -120,7 +121,7 @@ def shows_success(eventer: Any) -> bool:
 
 def succeeded(request: Any, shown: str, seconds: float) -> dict[str, object]:
     """What the line that a task has succeeded shows."""
-    known = request.request_dict
+    known = request.headers
     return {
         "id": request.id,
         "name": request.name,

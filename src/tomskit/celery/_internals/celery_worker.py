@@ -68,6 +68,11 @@ The arguments of the tracer, `fast_trace_task`: six, the first of which are name
     For: waiting for a broker that can be reached and not be written to.
     When it is missing: a worker whose broker is READONLY or the like connects again and again.
 
+`Consumer.strategies`, `on_task_message` and `_maximum_prefetch_restored`
+    For: the lean path of an ordinary call. Where acknowledgements are to raise the prefetch count again, Celery's
+    handler takes it.
+    When it is missing: the first message is rejected; the log has an AttributeError.
+
 `Consumer.timer`, its ``call_after`` and ``cancel`` of what that returns
     For: knowing a connection that lasts from one that is lost again at once.
     When it is missing: the worker raises AttributeError when its broker is back.
@@ -134,6 +139,7 @@ __all__ = (
     "quit_requested",
     "quit_worker",
     "request_of",
+    "restores_prefetch",
     "run_consumer_loop",
     "send_events_as_celery",
     "send_events_by",
@@ -226,6 +232,8 @@ if TYPE_CHECKING:
 
         task_consumer: kombu.Consumer | None
         pool: object
+        strategies: dict[str, Callable[..., object]]
+        on_task_message: set[Callable[[object], object]]
 
         @override
         def connection_for_read(self, heartbeat: float | None = None) -> kombu.Connection: ...
@@ -244,6 +252,11 @@ if TYPE_CHECKING:
 else:
     Consumer = object
     TaskPool = BasePool
+
+
+def restores_prefetch(consumer: Any) -> bool:
+    """Whether each acknowledgement is to raise the prefetch count again, after a lost connection."""
+    return not consumer._maximum_prefetch_restored
 
 
 def make_hub_of(hub_class: type[Hub], worker: Worker) -> None:

@@ -316,13 +316,10 @@ def deliverer_of(channel: Channel) -> Callable[[dict[str, Any], str], object]:
 
 
 def replace_callback(
-    channel: Channel,
-    queue: str,
-    wrap: Callable[[Callable[[dict[str, Any]], object]], Callable[[dict[str, Any]], object]],
+    channel: Channel, queue: str, deliver: Callable[[dict[str, Any]], object]
 ) -> None:
-    """Put something around the function that gets the messages of a queue, as they were sent."""
-    callbacks = channel.connection._callbacks
-    callbacks[queue] = wrap(callbacks[queue])
+    """Have another function get the messages of a queue, as they were sent."""
+    channel.connection._callbacks[queue] = deliver
 
 
 def restore_message(

@@ -17,7 +17,7 @@ from kombu.pidbox import Node
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer
-from tomskit.celery.fast_redis.calls import ordinary_call
+from tomskit.celery.fast_redis.calls import Arguments, ordinary_call
 from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, is_object, is_text
 from tomskit.celery.fast_redis.parts import in_front
 
@@ -66,15 +66,21 @@ class GuardedConsumer(Consumer):
 
         def guarded(message: TaskMessage) -> None:
             try:
-                problem = None if ordinary_call(message) is not None else problem_of(message)
+                call = ordinary_call(message)
+                problem = None if call is not None else problem_of(message)
                 if problem is None:
-                    handle(message)
+                    if call is None or not self.take(message, call):
+                        handle(message)
                     return
             except ERRORS_OF_DATA as exc:
                 problem = repr(exc)
             self._reject(message, problem)
 
         return guarded
+
+    def take(self, message: TaskMessage, call: Arguments) -> bool:  # noqa: ARG002
+        """Take an ordinary call past Celery's handler, for classes in front of this one; whether it did."""
+        return False
 
     @override
     def on_decode_error(self, message: TaskMessage, exc: Exception) -> None:

@@ -6,13 +6,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
-from tomskit.celery._internals.celery_worker import run_consumer_loop
+from tomskit.celery._internals.celery_worker import restores_prefetch, run_consumer_loop
 from tomskit.celery.asyncio_pool.hub import LoopHub, run_into
+from tomskit.celery.asyncio_pool.lean_strategy import LeanStrategy
 from tomskit.celery.asyncio_pool.patient_consumer import PatientConsumer
+from tomskit.celery.fast_redis.calls import Arguments
 from tomskit.celery.fast_redis.channel import FastChannel
 from tomskit.celery.fast_redis.parts import in_front
 
@@ -43,6 +45,25 @@ class LoopConsumer(PatientConsumer):
     @override
     def promise_of(self, channel: object) -> Callable[..., object]:
         return _SettlingAtOnce if isinstance(channel, FastChannel) else super().promise_of(channel)
+
+    def take(self, message: Any, call: Arguments) -> bool:
+        """Take an ordinary call on the lean path; whether it did.
+
+        Of a FastChannel: an acknowledgement is only noted, and needs no promise.
+        """
+        strategy = self.strategies.get(message.headers["task"])
+        return (
+            isinstance(strategy, LeanStrategy)
+            and isinstance(message.channel, FastChannel)
+            and not restores_prefetch(self)
+            and strategy.take(
+                message,
+                call,
+                message.ack_log_error,
+                message.reject_log_error,
+                self.on_task_message,
+            )
+        )
 
     def loop(self, *args: object) -> None:
         """Consume until the connection is lost or the worker is to stop."""

@@ -133,7 +133,7 @@ class LeanJob(CoroutineJob, Execution):
     def identity(self) -> Identity:
         """The name of the task, the id, and how often it has been retried."""
         request = self._request
-        return request.name, request.id, request.request_dict.get("retries", 0)
+        return request.name, request.id, request.headers.get("retries", 0)
 
     @property
     def request(self) -> TaskContext | None:

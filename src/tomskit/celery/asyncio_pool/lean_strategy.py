@@ -8,7 +8,7 @@ and a job of ours, and whatever turns out to be special later goes on with Celer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import signals
@@ -39,12 +39,12 @@ from tomskit.celery._running.repeated_lines import RepeatedLine
 from tomskit.celery._tasks.body import runs_lean
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.asyncio_pool.pool import AsyncioPool
-from tomskit.celery.fast_redis.calls import ordinary_call
+from tomskit.celery.fast_redis.calls import Arguments, ordinary_call
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ("strategy",)
+__all__ = ("LeanStrategy", "strategy")
 
 Handler = Callable[..., object]
 
@@ -64,7 +64,7 @@ def strategy(task: Any, app: Celery, consumer: Any) -> Handler:
     pool = consumer.pool
     if not isinstance(pool, AsyncioPool) or not _may_be_lean(task, app):
         return celerys
-    return _Strategy(task, pool, consumer, celerys).handle
+    return LeanStrategy(task, pool, consumer, celerys)
 
 
 def _may_be_lean(task: Any, app: Celery) -> bool:
@@ -85,7 +85,9 @@ def _may_be_lean(task: Any, app: Celery) -> bool:
     )
 
 
-class _Strategy:
+class LeanStrategy:
+    """Handles the messages of a task; made by `strategy`."""
+
     def __init__(self, task: Any, pool: AsyncioPool, consumer: Any, celerys: Handler) -> None:
         self._task = task
         self._body: object = task.__class__.run
@@ -96,20 +98,44 @@ class _Strategy:
         self._is_run_by_celery = False
         self._logs = logs_received()
 
-    def handle(
+    def __call__(
         self,
         message: Any,
         body: object,
         ack: Callable[..., object],
         reject: Callable[..., object],
-        callbacks: Sequence[Callable[[object], object]],
+        callbacks: Iterable[Callable[[object], object]],
         **options: object,
     ) -> object:
         """Take a message; called by Celery's consumer."""
         # Of the first protocol the worker hands over the body.
         call = ordinary_call(message) if body is None else None
-        if call is None or not self._is_ordinary_now(message):
+        if call is None or not self.take(message, call, ack, reject, callbacks):
             return self._celerys(message, body, ack, reject, callbacks, **options)
+        return None
+
+    def take(
+        self,
+        message: Any,
+        call: Arguments,
+        ack: Callable[..., object],
+        reject: Callable[..., object],
+        callbacks: Iterable[Callable[[object], object]],
+    ) -> bool:
+        """Take the message of an ordinary call, unless something asks for more than to run it.
+
+        Args:
+            message: The message.
+            call: The arguments in it.
+            ack: Acknowledges it.
+            reject: Rejects it.
+            callbacks: Called with the request.
+
+        Returns:
+            Whether it was taken; else it is Celery's.
+        """
+        if not self._is_ordinary_now(message):
+            return False
         consumer = self._consumer
         request = LeanRequest(
             message=message,
@@ -129,31 +155,28 @@ class _Strategy:
         if self._task.send_events and sends_events(consumer.event_dispatcher):
             send_received(request)
         reserve(request)
-        for callback in callbacks or ():
+        for callback in callbacks:
             callback(request)
         consumer.on_task_request(request)
-        return None
+        return True
 
     def _is_ordinary_now(self, message: Any) -> bool:
         """Whether no limit of its rate, revocation or replaced function asks for more than to run it."""
+        task = self._task
+        own: dict[str, object] = task.__dict__
+        # Libraries for tracing replace these, before the first message or with it.
+        known: tuple[object, object] = task.__trace__, own.get("run")
+        if self._known != known:
+            self._known = known
+            self._is_run_by_celery = is_run_by_celery(task, self._body)
         return (
-            not self._consumer.task_buckets[self._task.name]
+            self._is_run_by_celery
+            and not self._consumer.task_buckets[task.name]
             and not is_revoked(message.headers["id"])
             and (self._pool.stores_in_loop or self._is_ignored(message.headers))
-            and self._is_untouched()
         )
 
     def _is_ignored(self, headers: Any) -> bool:
         # A call may say something else than its task.
         ignored: bool | None = headers.get("ignore_result")
         return bool(self._task.ignore_result if ignored is None else ignored)
-
-    def _is_untouched(self) -> bool:
-        # Libraries for tracing replace these, before the first message or with it.
-        task = self._task
-        own: dict[str, object] = task.__dict__
-        known: tuple[object, object] = task.__trace__, own.get("run")
-        if self._known != known:
-            self._known = known
-            self._is_run_by_celery = is_run_by_celery(task, self._body)
-        return self._is_run_by_celery

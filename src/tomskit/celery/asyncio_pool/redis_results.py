@@ -224,7 +224,7 @@ class RedisResults(RedisBackend):
         children: list[object],
         date_done: str | None,
     ) -> bytes:
-        known = request.request_dict
+        known = request.headers
         meta: dict[str, object] = {
             "status": status,
             "result": result,

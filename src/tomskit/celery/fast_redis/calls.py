@@ -12,8 +12,6 @@ __all__ = ("Arguments", "ordinary_call")
 Arguments = tuple[list[Any], dict[str, Any]]
 
 _JSON: Final = frozenset({"application/json", "application/x-tomskit-orjson"})
-_TEXTS: Final = ("root_id", "parent_id", "group")
-_ABSENT: Final = ("eta", "expires", "shadow")
 _BODY: Final = ("args", "kwargs", "embed")
 _LIST: Final[tuple[type[object], ...]] = (list,)
 _ARGUMENTS: Final[tuple[type[object], ...]] = (list, dict)
@@ -74,35 +72,35 @@ def _arguments(message: _Message) -> Arguments | None:
 
 def _are_ordinary(headers: Any, properties: Any) -> bool:
     get = headers.get
-    for name in _ABSENT:
-        if get(name) is not None:
-            return False
-    for name in _TEXTS:
-        value = get(name)
-        if value is not None and not _is_ascii(value):
-            return False
-    retries = get("retries", 0)
+    task_id = get("id")
     limits = get("timelimit")
+    retries = get("retries", 0)
+    # Where one says the same as the id, as most do, there is nothing more to look at.
     return (
-        bool(_is_ascii(get("task")) and _is_ascii(get("id")))
+        _is_ascii(task_id)
+        and _is_ascii(get("task"))
+        and get("eta") is None
+        and get("expires") is None
+        and get("shadow") is None
+        and ((text := get("root_id")) is None or text == task_id or _is_ascii(text))
+        and ((text := get("parent_id")) is None or _is_ascii(text))
+        and ((text := get("group")) is None or _is_ascii(text))
         and type(retries) is int
         and retries >= 0
         and (limits in _NO_LIMITS or _are_limits(limits))
         and get("stamps") in _NO_STAMPS
         and get("stamped_headers") in _NO_NAMES
         and not get("replaced_task_nesting")
-        and _is_none_or_ascii(properties.get("correlation_id"))
-        and _is_none_or_ascii(properties.get("reply_to"))
+        and (
+            (text := properties.get("correlation_id")) is None or text == task_id or _is_ascii(text)
+        )
+        and ((text := properties.get("reply_to")) is None or _is_ascii(text))
     )
 
 
 def _is_ascii(value: Any) -> bool:
     """Whether this is a text, and not an empty one, which could be sent in any encoding."""
     return type(value) is str and value != "" and value.isascii()
-
-
-def _is_none_or_ascii(value: Any) -> bool:
-    return value is None or _is_ascii(value)
 
 
 def _are_limits(limits: Any) -> bool:

@@ -63,7 +63,7 @@ def decoded_json(raw: object) -> object | None:
     if (
         not isinstance(raw, bytes)
         or b"__type__" in raw
-        or raw.count(b"[") + raw.count(b"{") > _MOST_CONTAINERS
+        or (len(raw) > _MOST_CONTAINERS and raw.count(b"[") + raw.count(b"{") > _MOST_CONTAINERS)
         or _LONG_NUMBER in raw.translate(_DIGITS)
     ):
         return None
@@ -144,11 +144,10 @@ class GuardedChannel(KeepingChannel):
 
     @override
     def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: Any) -> object:
+        tag = super().basic_consume(queue, no_ack=no_ack, **kwargs)
         callback = kwargs.get("callback")
         if callback is not None:
-            kwargs["callback"] = partial(self._consume, callback, no_ack=no_ack)
-        tag = super().basic_consume(queue, no_ack=no_ack, **kwargs)
-        replace_callback(self, queue, lambda deliver: partial(self._deliver, deliver, queue))
+            replace_callback(self, queue, partial(self._deliver, callback, queue, no_ack))
         return tag
 
     @override
@@ -183,32 +182,30 @@ class GuardedChannel(KeepingChannel):
             logger.critical("Dropped a message that is not one of kombu's: %r", exc)
             return None
 
-    def _deliver(self, deliver: Callable[[dict[str, Any]], object], queue: str, raw: Any) -> None:
+    def _deliver(
+        self, callback: Callable[[object], object], queue: str, no_ack: bool, raw: Any
+    ) -> None:
         """Hand a message to the consumer of its queue."""
         try:
-            deliver(raw if self.checked else readable(raw, queue))
+            message = self.Message(raw if self.checked else readable(raw, queue), channel=self)
+            if not no_ack:
+                self.qos.append(message, message.delivery_tag)
         except ERRORS_OF_DATA as exc:
-            if exc is self._consumer_error:
-                raise
             logger.critical(
                 "Dropped a message from %s that is not one of kombu's: %r. It is %s",
                 queue,
                 exc,
                 saferepr(raw, maxlen=1000),
             )
-
-    def _consume(
-        self, callback: Callable[[object], object], message: object, *, no_ack: bool
-    ) -> object:
+            return
         try:
-            return callback(message)
+            callback(message)
         except ERRORS_OF_DATA as exc:
             if not no_ack:
                 # Only the consumer knows whether the message is to be rejected.
                 self._consumer_error = exc
                 raise
             logger.critical("Dropped a message, as its consumer raised:", exc_info=exc)
-            return None
 
 
 def readable(raw: Any, queue: str) -> dict[str, Any]:
@@ -218,6 +215,9 @@ def readable(raw: Any, queue: str) -> dict[str, Any]:
         LookupError, TypeError, ValueError: It is not a message of kombu's.
     """
     properties: dict[str, Any] = raw["properties"]
+    if _is_ordinary(properties) and type(raw.get("headers")) is dict:
+        payload: dict[str, Any] = raw
+        return payload
     if not is_text(properties["delivery_tag"]):
         raise ValueError("the delivery tag is not text")
     info: object = properties.get("delivery_info")
@@ -227,13 +227,23 @@ def readable(raw: Any, queue: str) -> dict[str, Any]:
     if isinstance(priority, float):
         # Infinity has no priority queue.
         properties = {**properties, "priority": 0}
-    payload: dict[str, Any] = raw
+    payload = raw
     if properties is not raw["properties"]:
         payload = {**payload, "properties": properties}
     if not isinstance(raw.get("headers"), dict):
         # Without headers it names no task, and a worker rejects it.
         payload = {**payload, "headers": {}}
     return payload
+
+
+def _is_ordinary(properties: Any) -> bool:
+    """What `readable` asks of properties, told by one look where it is all in ASCII."""
+    try:
+        info = properties["delivery_info"]
+        texts = (properties["delivery_tag"], info["exchange"], info["routing_key"])
+        return "".join(texts).isascii() and type(properties.get("priority")) is not float
+    except (LookupError, TypeError):
+        return False
 
 
 def _names_a_place(info: object) -> bool:
