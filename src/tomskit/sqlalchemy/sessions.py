@@ -281,9 +281,9 @@ def _is_autocommit(connection: Connection) -> bool:
     """Whether each statement is committed: by an option here, of the engine, or of the driver's URL."""
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
         return True
-    # As SQLAlchemy lets all drivers look the same, but for those of MySQL.
+    # As SQLAlchemy lets all drivers look the same, but for those of MySQL: 2.0.36 hides the method of these.
     driver: Any = connection.connection.dbapi_connection
-    asks: Callable[[], object] | None = getattr(driver, "get_autocommit", None)
+    asks: Any = getattr(connection.connection.driver_connection, "get_autocommit", None)
     if asks is not None:
         return bool(asks())
     if connection.dialect.name == "sqlite":
