@@ -109,8 +109,8 @@ def test_outside_of_a_task_a_run_has_none(
     assert FORMATS[0].format(own(caplog)) == "-|hello"
 
 
-FORGED = "1\n[2026-01-01] \x1b[31mforged\x9b line\u2028"
-SHOWN = "1\\n[2026-01-01] \\x1b[31mforged\\x9b line\\u2028"
+FORGED = "1\n[2026-01-01] \x1b[31mforged\x9b line\u2028\u202e"
+SHOWN = "1\\n[2026-01-01] \\x1b[31mforged\\x9b line\\u2028\\u202e"
 
 
 @pytest.mark.parametrize("logger", ["celery.app.trace", "celery.worker.strategy"])
@@ -200,3 +200,19 @@ def test_lines_of_a_second_show_its_time() -> None:
         )
         shown = [handler.format(record) for handler in logger.handlers]
         assert shown == [formatter.format(record) for formatter in plain]
+
+
+def test_a_traceback_controls_no_terminal() -> None:
+    logger = logging.getLogger("with.traceback")
+    handler = logging.StreamHandler()
+    handler.setFormatter(ColorFormatter("%(message)s"))
+    logger.handlers = [handler]
+    note_format(logger=logger)
+
+    try:
+        raise ValueError(FORGED)
+    except ValueError as exc:
+        info = (type(exc), exc, exc.__traceback__)
+    text = handler.format(logging.makeLogRecord({"msg": "failed", "exc_info": info}))
+
+    assert text.endswith("ValueError: " + SHOWN.replace("\\n", "\n"))

@@ -33,7 +33,11 @@ _ABOUT_MESSAGES: Final = ("celery.app.trace", "celery.worker", "tomskit.celery")
 _NAMED: Final = "%s[%s]"
 """How a task is named in their lines, by its name and its id."""
 
-_CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_BUT_NEWLINES: Final = "\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069"
+"""What controls a terminal, ends a line, or changes the direction of what follows."""
+
+_CONTROL: Final = re.compile(f"[\n{_BUT_NEWLINES}]")
+_CONTROL_IN_LINES: Final = re.compile(f"[{_BUT_NEWLINES}]")
 
 _FIELD: Final = re.compile(r"%(?:%|\((?P<name>[^)]*)\)[-#0 +]*[0-9]*(?:\.[0-9]+)?[a-zA-Z])")
 """A field of a format of lines."""
@@ -46,7 +50,11 @@ _DIFFERENT: Final = frozenset(
 
 def escaped(text: str) -> str:
     """`text` in one line: a message must neither forge log lines nor control a terminal."""
-    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+    return _CONTROL.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
 
 
 class TaskLogRecord(logging.LogRecord):
@@ -156,6 +164,11 @@ class _Formatter(ColorFormatter, TextMaker):
     _text = ""
     _line: str | None = None
     """What a line is made with, as far as that is known."""
+
+    @override
+    def formatException(self, ei: Any) -> str:
+        # The error's text may come from a message.
+        return _CONTROL_IN_LINES.sub(_shown, super().formatException(ei))
 
     @override
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
