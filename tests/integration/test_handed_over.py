@@ -41,8 +41,17 @@ def processes_of(place: Faults) -> list[int]:
     [stats] = inspect.stats().values()
     processes: list[int] = stats["pool"]["processes"]
     assert place.send("process").get(timeout=TIMEOUT) in processes
+    # Its result is there before the worker hears of its end, and gives the process another task.
+    wait_until(lambda: is_idle(place), 60, "the worker runs nothing")
     wait_until(lambda: place.held() == 0, 30, "it is acknowledged")
     return processes
+
+
+def is_idle(place: Faults) -> bool:
+    """Whether no process has a task, for all that the worker knows."""
+    inspect: Any = place.client.control.inspect(timeout=patience(10), limit=1)
+    replies: dict[str, list[object]] = inspect.active() or {}
+    return list(replies.values()) == [[]]
 
 
 def wait_until_given(place: Faults, count: int, start: int) -> None:
