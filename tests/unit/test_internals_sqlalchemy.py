@@ -8,12 +8,13 @@ from typing import cast
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from typing_extensions import override
 
-from tomskit._internals.sqlalchemy import CREATOR, QueuePool
+from tomskit._internals.sqlalchemy import CREATOR, QueuePool, wait_in_session
 
 attempts: list[str] = []
 """The outcome of each attempt to take a connection of a `_RecordingPool`."""
@@ -105,3 +106,40 @@ def test_a_dialect_connects_with_the_function_that_it_is_given(driver: str) -> N
         asyncio.run(one())
     [options] = called
     assert "async_creator_fn" not in cast("dict[str, object]", options)
+
+
+def test_what_a_commit_calls_waits_while_coroutines_go_on(engine: AsyncEngine) -> None:
+    """``await_only``."""
+    done: list[str] = []
+
+    async def main() -> None:
+        go_on = asyncio.Event()
+
+        async def wait() -> str:
+            await go_on.wait()
+            return "waited"
+
+        def wait_for_it(_: object) -> None:
+            done.append(wait_in_session(wait()))
+
+        async with AsyncSession(engine) as session:
+            await session.connection()
+            event.listen(session.sync_session, "after_commit", wait_for_it)
+            committing = asyncio.ensure_future(session.commit())
+            await asyncio.sleep(0)
+            done.append("meanwhile")
+            go_on.set()
+            await committing
+        await engine.dispose()
+
+    asyncio.run(main())
+    assert done == ["meanwhile", "waited"]
+
+
+def test_elsewhere_it_does_not_wait() -> None:
+    async def nothing() -> None: ...
+
+    waiting = nothing()
+    with pytest.raises(MissingGreenlet):
+        wait_in_session(waiting)
+    waiting.close()

@@ -1,4 +1,4 @@
-"""SQLAlchemy: how a connection pool hands out a connection, and how an asynchronous driver makes one.
+"""SQLAlchemy: how a pool hands out a connection, how a driver makes one, and how a commit waits.
 
 `AsyncAdaptedQueuePool._do_get`
     For: waiting longer than ``pool_timeout`` for a free connection.
@@ -11,19 +11,36 @@
 The name of a pool's logger, made of its class's ``__module__`` and name
     For: log lines of our pool that filters for ``sqlalchemy.pool`` find.
     When it changes: these lines have another logger's name.
+
+``sqlalchemy.util.await_only``, in what an asynchronous session calls when it commits
+    For: ``delay_on_commit`` in eager mode, whose task the commit waits for while other coroutines go on.
+    When it is missing: an import of tomskit.sqlalchemy raises ImportError.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, TypeVar
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.util import await_only
 from typing_extensions import override
 
-__all__ = ("CREATOR", "QueuePool")
+__all__ = ("CREATOR", "QueuePool", "wait_in_session")
 
 CREATOR: Final = "async_creator_fn"
 """The argument with which a dialect is given a function that connects, in place of its driver's."""
+
+T = TypeVar("T")
+
+
+def wait_in_session(awaitable: Awaitable[T]) -> T:
+    """Wait in code that an asynchronous session calls, while other coroutines go on.
+
+    Raises:
+        sqlalchemy.exc.MissingGreenlet: It is called elsewhere.
+    """
+    return await_only(awaitable)
 
 
 class QueuePool(AsyncAdaptedQueuePool):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from celery import canvas, states
 from celery.canvas import Signature
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, GroupResult
 from celery.utils import uuid
-from sqlalchemy.util import await_only
 from typing_extensions import TypeIs, override
 from vine import promise
 
+from tomskit._internals.sqlalchemy import wait_in_session
 from tomskit.celery._client.result import TypedEagerResult
 from tomskit.celery._client.result_sets import TypedGroupResult
 from tomskit.celery._client.threads import in_thread_of_its_own
@@ -92,7 +92,8 @@ def run_on_commit(session: TaskSession, signature: Signature[Any], *args: object
         try:
             # As what else a commit waits for: meanwhile other coroutines go on, whose transactions may be
             # in the way of this one's.
-            _take(result, await_only(in_thread_of_its_own(lambda: mine.apply_async(args or None))))
+            made = wait_in_session(in_thread_of_its_own(lambda: mine.apply_async(args or None)))
+            _take(result, made)
         except Exception as exc:
             logger.exception("A task that was sent on commit has failed in eager mode")
             _fail(result, exc)
@@ -144,7 +145,7 @@ def _parts(result: GroupResult) -> list[Any]:
 def _is_revoked(result: Any) -> bool:
     if isinstance(result, GroupResult):
         return bool(result.results) and all(_is_revoked(one) for one in _parts(result))
-    return cast("bool", result.state == states.REVOKED)
+    return bool(result.state == states.REVOKED)
 
 
 def _take(result: Any, made: Any) -> None:
