@@ -206,7 +206,7 @@ class LeanRequest(WorkerRequest):
         request._message = message
         headers: dict[str, Any] = message.headers
         self.headers: dict[str, Any] = headers
-        self.arguments = payload
+        self.arguments: tuple[list[Any], dict[str, Any], Mapping[str, Any]] = payload
         request._args, request._kwargs, _ = payload
         request._app = app
         request.id = headers["id"]
