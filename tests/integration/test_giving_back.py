@@ -46,10 +46,12 @@ def channel(url: str, parts: Parts) -> Iterator[Any]:
         yield channel
 
 
-def hold(client: Any, *tags: str, exchange: str = "exchange") -> None:
+def hold(client: Any, *tags: str, exchange: str = "exchange", body: str | None = None) -> None:
     """Record messages as a worker that was killed has left them, the first one as the oldest."""
     for place, tag in enumerate(tags):
         message = call()
+        if body is not None:
+            message["body"] = body
         message["properties"].update(
             delivery_tag=tag, delivery_info={"exchange": exchange, "routing_key": "key"}
         )
@@ -117,6 +119,20 @@ def test_workers_that_take_and_acknowledge_others_meanwhile_do_not_keep_them(
 
     assert waiting(client) == ["a", "b", "c"]
     assert len(looked_up) == 3
+
+
+def test_large_ones_are_not_in_memory_all_at_once(channel: Any, client: Any) -> None:
+    tags = [f"tag {number:02}" for number in range(6)]
+    hold(client, *tags, body="x" * 3_000_000)
+    client.config_resetstat()
+
+    give_back(channel)
+
+    assert waiting(client) == tags
+    # Each time one, and two more in 8 MB.
+    calls = client.info("commandstats")
+    assert calls["cmdstat_hmget"]["calls"] == 2
+    assert held(client) == ([], [])
 
 
 def test_one_that_another_worker_has_got_meanwhile_stays_with_it(channel: Any, client: Any) -> None:

@@ -268,13 +268,10 @@ class FastQoS(KeepingQoS):
     @override
     def restore_unacked(self, client: Client | None = None) -> None:
         # The last one first, so that they are delivered in their order again.
-        commands = [
-            command
-            for message in reversed(self._delivered.values())
-            if (command := self.restoring(message)) is not None
-        ]
+        messages = list(reversed(self._delivered.values()))
+        commands = map(self.restoring, messages)
         try:
-            self.execute(commands, client)
+            self.execute_large((one for one in commands if one is not None), client)
         except NoPermissionError:
             # Without scripts, in kombu's way.
             super().restore_unacked(client)

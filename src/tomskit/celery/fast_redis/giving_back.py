@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from celery.utils.log import get_logger
 from kombu.utils.json import loads
@@ -33,8 +33,12 @@ __all__ = ("RestoringQoS", "portions")
 
 logger: Final = get_logger(__name__)
 
+T = TypeVar("T")
+
 _AT_ONCE: Final = 20
-"""How many messages go back together: they are all in memory for that moment, and may be large."""
+"""How many messages go back together, at most."""
+_BYTES_AT_ONCE: Final = 8_000_000
+"""How large they may be together, beyond the first one: they are all in memory for that moment, more than once."""
 
 
 def portions(tags: Iterable[str]) -> Iterator[list[str]]:
@@ -42,6 +46,21 @@ def portions(tags: Iterable[str]) -> Iterator[list[str]]:
     every = list(tags)
     for first in range(0, len(every), _AT_ONCE):
         yield every[first : first + _AT_ONCE]
+
+
+def _within(most: int, sized: Iterable[tuple[T, int]]) -> Iterator[list[T]]:
+    """What has a size each, in portions that are no larger than `most` beyond their first one."""
+    some: list[T] = []
+    left = most
+    for one, size in sized:
+        if some:
+            left -= size
+            if left < 0:
+                yield some
+                some, left = [], most
+        some.append(one)
+    if some:
+        yield some
 
 
 class RestoringQoS(PermittedQoS):
@@ -71,7 +90,7 @@ class RestoringQoS(PermittedQoS):
             How many there were.
         """
         found = 0
-        for some in portions(tags):
+        for some in self._portions(tags, client):
             records = self._records(some, client)
             found += sum(record is not None for record in records)
             commands = [
@@ -118,12 +137,23 @@ class RestoringQoS(PermittedQoS):
                 pipeline.execute_command(*command)
             return pipeline.execute()
 
+    def execute_large(self, commands: Iterable[Command], client: Client | None = None) -> None:
+        """Have Redis execute commands that end in a message each, in order, not all of them at once."""
+        for some in _within(_BYTES_AT_ONCE, ((one, len(str(one[-1]))) for one in commands)):
+            self.execute(some, client)
+
     def restoring(self, message: Message, *, leftmost: bool = False) -> Command | None:
         """The command that gives a message back; None if it is not known any more where it belongs."""
         pushes = _Pushes(self.channel.global_keyprefix)
         restore_message(self.channel, message, pushes, leftmost=leftmost)
         # It stays unacknowledged.
         return self._script(message.delivery_tag, None, pushes) if pushes.made else None
+
+    def _portions(self, tags: Collection[str], client: Client | None) -> Iterator[list[str]]:
+        records, _ = self.channel.unacked_keys
+        for some in portions(tags):
+            sizes = self.execute([("HSTRLEN", records, tag) for tag in some], client)
+            yield from _within(_BYTES_AT_ONCE, zip(some, sizes, strict=True))
 
     def _records(self, tags: list[str], client: Client | None) -> list[bytes | None]:
         records: list[bytes | None]
