@@ -169,7 +169,7 @@ class OfTask:
 
     id = "id"
     hostname = "worker@here"
-    request_dict: Final[dict[str, object]] = {}
+    headers: Final[dict[str, object]] = {}
 
 
 def test_one_that_ends_before_its_start_was_sent_is_stored_once(own: RedisServer) -> None:
