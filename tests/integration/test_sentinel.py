@@ -19,6 +19,11 @@ def send_surely(deployment: Deployment, task: str, *args: object) -> AsyncResult
             return deployment.send(task, *args)
         except (OperationalError, RedisError):
             return None
+        except AttributeError as exc:
+            # kombu's producer raises it once when it has lost its connection just before: its channel has none.
+            if exc.name != "client":
+                raise
+            return None
 
     return wait_until(send, 30, "the task can be sent")
 
