@@ -116,7 +116,7 @@ def logs_success() -> bool:
 
 def shows_success(eventer: Any) -> bool:
     """Whether a line or an event shows what a task has returned."""
-    return SUCCEEDED.isEnabledFor(logging.INFO) or sends_events(eventer)
+    return logs_success() or sends_events(eventer)
 
 
 def succeeded(request: Any, shown: str, seconds: float) -> dict[str, object]:

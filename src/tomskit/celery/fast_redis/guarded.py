@@ -215,9 +215,6 @@ def readable(raw: Any, queue: str) -> dict[str, Any]:
         LookupError, TypeError, ValueError: It is not a message of kombu's.
     """
     properties: dict[str, Any] = raw["properties"]
-    if _is_ordinary(properties) and type(raw.get("headers")) is dict:
-        payload: dict[str, Any] = raw
-        return payload
     if not is_text(properties["delivery_tag"]):
         raise ValueError("the delivery tag is not text")
     info: object = properties.get("delivery_info")
@@ -227,23 +224,13 @@ def readable(raw: Any, queue: str) -> dict[str, Any]:
     if isinstance(priority, float):
         # Infinity has no priority queue.
         properties = {**properties, "priority": 0}
-    payload = raw
+    payload: dict[str, Any] = raw
     if properties is not raw["properties"]:
         payload = {**payload, "properties": properties}
     if not isinstance(raw.get("headers"), dict):
         # Without headers it names no task, and a worker rejects it.
         payload = {**payload, "headers": {}}
     return payload
-
-
-def _is_ordinary(properties: Any) -> bool:
-    """What `readable` asks of properties, told by one look where it is all in ASCII."""
-    try:
-        info = properties["delivery_info"]
-        texts = (properties["delivery_tag"], info["exchange"], info["routing_key"])
-        return "".join(texts).isascii() and type(properties.get("priority")) is not float
-    except (LookupError, TypeError):
-        return False
 
 
 def _names_a_place(info: object) -> bool:
