@@ -127,6 +127,12 @@ async def send(n: int) -> str:
     return (await add.adelay(n, 1)).id
 
 
+@shared_task
+def send_plainly(n: int) -> str:
+    """The same, where the thread waits for the broker."""
+    return add.delay(n, 1).id
+
+
 @async_shared_task(ignore_result=True)
 async def watch() -> None:
     """How late the loop has ever been in waking a coroutine, beyond what a thread was.

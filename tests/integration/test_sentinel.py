@@ -1,23 +1,36 @@
 """Broker and results through a real Sentinel, before, during and after a failover."""
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, cast
+
 import pytest
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tests.support.deployment import TIMEOUT, Deployment, sentinel_environment
+from tests.support.deployment import (
+    SERVICE,
+    TIMEOUT,
+    Deployment,
+    close_client,
+    sentinel_environment,
+)
 from tests.support.patience import wait_until
 from tests.support.servers import SentinelCluster
 from tests.support.workers import Pool
+from tomskit.celery import AsyncCelery
+
+AWAY: Final = (OperationalError, RedisError)
+"""What a client is told during a failover."""
 
 
 def send_surely(deployment: Deployment, task: str, *args: object) -> AsyncResult[object]:
-    """Send a task as a client does that does not give up during the failover."""
+    """Send a task as a plain client of Celery does that does not give up during the failover."""
 
     def send() -> AsyncResult[object] | None:
         try:
             return deployment.send(task, *args)
-        except (OperationalError, RedisError):
+        except AWAY:
             return None
         except AttributeError as exc:
             # kombu's producer raises it once when it has lost its connection just before: its channel has none.
@@ -47,6 +60,33 @@ def test_every_task_runs_across_a_failover(
     assert sentinel_cluster.master_address() != before
     assert [result.get(timeout=TIMEOUT) for result in after] == list(range(20, 40))
     assert [result.get(timeout=TIMEOUT) for result in waiting] == ["slept"] * 4
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_app_of_ours_is_told_of_a_failover_only_that_the_broker_is_away(
+    deployment: Deployment, sentinel_cluster: SentinelCluster, threads: int
+) -> None:
+    deployment.environment.update(sentinel_environment(sentinel_cluster))
+    deployment.follow_environment()
+    deployment.worker("threads", 2)
+    sentinel_cluster.wait_until_settled()
+    app: Any = AsyncCelery("client", config=deployment.config(), set_as_current=False)
+    deployment.stack.callback(close_client, app)
+
+    def send(number: int) -> AsyncResult[object]:
+        def once() -> AsyncResult[object] | None:
+            try:
+                return cast("AsyncResult[object]", app.send_task(f"{SERVICE}.echo", [number]))
+            except AWAY:
+                return None
+
+        return wait_until(once, 30, "the task can be sent")
+
+    with ThreadPoolExecutor(threads) as executor:
+        before = [*executor.map(send, range(20))]
+        sentinel_cluster.failover()
+        after = [*executor.map(send, range(20, 60))]
+    assert [result.get(timeout=TIMEOUT) for result in before + after] == list(range(60))
 
 
 def test_broker_host_is_the_one_sentinel_where_no_other_is_named(

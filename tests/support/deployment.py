@@ -107,11 +107,15 @@ class Deployment:
         value = self.redis.client(self.redis_db.result_db).get(name)
         return None if value is None else str(value)
 
-    def follow_environment(self) -> None:
-        """Let the client use the broker and the results that the environment names."""
+    def config(self) -> CeleryConfig:
+        """The configuration that the environment makes."""
         # An empty variable is as good as none.
         fields = {k: v for k, v in self.environment.items() if k.startswith("CELERY_") and v}
-        settings = CeleryConfig.model_validate(fields).celery_settings()
+        return CeleryConfig.model_validate(fields)
+
+    def follow_environment(self) -> None:
+        """Let the client use the broker and the results that the environment names."""
+        settings = self.config().celery_settings()
         self.client = Celery("client", set_as_current=False, changes=settings)
         self.stack.callback(close_client, self.client)
 

@@ -10,6 +10,7 @@ from celery.app.amqp import AMQP
 from celery.app.routes import Router
 from celery.events.dispatcher import EventDispatcher
 from kombu import Connection
+from kombu.pools import ProducerPool, producers
 from typing_extensions import override
 
 from tests.support.contracts import assert_has, untyped
@@ -17,6 +18,7 @@ from tomskit.celery._internals.celery_messages import (
     POSITION_OF_TASK_ID,
     PUBLISH_PATH,
     TASK_METHODS,
+    Messages,
     call_options_of,
     connect_as_celery,
     connect_with,
@@ -164,6 +166,30 @@ def test_an_app_connects_with_the_connection_of_its_amqp(app: Any) -> None:
     assert type(app.connection_for_write()) is OwnConnection
     connect_as_celery(app)
     assert type(app.connection_for_write()) is Connection
+
+
+class OwnMessages(Messages):
+    """Messages whose pool of producers is kombu's, and which tell how often it was made."""
+
+    made = 0
+
+    @override
+    def new_producer_pool(self) -> ProducerPool:
+        self.made += 1
+        pool: ProducerPool = producers[self.app.connection_for_write()]
+        return pool
+
+
+def test_celery_takes_producers_from_the_pool_that_its_app_forgets_in_a_fork() -> None:
+    """``AMQP._producer_pool``."""
+    app: Any = Celery("own", broker="memory://", amqp=OwnMessages, set_as_current=False)
+    assert_has(AMQP, "_producer_pool", "producer_pool", "publisher_pool")
+    with app.producer_or_acquire():
+        assert app.producer_pool is app.amqp.producer_pool is app.amqp.publisher_pool
+    assert app.amqp.made == 1
+    app._after_fork()
+    with app.producer_or_acquire():
+        assert app.amqp.made == 2
 
 
 def _work() -> None: ...

@@ -26,6 +26,7 @@ from tomskit.celery._internals.kombu import (
     descriptor_of,
     fill_message,
     has_alternatives,
+    has_closed_channel,
     is_declared,
     poller_of,
     publish_control,
@@ -307,3 +308,19 @@ def test_a_message_has_what_kombu_sets() -> None:
 )
 def test_a_message_of_another_kind_is_left_to_kombu(changed: dict[str, object]) -> None:
     assert not fill_message(virtual.Message.__new__(virtual.Message), {**MESSAGE, **changed}, None)
+
+
+def test_a_producer_knows_whether_its_channel_was_closed() -> None:
+    """``Producer._channel``, which may be a ``ChannelPromise``."""
+    with Connection("memory://") as connection:
+        producer: Any = Producer(connection)
+        assert_has(producer, "_channel")
+        assert not has_closed_channel(producer), "it has none yet"
+        channel = producer.channel
+        assert not has_closed_channel(producer)
+        channel.close()
+        assert has_closed_channel(producer)
+        producer.revive(connection)
+        assert not has_closed_channel(producer)
+        producer.channel = None
+        assert not has_closed_channel(producer)

@@ -19,6 +19,7 @@ from tomskit.celery._client.encodings import OF_RESULTS, unknown_encodings
 from tomskit.celery._client.error_backend import carry_errors
 from tomskit.celery._client.ignored import note_ignored
 from tomskit.celery._client.listening import close_connections, keep_replies, listen_well
+from tomskit.celery._client.producers import ThreadMessages
 from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
 from tomskit.celery._client.result import TypedResult
@@ -92,6 +93,7 @@ class AsyncCelery(TaskApp):
 
     task_id_context: ClassVar[ContextVar[str | None]] = task_id_context
     task_cls: Any = "tomskit.celery._tasks.contained:ContainedTask"
+    amqp_cls: Any = ThreadMessages
 
     def __init__(
         self,

@@ -39,6 +39,11 @@ The functions on the way of a call without options: `PUBLISH_PATH` and `TASK_MET
 `AMQP.Connection`
     For: connections of a worker whose channels are ours.
     When it is missing: the worker talks to Redis as plain Celery does.
+
+`AMQP._producer_pool`, which the app forgets in a process that was forked
+    For: producers of ours in the pool from which Celery takes them.
+    When it is missing: publishing raises AttributeError. Where Celery keeps the pool elsewhere, a process
+    that was forked writes to the connections of its parent.
 """
 
 from __future__ import annotations
@@ -51,14 +56,17 @@ from celery import Celery, Task
 from celery.app.amqp import AMQP
 from celery.app.routes import Router
 from kombu import Producer
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from kombu import Connection
+    from kombu.pools import ProducerPool
 
 __all__ = (
     "POSITION_OF_TASK_ID",
     "PUBLISH_PATH",
     "TASK_METHODS",
+    "Messages",
     "TaskMessages",
     "call_options_of",
     "connect_as_celery",
@@ -96,6 +104,30 @@ class TaskMessages(Protocol):
     kwargsrepr_maxsize: int
     create_task_message: Callable[..., object]
     send_task_message: Callable[..., object]
+
+
+class Messages(AMQP):
+    """``Celery.amqp``, with a pool of producers of a class of ours."""
+
+    app: Any
+    _producer_pool: ProducerPool | None
+
+    def new_producer_pool(self) -> ProducerPool:
+        """The pool from which producers are taken, for this process."""
+        raise NotImplementedError
+
+    @property
+    @override
+    def producer_pool(self) -> ProducerPool:
+        pool = self._producer_pool
+        if pool is None:
+            pool = self._producer_pool = self.new_producer_pool()
+        return pool
+
+    @property
+    @override
+    def publisher_pool(self) -> ProducerPool:
+        return self.producer_pool
 
 
 def messages_of(app: Any) -> TaskMessages:

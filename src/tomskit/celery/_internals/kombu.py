@@ -47,6 +47,10 @@
     For: telling workers to revoke a task from an event loop, and not trying that for ever.
     When it is missing: ``await result.arevoke()`` raises AttributeError.
 
+`Producer._channel`, which may be a `ChannelPromise`
+    For: seeing that a producer's channel was closed, without connecting.
+    When it is missing: publishing from a thread raises AttributeError.
+
 `Connection.alt`
     For: going on with the next of several brokers.
     When it is missing: publishing from an event loop while the broker is away raises AttributeError.
@@ -63,6 +67,8 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from kombu.utils.functional import ChannelPromise
+
 __all__ = (
     "Poller",
     "add_filler",
@@ -72,6 +78,7 @@ __all__ = (
     "descriptor_of",
     "fill_message",
     "has_alternatives",
+    "has_closed_channel",
     "is_declared",
     "poller_of",
     "publish_control",
@@ -140,6 +147,16 @@ def is_declared(connection: Any, entity: Hashable) -> bool:
 def has_alternatives(connection: Any) -> bool:
     """Whether there is more than one broker."""
     return len(connection.alt) > 1
+
+
+def has_closed_channel(producer: Any) -> bool:
+    """Whether a producer has used a channel that has lost its connection since."""
+    channel: Any = producer._channel
+    return (
+        channel is not None
+        and not isinstance(channel, ChannelPromise)
+        and channel.connection is None
+    )
 
 
 def publish_control(app: Any, producer: Any, method: str, arguments: dict[str, object]) -> None:
