@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
+from celery import Celery
 
 from tests.support.deployment import TIMEOUT, Deployment, eventually, redis_environment
 from tests.support.faults import SERVICE, faults
@@ -178,6 +179,51 @@ def test_scripts_that_are_forbidden_meanwhile_stop_and_lose_no_task(deployment: 
 
         assert (place.count("sent"), place.count("ended")) == (len(sent), len(running))
         place.assert_no_gap()
+
+
+@contextmanager
+def operator(server: RedisServer) -> Generator[Celery]:
+    """A client of another user, who may do everything."""
+    with server.client() as client:
+        rules = ("reset", "on", ">secret", "~*", "&*", "+@all")
+        cast("Any", client).execute_command("ACL", "SETUSER", "operator", *rules)
+    url = server.url(0).replace("//", "//operator:secret@")
+    app = Celery("operator", broker=url, set_as_current=False)
+    yield app
+    app.close()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_scripts_that_are_forbidden_meanwhile_are_said_once_to_be_missing(
+    deployment: Deployment, pool: Pool, fast: str
+) -> None:
+    with faults(deployment, pool, 2, CELERY_REDIS_FAST_PATH=fast) as place:
+        with locked_out(place.server, rules=["-@scripting"]), operator(place.server) as client:
+            place.worker.wait_for_line(
+                "The bindings of the queues .* are kept for good.*no permissions"
+            )
+            assert client.control.ping(timeout=5, limit=1)
+            with place.server.client(0) as redis:
+                assert redis.exists("_kombu.binding_permanent.celery.pidbox")
+            sent = [place.send("count", "sent", 0.0) for _ in range(4)]
+            assert set(place.outcomes(sent)) == set(range(1, len(sent) + 1))
+        assert place.worker.text.count(" are kept for good") == 1
+        assert "Traceback" not in place.worker.text
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_answers_of_remote_control_that_are_forbidden_are_named_once(
+    deployment: Deployment, pool: Pool
+) -> None:
+    with faults(deployment, pool, 2) as place:
+        with locked_out(place.server, rules=["-smembers"]), operator(place.server) as client:
+            client.control.broadcast("ping", reply=True, timeout=1, limit=1)
+            place.worker.wait_for_line("Cannot answer commands of remote control: .*smembers")
+            client.control.broadcast("ping", reply=True, timeout=1, limit=1)
+        assert place.client.control.ping(timeout=5, limit=1), "it listens on"
+        assert place.worker.text.count("Cannot answer commands of remote control") == 1
+        assert "Traceback" not in place.worker.text
 
 
 @pytest.mark.parametrize("pool", POOLS)

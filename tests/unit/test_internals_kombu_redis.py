@@ -142,6 +142,8 @@ def message(channel: Any) -> Any:
         (QoS, "restore_unacked", "(self, client=None)"),
         (QoS, "restore_visible", "(self, start=0, num=10, interval=10)"),
         (Channel, "_queue_bind", "(self, exchange, routing_key, pattern, queue)"),
+        (Channel, "_refresh_bindings", "(self, queues)"),
+        (Channel, "sweep_bindings", "(self, limit=100)"),
         (QoS, "restore_by_tag", "(self, tag, client=None, leftmost=False)"),
         (QoS, "can_consume", "(self)"),
         (QoS, "can_consume_max_estimate", "(self)"),

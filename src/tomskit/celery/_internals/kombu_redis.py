@@ -36,9 +36,10 @@
     For: sending a new token of a credential provider on the connection that fetches messages.
     When it is missing: such a connection is lost when its first token expires, and made anew.
 
-`Channel._queue_bind` and `_expires`
-    For: binding queues that expire where scripts are not allowed.
-    When it is missing: a worker without permission to run scripts ends with a line that says so.
+`Channel._queue_bind`, `_refresh_bindings` and `_expires`
+    For: binding queues that expire, and keeping them bound, where scripts are not allowed.
+    When it is missing: a worker without permission to run scripts ends with a line that says so; in the log of
+    one that loses it is a traceback each second.
 
 `Channel.active_queues`, `priority_steps`, `global_keyprefix`, `ack_emulation`, `do_restore`,
 `unacked_key`, `unacked_index_key`, `brpop_timeout` and `socket_timeout`
@@ -131,7 +132,7 @@ and a sorted set of times by tag, as `QoS.append` makes them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -274,7 +275,9 @@ if TYPE_CHECKING:
         def _queue_bind(
             self, exchange: str, routing_key: str, pattern: str, queue: str
         ) -> None: ...
+        def _refresh_bindings(self, queues: Sequence[str]) -> None: ...
         def _q_for_pri(self, queue: str, priority: int) -> str: ...
+        def sweep_bindings(self, limit: int = 100) -> int: ...
 
     class Transport:
         """``kombu.transport.redis.Transport``."""

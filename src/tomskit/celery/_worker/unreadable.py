@@ -13,13 +13,16 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from celery.utils.time import maybe_iso8601
+from kombu.exceptions import OperationalError
 from kombu.pidbox import Node
+from redis.exceptions import RedisError
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer
 from tomskit.celery.fast_redis.calls import Arguments, ordinary_call
 from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, is_object, is_text
 from tomskit.celery.fast_redis.parts import in_front
+from tomskit.redis.away import is_refused, shown
 
 if TYPE_CHECKING:
     from celery.worker import consumer as celery_consumer
@@ -104,10 +107,12 @@ class GuardedConsumer(Consumer):
 
 
 class GuardedNode(Node):
-    """Remote control that drops commands which cannot be read.
+    """Remote control that drops commands which cannot be read, and answers which the broker refuses.
 
     With Celery's own the worker subscribes anew after each, and now and then hears nothing any more.
     """
+
+    _is_refused = False
 
     @override
     def handle_message(self, body: Any, message: Any = None) -> None:
@@ -115,6 +120,24 @@ class GuardedNode(Node):
             super().handle_message(body, message)
         except ERRORS_OF_DATA as exc:
             logger.critical("Dropped a command of remote control: %r. It is %s", exc, _shown(body))
+
+    @override
+    def reply(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().reply(*args, **kwargs)
+        except (OperationalError, RedisError) as exc:
+            refusal = exc.__cause__ or exc
+            if not is_refused(refusal):
+                raise
+            if not self._is_refused:
+                self._is_refused = True
+                logger.error(  # noqa: TRY400 (a traceback says no more)
+                    "Cannot answer commands of remote control: the broker refuses it: %s. Grant it "
+                    "(ACL SETUSER); until then whoever asks hears nothing of this worker.",
+                    shown(refusal),
+                )
+        else:
+            self._is_refused = False
 
 
 def guarded_consumer(
