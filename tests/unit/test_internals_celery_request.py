@@ -1,6 +1,7 @@
 """What tomskit relies on in Celery's request of a task beyond its public names."""
 
 import inspect
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +13,7 @@ from billiard.einfo import ExceptionInfo
 from celery import Celery
 from celery.app import trace
 from celery.app.task import Context
+from celery.worker import request as request_module
 from celery.worker import state
 from celery.worker.request import Request
 
@@ -82,7 +84,7 @@ def test_the_context_is_that_of_the_tracer(
 
 def test_the_state_of_the_worker(celery_app: Celery, celery_task: Any, celery_message: Any) -> None:
     """`requests`, `reserved_requests`, `active_requests`, `total_count`, `all_total_count`,
-    `successful_requests`, `revoked`, `revoked_stamps`: as Celery's own functions leave them."""
+    `successful_requests`, `revoked`, its ``_data``, `revoked_stamps`: as Celery's own functions leave them."""
     celery_task.acks_late = True
     lean = LeanRequest(
         message=celery_message,
@@ -125,8 +127,37 @@ def test_the_state_of_the_worker(celery_app: Celery, celery_task: Any, celery_me
     assert is_revoked(lean.id) is False
     reserved.revoked.add(lean.id)
     assert is_revoked(lean.id)
-    assert isinstance(state.revoked_stamps, dict)
     reserved.reset_state()
+    assert is_revoked(lean.id) is False
+    reserved.merge_revoked([lean.id])
+    assert is_revoked(lean.id)
+    reserved.reset_state()
+    reserved.revoked_stamps["stamp"] = ["value"]
+    assert is_revoked(lean.id), "any task may have it"
+    reserved.reset_state()
+    assert is_revoked(lean.id) is False
+
+
+def test_celery_logs_at_debug_that_a_task_was_accepted(
+    celery_app: Celery,
+    celery_task: Any,
+    celery_message: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`request._does_debug`."""
+    lean = LeanRequest(
+        message=celery_message,
+        payload=celery_message.payload,
+        **parts(celery_app, celery_task, celery_message),
+    )
+    untyped(lean)._on_ack = ignore
+    with caplog.at_level(logging.DEBUG, logger="celery.worker.request"):
+        lean.on_accepted(7, time.monotonic())
+        assert "Task accepted" not in caplog.text
+        monkeypatch.setattr(request_module, "_does_debug", True)
+        lean.on_accepted(7, time.monotonic())
+    assert "Task accepted" in caplog.text
 
 
 def test_a_request_tells_that_it_runs_and_has_succeeded(

@@ -7,7 +7,7 @@ from typing import Any
 from celery import Celery
 from celery.app import trace
 from celery.events import EventDispatcher
-from celery.worker import request, strategy
+from celery.worker import strategy
 
 from tests.support.contracts import assert_has, untyped
 from tests.support.requests import parts
@@ -16,10 +16,9 @@ from tomskit.celery._internals.celery_request import LeanRequest
 
 
 def test_log_lines() -> None:
-    """`LOG_SUCCESS`, `LOG_RECEIVED`, `info`, `safe_repr`, `strategy.logger`, `request.logger`."""
+    """`LOG_SUCCESS`, `LOG_RECEIVED`, `info`, `safe_repr`, `strategy.logger`."""
     assert_has(trace, "LOG_SUCCESS", "LOG_RECEIVED", "info", "safe_repr", "logger")
     assert_has(strategy, "logger")
-    assert_has(request, "logger")
     names = {"id": "1", "name": "n", "args": "()", "kwargs": "{}", "eta": None}
     assert untyped(trace).LOG_RECEIVED % names
     assert untyped(trace).LOG_SUCCESS % {**names, "return_value": "1", "runtime": 0.1}
@@ -37,6 +36,18 @@ def test_events_of_tasks_are_sent_where_a_monitor_wants_them(celery_app: Celery)
         assert celery_task_lines.sends_events(everything)
         untyped(heartbeats).groups.add("task")
         assert celery_task_lines.sends_events(heartbeats)
+
+
+def test_a_request_has_what_sends_events(
+    celery_app: Celery, celery_task: Any, celery_message: Any
+) -> None:
+    """`Request._eventer`, which a new connection of the worker replaces."""
+    known = parts(celery_app, celery_task, celery_message)
+    known["eventer"] = SimpleNamespace(enabled=False)
+    lean: Any = LeanRequest(message=celery_message, payload=celery_message.payload, **known)
+    assert not celery_task_lines.shows_success(lean)
+    lean.eventer = SimpleNamespace(enabled=True, groups=None)
+    assert celery_task_lines.shows_success(lean)
 
 
 def test_the_event_that_a_task_was_received(

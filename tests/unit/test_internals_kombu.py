@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, Final
 
+import kombu
 import pytest
 import redis
 from celery import Celery
@@ -23,6 +25,7 @@ from tomskit.celery._internals.kombu import (
     arguments_of,
     as_library_errors,
     call_in_each_turn,
+    consumer_of,
     descriptor_of,
     fill_message,
     has_alternatives,
@@ -254,17 +257,47 @@ class RecordingProducer(Producer):
 
 
 def test_payload_decodes_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`_decode`, which ``payload`` calls."""
+    """`decode`, which ``payload`` calls as long as ``_decoded_cache`` is empty."""
     calls: list[object] = []
 
-    def decode(self: Message) -> object:
+    def decode(self: Any) -> object:
         calls.append(self)
+        self._decoded_cache = [1]
         return [1]
 
-    monkeypatch.setattr(Message, "_decode", decode)
+    monkeypatch.setattr(Message, "decode", decode)
     message = Message(body="[2]", content_type="application/json", content_encoding="utf-8")
     assert [message.payload, message.payload] == [[1], [1]]
     assert len(calls) == 1
+
+
+def test_decoding_fills_the_cache() -> None:
+    """``Message._decoded_cache``."""
+    message: Any = Message(body="[2]", content_type="application/json", content_encoding="utf-8")
+    assert message._decoded_cache is None
+    assert message.decode() == message._decoded_cache == [2]
+
+
+def test_a_consumer_calls_on_message_with_what_it_accepts() -> None:
+    """``Consumer._receive_callback`` does nothing else with a message without errors."""
+    received: list[Any] = []
+    with Connection("memory://") as connection:
+        consumer: Any = kombu.Consumer(connection.channel(), on_message=received.append)
+        consumer.accept = {"application/json"}
+        assert [consumer_of(consumer._receive_callback)] == [consumer]
+
+        message: Any = SimpleNamespace(errors=[], accept=None)
+        consumer.channel = None
+        consumer._receive_callback(message)
+
+    assert received == [message]
+    assert message.accept == {"application/json"}
+
+
+def test_other_callbacks_are_of_no_consumer() -> None:
+    others: list[object] = []
+    assert consumer_of(others.append) is None
+    assert consumer_of(print) is None
 
 
 MESSAGE: Final[dict[str, Any]] = {

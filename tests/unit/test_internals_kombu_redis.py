@@ -17,10 +17,11 @@ from tests.support.contracts import assert_accepts, assert_has, assert_signature
 from tomskit.celery._internals import kombu_redis as internals
 from tomskit.celery._internals.kombu_redis import (
     acknowledge_in_memory,
-    deliverer_of,
+    callbacks_of,
     lists_of,
     next_queues,
     record_in_memory,
+    reject_unconsumed,
     replace_callback,
     restore_message,
     takes_in_turn,
@@ -342,8 +343,9 @@ def test_a_transport_delivers_to_the_consumer_of_a_queue(channel: Any) -> None:
     transport = untyped(Transport).__new__(Transport)
     transport._callbacks = {"one": delivered.append}
     channel.connection = transport
-    deliverer_of(channel)(PAYLOAD, "one")
-    assert delivered == [PAYLOAD]
+    callbacks_of(channel)["one"](PAYLOAD)
+    reject_unconsumed(channel, PAYLOAD, "one")
+    assert delivered == [PAYLOAD, PAYLOAD]
 
 
 def test_a_channel_consumes_by_a_callback_that_can_be_replaced(channel: Any) -> None:
@@ -359,7 +361,7 @@ def test_a_channel_consumes_by_a_callback_that_can_be_replaced(channel: Any) -> 
 
     replace_callback(channel, "one", delivered.append)
 
-    deliverer_of(channel)(PAYLOAD, "one")
+    callbacks_of(channel)["one"](PAYLOAD)
     assert delivered == [PAYLOAD]
 
 

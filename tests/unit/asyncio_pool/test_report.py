@@ -86,8 +86,8 @@ def test_what_is_heard_after_the_end_is_no_news() -> None:
 
 @pytest.mark.parametrize("revoked", [True, False])
 def test_it_is_revoked_when_its_request_is(revoked: bool) -> None:
-    assert Told(request=Request(revoked=revoked)).report.is_revoked() == revoked
+    assert Told(request=Request(revoked=revoked)).report.told.revoked() == revoked
 
 
 def test_without_a_request_it_is_not_revoked() -> None:
-    assert not Told().report.is_revoked()
+    assert not Told().report.told.revoked()

@@ -13,13 +13,17 @@
     When it is missing: a task on the lean path is not acknowledged; the log has an AttributeError.
 
 `worker.state.requests`, `reserved_requests`, `active_requests`, `successful_requests`, `total_count`,
-`all_total_count`, `revoked` and `revoked_stamps`
+`all_total_count`, `revoked`, its ``_data`` and `revoked_stamps`
     For: the worker's state, as ``celery inspect`` shows it.
     When it is missing: an import of the asyncio pool raises AttributeError.
 
 `Request.on_failure`, which raises a MemoryError that it is told of, before it acknowledges the message
     For: a MemoryError that a task raises, which fails its task.
     When it is missing: the worker ends when a task raises MemoryError, or never acknowledges its message.
+
+`request._does_debug`
+    For: leaving the line at DEBUG that a task was accepted to Celery.
+    When it is missing: a task on the lean path does not begin; the log has an AttributeError.
 
 `Context._protected`
     For: telling the call of a task by the worker from one in its own body, as Celery does in a worker.
@@ -40,7 +44,7 @@ from celery.worker import request as request_module
 from celery.worker import state
 from typing_extensions import override
 
-from tomskit.celery._internals.celery_task_lines import logs_accepted, sends_events
+from tomskit.celery._internals.celery_task_lines import sends_events
 from tomskit.errors import TaskExitError
 
 if TYPE_CHECKING:
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ("NO_EMBED", "LeanRequest", "WorkerRequest", "is_revoked", "new_context", "reserve")
 
 _state: Final[Any] = state
+_request: Final[Any] = request_module
 
 NO_EMBED: Final[Mapping[str, None]] = {
     "callbacks": None,
@@ -67,6 +72,8 @@ _deactivate: Final[Callable[[object], None]] = _state.active_requests.discard
 _add_successful: Final[Callable[[str], None]] = _state.successful_requests.add
 _total: Final[Counter[str]] = _state.total_count
 _total_of_all: Final[list[int]] = _state.all_total_count
+_revoked: Final[Mapping[str, object]] = _state.revoked._data
+_revoked_stamps: Final[Mapping[str, object]] = _state.revoked_stamps
 
 if TYPE_CHECKING:
 
@@ -79,6 +86,7 @@ if TYPE_CHECKING:
         _apply_result: Callable[[], object] | None
 
         # Properties in Celery.
+        ignore_result: bool
         task: Any
         request_dict: dict[str, Any]
 
@@ -87,9 +95,10 @@ if TYPE_CHECKING:
         @property
         def kwargs(self) -> dict[str, Any]: ...
         @property
-        def ignore_result(self) -> bool: ...
-        @property
         def eventer(self) -> Any: ...
+
+        _eventer: Any
+
         @property
         def hostname(self) -> str: ...
 
@@ -115,7 +124,7 @@ else:
 
 def is_revoked(task_id: str) -> bool:
     """Whether a task, or any task by a stamp, was revoked."""
-    return task_id in _state.revoked or bool(_state.revoked_stamps)
+    return task_id in _revoked or bool(_revoked_stamps)
 
 
 class WorkerRequest(_Request):
@@ -185,8 +194,8 @@ class LeanRequest(WorkerRequest):
         payload: The args, the kwargs and what the message embeds.
     """
 
-    # Two of these are asked for many times, and what is not in `_LATER` is set when the request is made.
-    __slots__ = ("arguments", "headers", "request_dict", "task")
+    # Three of these are asked for many times, and what is not in `_LATER` is set when the request is made.
+    __slots__ = ("arguments", "headers", "ignore_result", "request_dict", "task")
 
     def __init__(
         self,
@@ -221,7 +230,8 @@ class LeanRequest(WorkerRequest):
         request._connection_errors = connection_errors
         request.task = request._task = task
         ignored = headers.get("ignore_result")
-        request._ignore_result = task.ignore_result if ignored is None else ignored
+        ignored = task.ignore_result if ignored is None else ignored
+        request.ignore_result = request._ignore_result = ignored
 
     if not TYPE_CHECKING:
 
@@ -272,7 +282,7 @@ class LeanRequest(WorkerRequest):
 
     @override
     def on_accepted(self, pid: int, time_accepted: float) -> object:
-        if logs_accepted():
+        if _request._does_debug:
             return super().on_accepted(pid, time_accepted)
         self.worker_pid: int | None = pid
         self.time_start: float | None = time.time() - (time.monotonic() - time_accepted)
@@ -283,7 +293,7 @@ class LeanRequest(WorkerRequest):
         _total_of_all[0] += 1
         if not self.task.acks_late:
             self.acknowledge()
-        if sends_events(self.eventer):
+        if sends_events(self._eventer):
             self.send_event("task-started")
         if self._terminate_on_ack is not None:
             self.terminate(*self._terminate_on_ack)
@@ -304,7 +314,8 @@ class LeanRequest(WorkerRequest):
         _unreserve(self)
         if late:
             self.acknowledge()
-        if sends_events(self.eventer):
+        # None was not made to be shown: nobody wanted events when the task ended.
+        if retval is not None and sends_events(self._eventer):
             self.send_event("task-succeeded", result=retval, runtime=runtime)
         return None
 

@@ -4,9 +4,10 @@
     For: the two log lines of a task.
     When it is missing: an import of the asyncio pool raises ImportError.
 
-`request.logger`
-    For: leaving the line at DEBUG to Celery.
-    When it is missing: an import of the asyncio pool raises AttributeError.
+`Request._eventer`
+    For: looking for a monitor when a task has ended, which is done for each.
+    When it is missing: the result of a task is stored, and the worker does not know of it; the log has an
+    AttributeError.
 
 `EventDispatcher.enabled` and `groups`, and the fields of the event ``task-received``
     For: sending the events of a task only where a monitor wants them, such as Flower.
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import Task
 from celery.app import trace
 from celery.utils.saferepr import saferepr
-from celery.worker import request, strategy
+from celery.worker import strategy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = (
     "RECEIVED",
     "SUCCEEDED",
-    "logs_accepted",
     "logs_received",
     "logs_success",
     "received",
@@ -43,7 +43,6 @@ __all__ = (
 )
 
 _trace: Final[Any] = trace
-_request: Final[Any] = request
 _strategy: Final[Any] = strategy
 
 RECEIVED: Final[logging.Logger] = _strategy.logger
@@ -86,12 +85,6 @@ def send_received(request: Any) -> None:
     )
 
 
-def logs_accepted() -> bool:
-    """Whether the worker logs that a task was accepted, at DEBUG."""
-    logger: logging.Logger = _request.logger
-    return logger.isEnabledFor(logging.DEBUG)
-
-
 def logs_received() -> bool:
     """Whether the worker logs that it has received a task."""
     return RECEIVED.isEnabledFor(logging.INFO)
@@ -114,9 +107,9 @@ def logs_success() -> bool:
     return SUCCEEDED.isEnabledFor(logging.INFO)
 
 
-def shows_success(eventer: Any) -> bool:
+def shows_success(request: Any) -> bool:
     """Whether a line or an event shows what a task has returned."""
-    return logs_success() or sends_events(eventer)
+    return SUCCEEDED.isEnabledFor(logging.INFO) or sends_events(request._eventer)
 
 
 def succeeded(request: Any, shown: str, seconds: float) -> dict[str, object]:

@@ -39,9 +39,13 @@
     When it is missing: publishing from an event loop raises AttributeError. Where it holds other
     things, publishing takes longer.
 
-`Message._decode`, which ``payload`` calls once
+`Message._decoded_cache`, which ``decode`` fills, whom ``payload`` calls
     For: reading the bodies of messages by orjson, where it reads them as kombu does.
     When it is missing: kombu's reader, which takes ten times as long.
+
+`Consumer._receive_callback`, which calls ``on_message`` with a message that it gives ``accept``
+    For: handing a message of the Redis fast path to the worker without the calls between.
+    When it is missing: these calls are made.
 
 `Mailbox._publish`, its arguments ``producer`` and ``channel``
     For: telling workers to revoke a task from an event loop, and not trying that for ever.
@@ -67,14 +71,17 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+import kombu
 from kombu.utils.functional import ChannelPromise
 
 __all__ = (
+    "Consumer",
     "Poller",
     "add_filler",
     "arguments_of",
     "as_library_errors",
     "call_in_each_turn",
+    "consumer_of",
     "descriptor_of",
     "fill_message",
     "has_alternatives",
@@ -184,6 +191,22 @@ class _Patient:
         options["retry_policy"] = self.conf.task_publish_retry_policy
         published: object = self.producer.publish(message, **options)
         return published
+
+
+class Consumer(Protocol):
+    """``kombu.Consumer``, as far as messages are handed to it."""
+
+    accept: set[str] | None
+    on_message: Callable[[object], object] | None
+
+
+def consumer_of(callback: object) -> Consumer | None:
+    """The consumer whose method, kombu's own, is called with the messages of a queue; None of other callbacks."""
+    consumer: Any = getattr(callback, "__self__", None)
+    is_kombus = getattr(callback, "__func__", callback) is getattr(
+        kombu.Consumer, "_receive_callback", None
+    )
+    return consumer if is_kombus else None
 
 
 def fill_message(message: Any, payload: dict[str, Any], channel: object) -> bool:

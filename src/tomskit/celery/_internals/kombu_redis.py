@@ -95,8 +95,8 @@
     When it is missing: the worker cannot connect again: AttributeError in the log.
 
 `Transport._deliver`
-    For: handing a message to the consumer.
-    When it is missing: a worker on the Redis fast path raises AttributeError at the first message.
+    For: giving back a message of a queue that is not consumed any more.
+    When it is missing: such a message ends the worker's connection; the log has an AttributeError.
 
 `Transport.cycle`, a `MultiChannelPoller`
     For: fetching in each turn of the worker.
@@ -153,13 +153,14 @@ __all__ = (
     "Transport",
     "acknowledge_in_memory",
     "asked_connection_of",
+    "callbacks_of",
     "channels_of",
-    "deliverer_of",
     "expiring_queues_of",
     "lists_of",
     "next_queues",
     "plain_pipeline",
     "record_in_memory",
+    "reject_unconsumed",
     "replace_callback",
     "restore_message",
     "restore_payload",
@@ -312,10 +313,15 @@ acknowledge_in_memory: Final[Callable[[QoS, str], None]] = _untyped_qos.ack
 """Forgets a message without telling Redis."""
 
 
-def deliverer_of(channel: Channel) -> Callable[[dict[str, Any], str], object]:
-    """What hands a message to the consumer, with the queue that it was in."""
-    deliver: Callable[[dict[str, Any], str], object] = channel.connection._deliver
-    return deliver
+def callbacks_of(channel: Channel) -> Mapping[str, Callable[[dict[str, Any]], object]]:
+    """What hands messages to their consumers, by the queue that they were in."""
+    callbacks: Mapping[str, Callable[[dict[str, Any]], object]] = channel.connection._callbacks
+    return callbacks
+
+
+def reject_unconsumed(channel: Channel, payload: dict[str, Any], queue: str) -> None:
+    """Give back a message of a queue that is not consumed any more."""
+    channel.connection._deliver(payload, queue)
 
 
 def replace_callback(

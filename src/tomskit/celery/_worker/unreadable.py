@@ -47,6 +47,10 @@ class TaskMessage(Protocol):
         """The decoded body."""
         ...
 
+    def decode(self) -> object:
+        """The same."""
+        ...
+
     def reject_log_error(
         self, logger: object, errors: tuple[type[Exception], ...], requeue: bool = False
     ) -> None: ...

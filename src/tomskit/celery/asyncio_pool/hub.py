@@ -188,10 +188,15 @@ class LoopHub(Hub):
         """Whether this is the worker's own code, which may let the asyncio loop run."""
         return self.owns_this_thread() and not self._running
 
-    def wake(self) -> None:
-        """Give the worker its turn soon; from the asyncio loop's thread."""
+    def wake(self) -> bool:
+        """Give the worker its turn soon; from the asyncio loop's thread.
+
+        Returns:
+            Whether it waits for that. Otherwise it has its turn now.
+        """
         if self._running:
             self.asyncio_loop.stop()
+        return self._running
 
     def begin_turn_soon(self) -> None:
         """Begin the worker's next turn without waiting for anything; called in a turn."""

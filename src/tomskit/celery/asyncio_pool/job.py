@@ -59,20 +59,13 @@ class Job(ABC):
     Attributes:
         report: Tells Celery what happens to the task.
 
-    Args:
-        tracer: Celery's function that runs the task.
-        args: Its arguments, the first of which are the task's name and id.
-        report: Tells Celery what happens to the task.
     """
 
     __slots__ = ("__weakref__", "_args", "_tracer", "report")
 
-    def __init__(
-        self, tracer: Callable[..., object], args: Sequence[object], report: Report
-    ) -> None:
-        self.report: Final = report
-        self._tracer = tracer
-        self._args = args
+    report: Report
+    _tracer: Callable[..., object]
+    _args: Sequence[object]
 
     @property
     def name(self) -> str:
@@ -81,13 +74,9 @@ class Job(ABC):
         # Functions of other packages get the task itself, and what they like.
         return f"{name}[{rest[0]}]" if rest and isinstance(name, str) else name_in(self._args)
 
+    @abstractmethod
     def start(self, context: Context) -> None:
         """Begin, in the worker's turn, with these context variables."""
-        self.report.told.on_accepted(self.report.pid, time.monotonic())
-        self._start(context)
-
-    @abstractmethod
-    def _start(self, context: Context) -> None: ...
 
     @abstractmethod
     def terminate(self, signal: int | None = None) -> None:
@@ -105,7 +94,16 @@ def job_of(context: Context) -> CoroutineJob | None:
 
 
 class CoroutineJob(Job, GreenletPlace):
-    """A task in the event loop: the tracer and the coroutine in a greenlet of their own."""
+    """A task in the event loop: the tracer and the coroutine in a greenlet of their own.
+
+    Args:
+        tracer: Celery's function that runs the task.
+        args: Its arguments, the first of which are the task's name and id.
+        report: Tells Celery what happens to the task.
+        loop: The event loop.
+        limits: The time limits.
+        failures: How many tasks fail at once.
+    """
 
     __slots__ = (
         "_begun",
@@ -130,7 +128,9 @@ class CoroutineJob(Job, GreenletPlace):
         limits: Limits,
         failures: Failures,
     ) -> None:
-        super().__init__(tracer, args, report)
+        self.report = report
+        self._tracer = tracer
+        self._args = args
         self._loop = loop
         self._failures = failures
         self._limits = limits
@@ -145,7 +145,8 @@ class CoroutineJob(Job, GreenletPlace):
         self._ending: Callable[[], None] | None = None
 
     @override
-    def _start(self, context: Context) -> None:
+    def start(self, context: Context) -> None:
+        self.report.told.on_accepted(self.report.pid, time.monotonic())
         self._begun = time.time()
         self._context = context
         coroutine = GreenletCoroutine(self.trace, owner=self)
@@ -323,11 +324,14 @@ class PlainJob(Job):
         *,
         executor: Executor,
     ) -> None:
-        super().__init__(tracer, args, report)
+        self.report = report
+        self._tracer = tracer
+        self._args = args
         self._executor = executor
 
     @override
-    def _start(self, context: Context) -> None:
+    def start(self, context: Context) -> None:
+        self.report.told.on_accepted(self.report.pid, time.monotonic())
         self._executor.submit(context.run, self._trace)
 
     def _trace(self) -> None:

@@ -166,7 +166,8 @@ class LeanJob(CoroutineJob, Execution):
             if self._results is not None and request.task.track_started:
                 self._results.store_started(request)
             body = getattr(request.task, RUN_LEAN)
-            value = body(self, (*request.args,), request.kwargs)
+            args, kwargs, _ = request.arguments
+            value = body(self, (*args,), kwargs)
         except Ended:
             self._guard.stop()
             if self._is_announced or len(_postrun.receivers) > _OURS:
@@ -292,7 +293,7 @@ class LeanJob(CoroutineJob, Execution):
             self._context = self._self_context = None
             seconds = time.monotonic() - self._began
             shown = None
-            if shows_success(self._request.eventer):
+            if shows_success(self._request):
                 shown = context.run(self._log_success, value, seconds)
             self.report.returned((0, shown, seconds))
             return
@@ -303,7 +304,7 @@ class LeanJob(CoroutineJob, Execution):
     def _log_success(self, value: Any, seconds: float) -> str | None:
         """Log that it has succeeded; what log lines and events show of the result."""
         request = self._request
-        if not shows_success(request.eventer):
+        if not shows_success(request):
             return None
         shown = shown_result(value, request.task)
         if logs_success():

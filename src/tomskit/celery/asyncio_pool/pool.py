@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from tomskit.celery._app import AsyncApp
     from tomskit.celery._internals.celery_request import LeanRequest
+    from tomskit.celery.asyncio_pool.redis_results import RedisResults
 
 __all__ = ("AsyncioPool",)
 
@@ -100,6 +101,7 @@ class AsyncioPool(TaskPool):
         self._limits = Limits(options.get("soft_timeout"), options.get("timeout"))
         self._calls: deque[Callable[[], object]] = deque()
         self._backend = BackendCalls(self.app, hub)
+        self._results: RedisResults | None = None
         self._context = copy_context()
         self._watchdog = Watchdog(hub, self.app.config.CELERY_WORKER_SLOW_CALLBACK_DURATION)
         self._collector = Collector()
@@ -107,6 +109,7 @@ class AsyncioPool(TaskPool):
         self._call_in_turn = self._call_in_next_turn
         self._at_once = self._may_begin = _FEWEST_AT_ONCE
         self._turn_began = 0.0
+        self._is_woken = False
         self._closed = False
         self._lean = 0
 
@@ -247,7 +250,9 @@ class AsyncioPool(TaskPool):
     @property
     def stores_in_loop(self) -> bool:
         """Whether results can be stored without Celery's tracer around a task."""
-        return self._backend.in_loop is not None
+        if self._results is None:
+            self._results = self._backend.in_loop
+        return self._results is not None
 
     def apply_lean(self, request: LeanRequest) -> Job:
         """Run the task of a request as soon as there is a slot for it."""
@@ -259,7 +264,7 @@ class AsyncioPool(TaskPool):
             loop=self._hub.asyncio_loop,
             limits=self._limits_of(request.task, soft, hard),
             failures=self._backend.failures,
-            results=None if request.ignore_result else self._backend.in_loop,
+            results=None if request.ignore_result else self._results,
         )
         self._lean += 1
         self._async.waiting.append(job)
@@ -288,8 +293,9 @@ class AsyncioPool(TaskPool):
                 return
             job = waiting.popleft()
             # It may have been revoked while it waited, or have expired. Celery announces that.
-            if not job.report.is_revoked():
-                running[job.report.pid] = job
+            report = job.report
+            if not report.told.revoked():
+                running[report.pid] = job
                 job.start(self._context.copy())
                 self._may_begin -= 1
 
@@ -304,7 +310,8 @@ class AsyncioPool(TaskPool):
     def _call_in_next_turn(self, callback: Callable[[], object]) -> None:
         self._calls.append(callback)
         if self._hub.owns_this_thread():
-            self._hub.wake()
+            # Once a turn: most of those that end in one come together.
+            self._is_woken = self._is_woken or self._hub.wake()
         else:
             self._hub.asyncio_loop.call_soon_threadsafe(self._hub.wake)
 
@@ -325,6 +332,7 @@ class AsyncioPool(TaskPool):
         """Make the calls that are due; whether there were any."""
         if not self._calls:
             return False
+        self._is_woken = False
         while self._calls:
             callback = self._calls.popleft()
             try:

@@ -97,10 +97,6 @@ class Report:
         self._call_in_turn = call_in_turn
         self._ended = ended
 
-    def is_revoked(self) -> bool:
-        """Whether the task is not to run any more; Celery has stored and announced that."""
-        return self.told.revoked()
-
     def soft_limit(self, seconds: float) -> None:
         """The soft time limit has passed; the task still runs."""
         if not self.is_over:

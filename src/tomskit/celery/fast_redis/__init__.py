@@ -14,6 +14,7 @@ For a worker:
     outstanding   what a lost connection leaves to the next one
     giving_back   what was delivered goes back, whatever others do meanwhile
     permissions   channels and acknowledgements where Redis allows no scripts
+    packing       commands as they are written to a connection
     poller        when they are sent and read
     scripts       what Redis does in one step
 

@@ -21,6 +21,7 @@ from tomskit.celery._internals.redis_connections import (
 )
 from tomskit.celery.fast_redis.deadlines import SECONDS, Moving, answered
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
+from tomskit.celery.fast_redis.packing import packed
 from tomskit.celery.fast_redis.scripts import STORE, stored_ones
 
 logger: Final = get_logger(__name__)
@@ -349,9 +350,9 @@ class Batches:
     async def _exchange(self, commands: list[Command]) -> list[object]:
         try:
             connection = await self._connected()
-            packed = _packed(connection, commands)
+            data = _packed(connection, commands)
             async with Moving(connection, self._timeout):
-                await connection.send_packed_command(packed)
+                await connection.send_packed_command(data)
                 return [await _answer(connection) for _ in commands]
         except BaseException as exc:
             if self._connection is not None and not isinstance(exc, _UnsendableError):
@@ -373,7 +374,7 @@ class Batches:
 
 def _packed(connection: LoopConnection, commands: list[Command]) -> object:
     try:
-        return connection.pack_commands(commands)
+        return packed(connection, commands)
     except Exception as exc:
         raise _UnsendableError(exc) from exc
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.utils.log import get_logger
@@ -16,14 +18,16 @@ from tomskit.celery._internals.kombu_redis import (
     Client,
     Message,
     acknowledge_in_memory,
-    deliverer_of,
+    callbacks_of,
     record_in_memory,
+    reject_unconsumed,
 )
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery.fast_redis.conversation import Conversation, ConversingChannel, raise_error
 from tomskit.celery.fast_redis.guarded import (
     ERRORS_OF_DATA,
     GuardedChannel,
+    GuardedMessage,
     decoded_json,
     readable,
 )
@@ -35,6 +39,19 @@ __all__ = ("FastChannel", "FastQoS")
 logger: Final = get_logger(__name__)
 
 
+class _NotedMessage(GuardedMessage):
+    """A message whose acknowledgement is mostly only noted, which cannot fail."""
+
+    @override
+    def ack_log_error(self, logger: Any, errors: Any, multiple: bool = False) -> None:
+        qos, tag = self.channel.qos, self.delivery_tag
+        # Without acknowledgements kombu uses a QoS of its own.
+        if self._state == "RECEIVED" and isinstance(qos, FastQoS) and tag and qos.note(tag):
+            self._state = "ACK"
+        else:
+            super().ack_log_error(logger, errors, multiple)
+
+
 class FastChannel(GuardedChannel, ConversingChannel):
     """A channel that takes as many messages at once as it may, and acknowledges many at once.
 
@@ -43,8 +60,16 @@ class FastChannel(GuardedChannel, ConversingChannel):
         recording: Whether a delivered message is still to be recorded in Redis.
     """
 
+    Message: Any = _NotedMessage
+
     if TYPE_CHECKING:
         qos: FastQoS
+    else:
+
+        @cached_property
+        def qos(self) -> FastQoS:
+            """Its acknowledgements, the same as long as there is the channel; asked for twice a message."""
+            return super().qos
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         self.conversation: Conversation = Conversation(self)
@@ -73,7 +98,7 @@ class FastChannel(GuardedChannel, ConversingChannel):
     def deliver_recorded(self, found: list[tuple[str, bytes]]) -> None:
         """Deliver messages, each with the queue that it was in."""
         rest = deque(found)
-        deliver = deliverer_of(self)
+        callbacks, last = callbacks_of(self), None
         self.recording, self.checked = False, True
         try:
             while rest:
@@ -84,8 +109,13 @@ class FastChannel(GuardedChannel, ConversingChannel):
                     self.qos.forget(raw)
                     continue
                 self.delivered += 1
-                self._queue_cycle.rotate(queue)
-                deliver(payload, queue)
+                if queue != last:
+                    self._queue_cycle.rotate(queue)
+                    last = queue
+                if (deliver := callbacks.get(queue)) is not None:
+                    deliver(payload)
+                else:
+                    reject_unconsumed(self, payload, queue)
         finally:
             # If one of them has raised, the others are given back with all that is unacknowledged.
             for queue, raw in rest:
@@ -183,12 +213,18 @@ class FastQoS(KeepingQoS):
 
     @override
     def ack(self, delivery_tag: str) -> None:
-        if not self._waits_for_turn():
+        if not self.note(delivery_tag):
             super().ack(delivery_tag)
-            return
+
+    def note(self, delivery_tag: str) -> bool:
+        """Acknowledge a message at the end of the turn; False if that cannot wait so long."""
+        if not self._waits_for_turn():
+            return False
         self.channel.settling.discard(delivery_tag)
         self._acknowledged.append(delivery_tag)
-        acknowledge_in_memory(self, delivery_tag)
+        # What `acknowledge_in_memory` does.
+        self._dirty.add(delivery_tag)
+        return True
 
     @override
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -221,7 +257,7 @@ class FastQoS(KeepingQoS):
         return (
             self.by_turn
             and not (channel.closed or channel.is_lost)
-            and channel.conversation.is_in_turn()
+            and channel.conversation.thread == threading.get_ident()
         )
 
     def take_commands(self) -> list[Command]:

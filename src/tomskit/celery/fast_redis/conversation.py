@@ -26,6 +26,7 @@ from tomskit.celery._internals.redis_connections import (
     on_invalidation,
     socket_of,
 )
+from tomskit.celery.fast_redis.packing import packed
 from tomskit.celery.fast_redis.scripts import FETCH
 
 if TYPE_CHECKING:
@@ -100,12 +101,14 @@ class Conversation:
         is_possible: Whether Redis can say when a list changes.
         taken_at: The times under which Redis has recorded messages that have not arrived.
         reauthenticates: Whether kombu is to send a new token when no answer is expected any more.
+        thread: The ident of the thread that takes turns; None before the first one, and where there are none.
     """
 
     def __init__(self, channel: ConversingChannel) -> None:
         self.is_possible: bool = True
         self.taken_at: list[float] = []
         self.reauthenticates: bool = False
+        self.thread: int | None = None
         self._channel = channel
         self._sock: socket | None = None
         self._expected: deque[Callable[[Any], None]] = deque()
@@ -118,7 +121,6 @@ class Conversation:
         self._waiting_since = 0.0
         self._may_have_messages = True
         self._knows_script = False
-        self._thread: int | None = None
 
     # -- commands
 
@@ -147,7 +149,7 @@ class Conversation:
     def _fall_back(self, needs: str, error: ResponseError) -> None:
         self.is_possible = False
         # Acknowledgements are sent at once now.
-        self._thread = None
+        self.thread = None
         logger.warning(
             "Falling back to BRPOP: a worker that is killed may lose a message. "
             "The Redis fast path needs %s: %s",
@@ -155,13 +157,9 @@ class Conversation:
             error,
         )
 
-    def is_in_turn(self) -> bool:
-        """Whether this is the thread that takes turns."""
-        return self._thread == threading.get_ident()
-
     def turn(self) -> None:
         """Send what there is to send; called in each turn of the worker."""
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         if self._expected:
             self._check_deadline()
         qos: TurnQoS = self._channel.qos
@@ -216,8 +214,7 @@ class Conversation:
             self._waiting_since = time.monotonic()
         self._expected.extend(answers)
         # Without a health check, whose answer would be waited for: all answers have a deadline.
-        packed = connection.pack_commands(commands)
-        connection.send_packed_command(packed, check_health=False)
+        connection.send_packed_command(packed(connection, commands), check_health=False)
         if socket_of(connection) is not self._sock:
             raise _made_anew()
 

@@ -15,7 +15,7 @@ from kombu.exceptions import SerializationError, SerializerNotInstalled
 from kombu.transport import virtual
 from typing_extensions import override
 
-from tomskit.celery._internals.kombu import fill_message
+from tomskit.celery._internals.kombu import Consumer, consumer_of, fill_message
 from tomskit.celery._internals.kombu_redis import (
     Client,
     asked_connection_of,
@@ -24,7 +24,15 @@ from tomskit.celery._internals.kombu_redis import (
 from tomskit.celery._values.fast_json import loads
 from tomskit.celery.fast_redis.outstanding import KeepingChannel
 
-__all__ = ("ERRORS_OF_DATA", "GuardedChannel", "decoded_json", "is_object", "is_text", "readable")
+__all__ = (
+    "ERRORS_OF_DATA",
+    "GuardedChannel",
+    "GuardedMessage",
+    "decoded_json",
+    "is_object",
+    "is_text",
+    "readable",
+)
 
 logger: Final = get_logger(__name__)
 
@@ -51,6 +59,8 @@ all are the same takes a tenth of the time of a regular expression: 0.8 us for a
 _SILENCE: Final = 2.0
 """How many seconds late the answer to BRPOP is when other connections are no longer trusted. A false alarm
 costs that they are made again."""
+
+_OBJECT: Final[type[Any]] = dict
 
 _MOST_CONTAINERS: Final = 200
 """orjson reads what is nested so deeply that Python's own code, Celery's for example, fails with it."""
@@ -89,8 +99,12 @@ def is_object(value: object) -> TypeGuard[dict[str, object]]:
     return isinstance(value, dict)
 
 
-class _Message(virtual.Message):
+class GuardedMessage(virtual.Message):
     """kombu's message. Its body may be undecodable, which is left to the consumer to report."""
+
+    channel: Any
+    _decoded_cache: object
+    _state: str
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **options: Any) -> None:
         if channel is not None and channel.checked and fill_message(self, payload, channel):
@@ -103,20 +117,20 @@ class _Message(virtual.Message):
             self._raw = payload
 
     @override
-    def _decode(self) -> object:
+    def decode(self) -> object:
         """The body; by orjson, which takes a tenth of the time, where it reads it as kombu does."""
-        if (
-            self.content_type == "application/json"
-            and self.content_encoding == "utf-8"
-            and (self.accept is None or self.content_type in self.accept)
-        ):
-            body = decoded_json(self.body)
-            if body is not None:
-                return body
-        return super()._decode()
-
-
-_message_class: Final[Any] = _Message
+        body: object = self._decoded_cache
+        if not body:
+            if (
+                self.content_type == "application/json"
+                and self.content_encoding == "utf-8"
+                and (self.accept is None or self.content_type in self.accept)
+            ):
+                body = decoded_json(self.body)
+            if body is None:
+                body = super().decode()
+            self._decoded_cache = body
+        return body
 
 
 class GuardedChannel(KeepingChannel):
@@ -130,7 +144,7 @@ class GuardedChannel(KeepingChannel):
         asked_at: When BRPOP was sent last, by ``time.monotonic()``.
     """
 
-    Message = _message_class
+    Message: Any = GuardedMessage
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -147,7 +161,8 @@ class GuardedChannel(KeepingChannel):
         tag = super().basic_consume(queue, no_ack=no_ack, **kwargs)
         callback = kwargs.get("callback")
         if callback is not None:
-            replace_callback(self, queue, partial(self._deliver, callback, queue, no_ack))
+            deliver = partial(self._deliver, callback, consumer_of(callback), queue, no_ack)
+            replace_callback(self, queue, deliver)
         return tag
 
     @override
@@ -183,11 +198,16 @@ class GuardedChannel(KeepingChannel):
             return None
 
     def _deliver(
-        self, callback: Callable[[object], object], queue: str, no_ack: bool, raw: Any
+        self,
+        callback: Callable[[object], object],
+        consumer: Consumer | None,
+        queue: str,
+        no_ack: bool,
+        raw: Any,
     ) -> None:
         """Hand a message to the consumer of its queue."""
         try:
-            message = self.Message(raw if self.checked else readable(raw, queue), channel=self)
+            message: Any = self.Message(raw if self.checked else readable(raw, queue), channel=self)
             if not no_ack:
                 self.qos.append(message, message.delivery_tag)
         except ERRORS_OF_DATA as exc:
@@ -199,7 +219,12 @@ class GuardedChannel(KeepingChannel):
             )
             return
         try:
-            callback(message)
+            if consumer is None or (handle := consumer.on_message) is None or message.errors:
+                callback(message)
+            else:
+                # What the callback would do.
+                message.accept = consumer.accept
+                handle(message)
         except ERRORS_OF_DATA as exc:
             if not no_ack:
                 # Only the consumer knows whether the message is to be rejected.
@@ -215,6 +240,9 @@ def readable(raw: Any, queue: str) -> dict[str, Any]:
         LookupError, TypeError, ValueError: It is not a message of kombu's.
     """
     properties: dict[str, Any] = raw["properties"]
+    payload: dict[str, Any] = raw
+    if _has_all(raw, properties):
+        return payload
     if not is_text(properties["delivery_tag"]):
         raise ValueError("the delivery tag is not text")
     info: object = properties.get("delivery_info")
@@ -224,13 +252,28 @@ def readable(raw: Any, queue: str) -> dict[str, Any]:
     if isinstance(priority, float):
         # Infinity has no priority queue.
         properties = {**properties, "priority": 0}
-    payload: dict[str, Any] = raw
     if properties is not raw["properties"]:
         payload = {**payload, "properties": properties}
     if not isinstance(raw.get("headers"), dict):
         # Without headers it names no task, and a worker rejects it.
         payload = {**payload, "headers": {}}
     return payload
+
+
+def _has_all(raw: Any, properties: Any) -> bool:
+    """Whether a message is as most are, all in ASCII. To ask what else `readable` asks takes 2 us more."""
+    tag, info = properties["delivery_tag"], properties.get("delivery_info")
+    return (
+        type(tag) is str
+        and tag.isascii()
+        and type(info) is _OBJECT
+        and type(exchange := info.get("exchange")) is str
+        and exchange.isascii()
+        and type(key := info.get("routing_key")) is str
+        and key.isascii()
+        and type(properties.get("priority")) is not float
+        and type(raw.get("headers")) is _OBJECT
+    )
 
 
 def _names_a_place(info: object) -> bool:
