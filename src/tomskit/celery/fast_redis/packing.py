@@ -35,9 +35,10 @@ def packed(connection: _Connection, commands: Sequence[Command]) -> object:
     return [b"".join(parts)] if parts else []
 
 
-def _add(arguments: Iterable[Any], parts: list[bytes]) -> bool:
+def _add(arguments: Iterable[object], parts: list[bytes]) -> bool:
+    argument: Any
     for argument in arguments:
-        kind = type(argument)
+        kind: type[object] = type(argument)
         if kind is bytes:
             data: bytes = argument
         elif kind is str and argument.isascii():
