@@ -38,12 +38,11 @@ def packed(connection: _Connection, commands: Sequence[Command]) -> object:
 def _add(arguments: Iterable[object], parts: list[bytes]) -> bool:
     argument: Any
     for argument in arguments:
-        kind: type[object] = type(argument)
-        if kind is bytes:
+        if type(argument) is bytes:
             data: bytes = argument
-        elif kind is str and argument.isascii():
+        elif type(argument) is str and argument.isascii():
             data = argument.encode()
-        elif kind is int:
+        elif type(argument) is int:
             data = b"%d" % argument
         else:
             return False
