@@ -399,8 +399,5 @@ def lists_of(channel: Channel, queues: list[str]) -> list[str]:
 
 def takes_in_turn(channel: Channel) -> bool:
     """Whether a queue is tried last once a message was taken from it."""
-    return _is_round_robin(channel._queue_cycle)
-
-
-def _is_round_robin(cycle: object) -> bool:
+    cycle: Any = channel._queue_cycle
     return type(cycle) is round_robin_cycle
