@@ -50,8 +50,8 @@
     For: dropping a message that is not one of kombu's.
     When it is missing: a worker with Redis raises AttributeError when it connects.
 
-`Transport._callbacks`, by queue, which `Channel.basic_consume` sets
-    For: mending or dropping a message that kombu's consumer would fail with.
+`Transport._callbacks`, by queue, which `Channel.basic_consume` sets, and `_deliver`, which calls them
+    For: mending or dropping a message that kombu's consumer would fail with; `_deliver` for one without a consumer.
     When it is missing: a worker with Redis raises AttributeError when it starts to consume. Where kombu
     calls others instead, a message that cannot be read ends the worker.
 
@@ -93,10 +93,6 @@
 `Transport.channels`, `Channel._pool`, `_async_pool` and `auto_delete_queues`
     For: closing a connection that is lost without waiting for answers.
     When it is missing: the worker cannot connect again: AttributeError in the log.
-
-`Transport._deliver`
-    For: giving back a message of a queue that is not consumed any more.
-    When it is missing: such a message ends the worker's connection; the log has an AttributeError.
 
 `Transport.cycle`, a `MultiChannelPoller`
     For: fetching in each turn of the worker.
