@@ -72,12 +72,3 @@ def test_a_process_that_a_child_of_a_task_has_forked_ends(place: Deployment, way
 def test_a_process_that_was_forked_in_a_thread_ends(place: Deployment) -> None:
     assert fork_beside_others(place, "fork_in_thread") == 1
     assert lines_of(place) == 1
-
-
-def test_a_process_that_a_plain_task_has_forked_runs_no_other_task(deployment: Deployment) -> None:
-    # Celery's tracer is around the function, and stores what it has returned.
-    deployment.running = deployment.worker("asyncio", 2 * OTHERS, module=SERVICE)
-
-    fork_beside_others(deployment, "fork_in_plain_task")
-
-    eventually(lambda: lines_of(deployment) == 1)

@@ -141,3 +141,18 @@ def test_a_task_that_is_made_later_is_made_by_one_thread() -> None:
     assert [made.name, made.name] == ["once.task"] * 2
     assert entered == [False]
     assert internals.made_once(app.tasks["once.task"], making) is app.tasks["once.task"]
+
+
+def test_the_body_of_a_task_that_retries_by_itself_is_looked_up_at_each_call() -> None:
+    """``_orig_run``."""
+    app: Any = Celery("retried", set_as_current=False)
+
+    def body() -> int:
+        return 1
+
+    task = app.task(autoretry_for=(ValueError,), name="retried.task")(body)
+
+    assert getattr(task, internals.RETRIED)() == 1
+    vars(task)[internals.RETRIED] = lambda: 2
+
+    assert task.run() == 2

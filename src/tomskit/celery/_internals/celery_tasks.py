@@ -37,6 +37,10 @@
     For: calling `apply` without the flag of the process that Celery sets around it.
     When it is missing: eager calls raise AttributeError. What Celery adds is left out in eager mode.
 
+`_orig_run`, the attribute of a task in which the wrapper of ``autoretry_for`` finds its body
+    For: ending a process that the body has forked before the wrapper sends a message in its parent's name.
+    When it is missing: such a process sends that message, and then ends.
+
 `celery.map`, `celery.starmap`, the names of Celery's own tasks
     For: converting the results of an async task that these call.
     When it is missing: such results stay as JSON has them, silently.
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
 __all__ = (
     "CALLS_OF_TASKS",
     "HEADER",
+    "RETRIED",
     "ChainSignature",
     "OverriddenRetries",
     "eager_arguments",
@@ -78,6 +83,9 @@ ChainSignature: TypeAlias = canvas._chain
 
 HEADER: Final = "__header__"
 """The attribute of a task that holds a function with the parameters that its calls have to fit."""
+
+RETRIED: Final = "_orig_run"
+"""The attribute of a task with ``autoretry_for`` that holds its body."""
 
 CALLS_OF_TASKS: Final = frozenset({"celery.map", "celery.starmap"})
 """The names of Celery's tasks that call other tasks directly."""

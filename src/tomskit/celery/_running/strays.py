@@ -3,7 +3,8 @@
 A process that is forked in a task has a copy of all that the worker has in memory: its event loop, the tasks
 in it, the messages that it holds. Where the code that has forked does not end it, such as by
 ``os._exit``, it returns into the copy, and would run, acknowledge and store what its parent does. It ends here
-instead, before any of that.
+instead, before any of that: where a step of its coroutine, its event loop or its function returns, whichever
+comes first.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 import threading
 from contextlib import suppress
-from typing import Final, Never
+from typing import Final, Never, TextIO
 
 from tomskit.celery._internals.python import call_nothing_but, end_thread_of_executor_with
 
 __all__ = ("lineage", "watched")
 
 logger: Final = logging.getLogger(__name__)
+
+_LAST_SECONDS: Final = 5
+"""How long the last words of such a process may take. A thread of its parent may have held a lock of a stream."""
 
 
 class _Lineage:
@@ -41,6 +46,9 @@ class _Lineage:
         error = sys.exception()
         code = error.code if isinstance(error, SystemExit) else 1
         with suppress(Exception):
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_LAST_SECONDS)
+        with suppress(Exception):
             logger.critical(
                 "Process %d, which a task forked, returned from the code that forked it, and ends. The task goes "
                 "on in its parent, process %d. End such a process with os._exit(), or use multiprocessing or "
@@ -49,6 +57,11 @@ class _Lineage:
                 os.getppid(),
                 exc_info=None if isinstance(error, SystemExit) else error,
             )
+        streams: tuple[TextIO | None, ...] = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+        for stream in streams:
+            with suppress(Exception):
+                if stream is not None:
+                    stream.flush()
         os._exit(code if isinstance(code, int) else code is not None)
 
     def on_forked(self) -> None:

@@ -10,6 +10,7 @@
     proxy             the decorated name
     task              AsyncTask and TaskCall
     contained         what all tasks of an app share: executions that keep out of each other's way
+    forking           plain tasks that fork
     hooks             hooks of a task that are to be awaited
     body              the run method, around the coroutine function
     bound             the `self` of a task, and its request

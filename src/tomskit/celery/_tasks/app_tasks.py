@@ -30,6 +30,7 @@ from tomskit.celery._internals.refusals import RefusedTasksError
 from tomskit.celery._tasks.bases import async_class
 from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.decorator import PeriodicBinding, PeriodicFunction, make_task
+from tomskit.celery._tasks.forking import end_strays
 from tomskit.celery._tasks.functions import is_async, is_task
 from tomskit.celery._tasks.hooks import await_hooks
 from tomskit.celery._tasks.periodic import Every, Periodic, check_every, complete_schedule, declare
@@ -191,7 +192,7 @@ class TaskApp(AsyncApp):
         """
         _check_class(task)
         registered: Any = super().register_task(task, **options)
-        await_hooks(registered.__class__)
+        _complete(registered)
         return registered
 
     @override
@@ -284,7 +285,7 @@ class TaskApp(AsyncApp):
                 )
             base = _plain_base(base or class_of_tasks(self), name)
         task = super()._task_from_fun(fun, name=name, base=base, bind=bind, **options)
-        await_hooks(type(task))
+        _complete(task)
         return task
 
     def _async_task(self) -> type[AsyncTask[..., object]]:
@@ -293,6 +294,12 @@ class TaskApp(AsyncApp):
         if self._async_class is None or self._async_class[0] is not base:
             self._async_class = base, async_class(base)
         return self._async_class[1]
+
+
+def _complete(task: Any) -> None:
+    await_hooks(task.__class__)
+    if not isinstance(task, AsyncTask):
+        end_strays(task)
 
 
 def _make(

@@ -17,6 +17,7 @@ from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_
 from tomskit.celery._outbox.databases import database_of
 from tomskit.celery._running.places import Identity, LeanCall, here, place_of_task
 from tomskit.celery._running.runtime import AsyncRuntime
+from tomskit.celery._running.strays import lineage
 from tomskit.celery._tasks.replacing import run_replaced
 from tomskit.celery._tasks.reporting import end_reports, reporters
 from tomskit.celery._values.codec import Codec
@@ -42,7 +43,13 @@ _running: Final[ContextVar[Identity | None]] = ContextVar("tomskit_running", def
 def run_for(task: Task[..., Any], coro: Coroutine[object, Never, R]) -> R:
     """Run a coroutine of a task to its end, on the runtime of its app and in the task's scopes."""
     app: Celery = task.app
-    return app.runtime_host.run(coro) if isinstance(app, AsyncApp) else AsyncRuntime.run(coro)
+    # A runtime of a user's own watches over no forks.
+    process = lineage.here
+    try:
+        return app.runtime_host.run(coro) if isinstance(app, AsyncApp) else AsyncRuntime.run(coro)
+    finally:
+        if lineage.here is not process:
+            lineage.end()
 
 
 class _HasRequest(Protocol):

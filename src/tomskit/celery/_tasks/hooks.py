@@ -10,6 +10,7 @@ from typing import Any, Final
 from celery import Task
 
 from tomskit.celery._tasks.body import run_for
+from tomskit.celery._tasks.forking import without_strays
 from tomskit.celery._tasks.reporting import no_reports
 
 __all__ = ("HOOKS", "await_hooks")
@@ -45,7 +46,7 @@ class _AwaitedHook:
 def _call(
     task: Task[..., Any], hook: Callable[..., object], *args: object, **kwargs: object
 ) -> object:
-    outcome = hook(*args, **kwargs)
+    outcome = without_strays(hook)(*args, **kwargs)
     if inspect.isasyncgen(outcome):
         # Nobody would iterate over it, so nothing of the hook would run.
         name = getattr(hook, "__qualname__", hook)

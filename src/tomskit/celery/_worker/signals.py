@@ -16,6 +16,7 @@ from tomskit.celery._app import AsyncApp, Host
 from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery import current_app, register_pool
 from tomskit.celery._running.context import celery_context, task_id_context
+from tomskit.celery._running.strays import lineage
 from tomskit.celery._worker.logging import note_format
 from tomskit.celery._worker.supervised import end_with_supervisor, tell_ready
 from tomskit.errors import ProviderError
@@ -129,9 +130,9 @@ def _note_ready(sender: ReadyConsumer | None, **_: object) -> None:
 
 
 class _Entered:
-    """The tokens of what was set in the context of a task, to be reset when it ends."""
+    """What was before a task: the tokens of what was set in its context, to be reset when it ends, and the process."""
 
-    __slots__ = ("app", "outer", "task_id")
+    __slots__ = ("app", "outer", "process", "task_id")
 
     def __init__(
         self,
@@ -142,6 +143,7 @@ class _Entered:
         self.app = app
         self.task_id = task_id
         self.outer = outer
+        self.process = lineage.here
 
 
 _entered: Final[ContextVar[_Entered | None]] = ContextVar("tomskit_entered", default=None)
@@ -157,6 +159,9 @@ def _enter_task(task_id: str, task: Task[..., object], **_: object) -> None:
 def _leave_task(task: Task[..., object], **_: object) -> None:
     entered = _entered.get()
     if entered is not None and host_of(task.app) is not None:
+        if entered.process is not lineage.here:
+            # Forked beside the function, such as in a hook, and before Celery tells that the task has ended.
+            lineage.end()
         task_id_context.reset(entered.task_id)
         celery_context.reset(entered.app)
         _entered.set(entered.outer)

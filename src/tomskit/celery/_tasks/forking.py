@@ -1,0 +1,59 @@
+"""Plain tasks that fork: a process that their function has forked does not return from it into Celery's code.
+
+Asynchronous tasks have the same where their coroutine is run.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
+
+from celery import Task
+
+from tomskit.celery._internals.celery_tasks import RETRIED
+from tomskit.celery._running.strays import lineage
+
+__all__ = ("end_strays", "without_strays")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MARK: Final = "_tomskit_without_strays"
+
+
+def end_strays(task: Task[..., Any]) -> None:
+    """Let a process that the function of a plain task has forked, and not ended, end when it returns.
+
+    The function alone is watched, inside of Celery's wrapper for ``autoretry_for``, which sends a message.
+    """
+    own = vars(task)
+    name = RETRIED if RETRIED in own else "run"
+    body: Callable[..., object] = getattr(task, name)
+    if not hasattr(body, _MARK):
+        own[name] = without_strays(body, task)
+    kind: Any = type(task)
+    plain: Any = Task
+    if kind.__call__ is not plain.__call__ and not hasattr(kind.__call__, _MARK):
+        kind.__call__ = without_strays(kind.__call__)
+
+
+def without_strays(function: Callable[P, R], task: Task[..., Any] | None = None) -> Callable[P, R]:
+    """The same function, from which no process returns that was forked in it.
+
+    Args:
+        function: Part of a task.
+        task: The task, if the function may be called without one that runs: then it may return.
+    """
+
+    @functools.wraps(function)
+    def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+        process = lineage.here
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if lineage.here is not process and (task is None or not task.request.called_directly):
+                lineage.end()
+
+    setattr(watched, _MARK, True)
+    return watched
