@@ -66,6 +66,7 @@ class Proxy:
         self._left: int | None = None
         self._lost: tuple[bytes, bool] | None = None
         self._frozen_at: bytes | None = None
+        self._holds_ends = False
         self._refused: tuple[bytes, list[bytes]] | None = None
 
     # -- faults
@@ -110,6 +111,10 @@ class Proxy:
     def freeze_at(self, request: bytes) -> None:
         """Freeze the connection of the next request that contains these bytes, which the server gets."""
         self._call(lambda: setattr(self, "_frozen_at", request))
+
+    def hold_ends(self) -> None:
+        """Keep the connections of clients open from now on, when the server closes its side of them."""
+        self._call(lambda: setattr(self, "_holds_ends", True))
 
     def answer(self, error: str, *requests: bytes) -> None:
         """Have Redis answer with an error to each request that contains any of these bytes.
@@ -262,6 +267,8 @@ class Proxy:
             if side in link.frozen:
                 # Nothing is read either: the buffers of both systems fill up, as on a real network.
                 await asyncio.get_running_loop().create_future()
+        if answers and self._holds_ends:
+            await asyncio.get_running_loop().create_future()
         raise ConnectionResetError
 
     def _loses(self, link: _Link, data: bytes, *, answers: bool) -> bool:

@@ -12,6 +12,7 @@ __all__ = (
     "has_timed_out",
     "has_undone",
     "is_away",
+    "is_lost",
     "is_missing_table",
     "is_of_database",
     "is_refused_after_another",
@@ -31,6 +32,9 @@ _NO_SAVEPOINT_IN_MYSQL: Final = 1305
 _AWAY_IN_POSTGRES: Final = frozenset({"25P03", "53300", "57P01", "57P02", "57P03", "57P05"})
 """A connection that was idle in a transaction for too long, too many connections, shutdown by an
 administrator or a crash, not yet started, a connection that was idle for too long."""
+_AFTER_LAST_MESSAGE: Final = "another operation (2) is in progress"
+"""What asyncpg says of a statement when the server has said, unasked, that it ends the connection, and the end itself
+has not arrived: the operation of this number is to read what follows an error."""
 _ABORTED_IN_POSTGRES: Final = "25P02"
 _CONFLICTS_IN_POSTGRES: Final = frozenset({"40001", "40P01", "55P03"})
 """A serialization failure, a deadlock, and a lock that was not available."""
@@ -50,11 +54,26 @@ def is_away(error: BaseException) -> bool:
         return number in _AWAY_IN_MYSQL or number in _CLIENT_ERRORS_OF_MYSQL
     if state is not None:
         return state in _AWAY_IN_POSTGRES or state.startswith("08")
-    name = type(original).__name__
     # psycopg has no state to tell where it could not connect, and asyncpg none for a closed connection.
-    return (name == "OperationalError" and _driver(original) == "psycopg") or (
-        name in {"InterfaceError", "InternalClientError"} and "clos" in str(original)
-    )
+    return (
+        type(original).__name__ == "OperationalError" and _driver(original) == "psycopg"
+    ) or _is_of_closed_connection(original)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether asyncpg says that its connection is of no use any more, with an error that it does not show to all.
+
+    SQLAlchemy 2.0 does not take it for one of the driver's, and would keep the connection.
+    """
+    original = _original(error)
+    return original is not None and _is_of_closed_connection(original)
+
+
+def _is_of_closed_connection(original: BaseException) -> bool:
+    name, text = type(original).__name__, str(original)
+    if name == "InternalClientError" and text.endswith(_AFTER_LAST_MESSAGE):
+        return True
+    return name in {"InterfaceError", "InternalClientError"} and "clos" in text
 
 
 def has_conflict(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Connecting to a database within a time, whichever driver does it."""
+"""Connecting to a database within a time, whichever driver does it, and dropping connections that are lost."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import Dialect, Engine, event
+from sqlalchemy.engine import ExceptionContext
 
 from tomskit._internals.sqlalchemy import CREATOR
+from tomskit.sqlalchemy.away import is_lost
 
-__all__ = ("limit_connecting",)
+__all__ = ("drop_lost_connections", "limit_connecting")
 
 _CONNECT: Final = {
     "aiomysql": "connect",
@@ -42,6 +44,16 @@ def limit_connecting(engine: Engine, seconds: float) -> None:
             options[CREATOR] = partial(_within, longest, connect)
 
     event.listen(engine, "do_connect", on_connect)
+
+
+def drop_lost_connections(engine: Engine) -> None:
+    """Let an engine drop a connection of which only the driver knows that it is lost, and those that are as old."""
+    event.listen(engine, "handle_error", _note_loss)
+
+
+def _note_loss(context: ExceptionContext) -> None:
+    if not context.is_disconnect and is_lost(context.original_exception):
+        context.is_disconnect = True
 
 
 def _connect_of(driver: str) -> Callable[..., Awaitable[object]] | None:

@@ -24,7 +24,7 @@ from tomskit._internals.sqlalchemy import QueuePool
 from tomskit.defaults import is_configured
 from tomskit.errors import ConfigurationError, MissingDriverError, NotInitializedError
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
-from tomskit.sqlalchemy.connecting import limit_connecting
+from tomskit.sqlalchemy.connecting import drop_lost_connections, limit_connecting
 from tomskit.sqlalchemy.sessions import watch
 from tomskit.sqlalchemy.tracked import end_session, new_session
 
@@ -41,6 +41,10 @@ _EXTRAS: Final = {
 }
 _WARN_AFTER: Final = 30.0
 """Seconds for which a session waits for a connection before a warning is logged, and again."""
+_CLOSE_SECONDS: Final = 5.0
+"""How long an engine may take to close its connections: asyncpg waits for seconds for each that does not answer."""
+_CANCELLATIONS: Final = 3
+"""One may end the wait for one connection, and not for the others."""
 _WAY_OUT: Final = (
     "Use it inside a task or a coroutine given to AsyncRuntime.run or AsyncTaskRunner, "
     "or open a scope yourself: async with db.scope(): ..."
@@ -95,6 +99,7 @@ class _Pool:
             # Looked up now, since tracing libraries replace it.
             create = sqlalchemy.ext.asyncio.create_async_engine
             self.engine = create(config.SQLALCHEMY_DATABASE_URI, **options)
+            drop_lost_connections(self.engine.sync_engine)
             watch(self.engine.sync_engine)
             limit_connecting(self.engine.sync_engine, config.SQLALCHEMY_CONNECT_TIMEOUT)
             if config.mysql_port_is_missing:
@@ -292,7 +297,7 @@ class Database:
         finally:
             self._pools.pop(asyncio.get_running_loop(), None)
             if pool.engine is not None:
-                await pool.engine.dispose()
+                await _dispose(pool.engine)
 
     def before_close(self, callback: Callable[[], Awaitable[object]]) -> None:
         """Await what `callback` returns before the engine of the running event loop is closed.
@@ -331,6 +336,22 @@ class Database:
                 "your own: provider = DatabaseProvider(DatabaseConfig()); await provider.startup()"
             )
         return pool
+
+
+async def _dispose(engine: AsyncEngine) -> None:
+    """Close the connections of an engine; those that do not answer one after the other are left to themselves."""
+    closing = asyncio.ensure_future(engine.dispose())
+    _, unfinished = await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
+    if not unfinished:
+        await closing
+        return
+    for _ in range(_CANCELLATIONS):
+        closing.cancel()
+        await asyncio.wait([closing], timeout=1)
+    logger.warning(
+        "The database has not answered within %gs that its connections are closed. They are dropped.",
+        _CLOSE_SECONDS,
+    )
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
