@@ -14,10 +14,12 @@ ORIGINALS = {
     "README.zh.md": ["README.md"],
     "docs/zh/configuration.md": ["docs/how-to/configuration.md"],
     "docs/zh/deployment.md": ["docs/how-to/deployment.md"],
+    "docs/zh/once.md": ["docs/how-to/once.md"],
     "docs/zh/redis.md": ["docs/how-to/redis-fast-path.md", "docs/how-to/sentinel-and-tls.md"],
     "docs/zh/sessions.md": ["docs/how-to/sessions.md"],
     "docs/zh/settings.md": ["docs/reference/settings.md"],
     "docs/zh/tasks.md": ["docs/how-to/tasks.md"],
+    "docs/zh/testing.md": ["docs/how-to/testing.md"],
     "docs/zh/tutorial.md": ["docs/tutorial.md"],
 }
 
