@@ -17,10 +17,17 @@ __all__ = ("failure", "without_values")
 
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]+")
 
+_WHOLE: Final = "Input should be a whole number"
+
 _PLAINER: Final = {
     "bool_parsing": "Input should be true or false",
     "bool_type": "Input should be true or false",
     "dict_type": 'Input should be an object, in a variable as JSON: {"name": {"option": "value"}}',
+    "float_parsing": "Input should be a number",
+    "float_type": "Input should be a number",
+    "int_from_float": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_type": _WHOLE,
 }
 """What is allowed, where pydantic says it in Python's words."""
 
@@ -47,10 +54,16 @@ def without_values(
         return "" if names.intersection(given) else place_of(settings, names, file)
 
     def message(detail: ErrorDetails) -> str:
-        said = _PLAINER.get(detail["type"], detail["msg"])
+        said = _PLAINER.get(detail["type"], detail["msg"]).removeprefix("Value error, ")
         if detail["loc"]:
             found = place(str(detail["loc"][0]))
-            return f"{said}; it is set in {found}" if found else said
+            if not found:
+                return said
+            return (
+                f"{said} It is set in {found}"
+                if said[-1:] == "?"
+                else f"{said}; it is set in {found}"
+            )
         # Of several settings, which the message names.
         places: dict[str, list[str]] = {}
         for name in dict.fromkeys(_NAME.findall(said)):

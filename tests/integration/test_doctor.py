@@ -467,7 +467,7 @@ def test_a_setting_that_does_not_fit_is_what_is_to_be_corrected(
     code = 'app = AsyncCelery("examined", broker="memory://")'
     report = examine_app(deployment, tmp_path, code, CELERY_DB_PORT="many")
     assert report.status("database") == {"failed"}
-    assert "CELERY_DB_PORT Input should be a valid integer" in report.shown("database")
+    assert "CELERY_DB_PORT Input should be a whole number" in report.shown("database")
     assert "it is set in the environment" in report.shown("database")
     assert "-> Correct this setting." in report.shown("database")
 

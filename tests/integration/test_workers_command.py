@@ -137,7 +137,10 @@ def test_what_cannot_start_at_all_stops_everything(deployment: Deployment, tmp_p
 
     assert workers.wait() != 0
 
-    assert re.search(r"-\d could not start \(exit code \d+\): stopping all workers", workers.text)
+    could_not = (
+        r"-\d could not start \(exit code \d+\): stopping all workers; `celery -A \S+ doctor`"
+    )
+    assert re.search(could_not, workers.text)
     assert "is not a folder that this process may write to" in workers.text
     assert "Traceback" not in workers.text
     assert "started again" not in workers.text

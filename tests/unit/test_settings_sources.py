@@ -76,13 +76,15 @@ def test_a_value_that_does_not_fit_is_named_with_its_place(
     last.write_text(f"{name}=s3cret\n")
     files = [first, last]
 
-    with pytest.raises(ValidationError, match=f"an integer; it is set in {last}"):
+    with pytest.raises(ValidationError, match=f"a whole number; it is set in {last}"):
         build_renamed(_env_file=files)
     last.write_text(f"{name}=\n")
-    with pytest.raises(ValidationError, match=f"an integer; it is set in {first}"):
+    with pytest.raises(ValidationError, match=f"a whole number; it is set in {first}"):
         build_renamed(_env_file=files)
     monkeypatch.setenv(name, "s3cret")
-    with pytest.raises(ValidationError, match="an integer; it is set in the environment") as caught:
+    with pytest.raises(
+        ValidationError, match="a whole number; it is set in the environment"
+    ) as caught:
         build_renamed(_env_file=files)
     assert "s3cret" not in str(caught.value)
     with pytest.raises(ValidationError) as caught:

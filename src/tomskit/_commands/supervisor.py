@@ -48,6 +48,7 @@ class Supervisor:
         commands: The command of each worker, by the name that is shown in front of its lines.
         output: Takes the lines of the workers.
         say: Takes the lines of the supervisor itself.
+        hint: What to do where a worker cannot start.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class Supervisor:
         *,
         output: IO[bytes],
         say: Callable[[str], None],
+        hint: str = "",
     ) -> None:
         self._output = _Output(output, width=max(map(len, commands)))
         self._say = say
+        self._hint = f"; {hint}" if hint else ""
         self._workers = [_Worker(name, command) for name, command in commands.items()]
         self._stopping = asyncio.Event()
         self._exit_code = 0
@@ -121,7 +124,9 @@ class Supervisor:
                 self._say(f"{worker.name} was stopped ({how}) and stays stopped")
                 return
             if not has_been_ready:
-                self._say(f"{worker.name} could not start ({how}): stopping all workers")
+                self._say(
+                    f"{worker.name} could not start ({how}): stopping all workers{self._hint}"
+                )
                 self._note(code)
                 self._stop(signal.SIGTERM)
                 return
@@ -233,11 +238,12 @@ def _described(code: int) -> str:
         return f"signal {-code}"
 
 
-def run_workers(commands: Mapping[str, Sequence[str]]) -> int:
+def run_workers(commands: Mapping[str, Sequence[str]], *, hint: str = "") -> int:
     """Run workers in the foreground; returns the exit code.
 
     Args:
         commands: The command of each worker, by its name.
+        hint: What to do where a worker cannot start.
     """
     width = max(len(name) for name in (*commands, "workers"))
 
@@ -245,6 +251,6 @@ def run_workers(commands: Mapping[str, Sequence[str]]) -> int:
         print(f"{'workers':{width}} | {text}", file=sys.stderr, flush=True)
 
     async def run() -> int:
-        return await Supervisor(commands, output=sys.stdout.buffer, say=say).run()
+        return await Supervisor(commands, output=sys.stdout.buffer, say=say, hint=hint).run()
 
     return asyncio.run(run())

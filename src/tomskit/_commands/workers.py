@@ -66,7 +66,8 @@ def workers(ctx: click.Context, processes: int, options: tuple[str, ...]) -> Non
             {
                 f"{name}-{number}": [*shared, "worker", *options, "-n", f"{name}-{number}@{host}"]
                 for number in range(1, processes + 1)
-            }
+            },
+            hint=f"`celery -A {app} doctor` looks for the cause",
         )
     )
 

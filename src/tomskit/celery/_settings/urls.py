@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from difflib import get_close_matches
 from functools import cache
 from inspect import signature
 from typing import Annotated, Final
@@ -29,6 +30,8 @@ _READ_BY_TRANSPORTS: Final = frozenset(
 _OPTIONS_OF_KOMBU: Final = frozenset(
     {"heartbeat", "connect_timeout", "login_method", "insist", "credential_provider"}
 )
+_ALIKE: Final = 0.7
+"""How much of a scheme must agree: a letter or two may be wrong."""
 _WITH_HOST: Final = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq", "mongodb"})
 
 
@@ -118,9 +121,7 @@ def _check(url: str, kind: str, known: AbstractSet[str], library: str, what: str
     # A path such as package.module:Class is imported when it is needed.
     if kind not in known and "." not in kind:
         # Without the text: where the scheme is missing, it begins with what may be a password.
-        raise ConfigurationError(
-            f"{library} knows no such {what}: the URL begins with one of {', '.join(sorted(known))}"
-        )
+        raise ConfigurationError(f"{library} knows no such {what}: {_meant(url, kind, known)}")
     if kind in {*_REDIS, _SENTINEL}:
         parse_redis_url(url, schemes=(kind,))
         return
@@ -134,6 +135,14 @@ def _check(url: str, kind: str, known: AbstractSet[str], library: str, what: str
         ) from None
     if kind in _WITH_HOST and (not host or port == 0):
         raise ConfigurationError("the URL names no host, or port 0")
+
+
+def _meant(url: str, kind: str, known: AbstractSet[str]) -> str:
+    # kombu has some names in capitals as well.
+    names = sorted({name.lower() for name in known})
+    if "://" in url and (nearest := get_close_matches(kind, names, n=1, cutoff=_ALIKE)):
+        return f"did you mean {nearest[0]}://?"
+    return f"the URL begins with one of {', '.join(names)}"
 
 
 BrokerUrl = Annotated[Url, AfterValidator(_broker_url)]
