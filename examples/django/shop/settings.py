@@ -14,6 +14,8 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+# Django sets the time zone of the process, by default that of Chicago: also of the worker's log.
+TIME_ZONE = "UTC"
 
 CELERY_BROKER_URL = os.environ.get("SHOP_BROKER", "redis://localhost:6379/0")
 CELERY_RESULT_BACKEND = os.environ.get("SHOP_RESULTS", "redis://localhost:6379/1")

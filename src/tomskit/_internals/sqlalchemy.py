@@ -29,7 +29,7 @@ from typing_extensions import override
 __all__ = ("CREATOR", "QueuePool", "wait_in_session")
 
 CREATOR: Final = "async_creator_fn"
-"""The argument with which a dialect is given a function that connects, in place of its driver's."""
+"""The argument that gives a dialect a function to connect with, in place of its driver's."""
 
 T = TypeVar("T")
 

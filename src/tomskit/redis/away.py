@@ -74,7 +74,7 @@ _REFUSED_TEXTS: Final = (
     "Invalid Database",
     "NOAUTH",
     "SELECT is not allowed in cluster mode",
-    # Of a command that a script calls, which names no permission error.
+    # From a command that a script calls: the answer names no permission error.
     "The user executing the script can't",
 )
 # As Python names what OpenSSL reports: of the server's certificate, or in an alert of the server's. The

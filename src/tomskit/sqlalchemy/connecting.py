@@ -1,4 +1,4 @@
-"""Connecting to a database within a time, whichever driver does it, and dropping connections that are lost."""
+"""A limit for connecting to a database, with every driver, and dropping connections that are lost."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _CONNECT: Final = {
     "asyncpg": "connect",
     "psycopg": "AsyncConnection.connect",
 }
-"""How a driver connects, by its name. Those of SQLite have no network."""
+"""How each driver connects. Those of SQLite use no network."""
 
 _OWN_LIMITS: Final = ("connect_timeout", "timeout")
-"""What the drivers call theirs, which is not for all that a connection needs: aiomysql's is not for the login."""
+"""The drivers' own limits, which do not cover everything: aiomysql's does not cover the login."""
 
 
 def limit_connecting(engine: Engine, seconds: float) -> None:
-    """Let connecting and logging in take so long at most; longer where the URL gives the driver a longer time.
+    """Limit how long connecting and logging in may take; a longer limit in the URL is kept.
 
-    A server that accepts a connection and never answers would be waited for without an end, by aiomysql,
-    or for a minute or two.
+    aiomysql would wait for ever for a server that accepts a connection and never answers, asyncpg for a
+    minute or two.
     """
 
     def on_connect(
@@ -79,6 +79,6 @@ async def _within(
             return await connect(*args, **options)
     except TimeoutError as exc:
         raise TimeoutError(
-            f"The database has not answered a new connection within {seconds:g} s. Is it overloaded, or a "
-            "firewall in between? SQLALCHEMY_CONNECT_TIMEOUT sets this limit."
+            f"The database has not answered a new connection within {seconds:g} s. Is it overloaded, or "
+            "does a firewall drop the packets? SQLALCHEMY_CONNECT_TIMEOUT sets this limit."
         ) from exc

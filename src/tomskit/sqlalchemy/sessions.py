@@ -281,7 +281,7 @@ def _is_autocommit(connection: Connection) -> bool:
     """Whether each statement is committed: by an option here, of the engine, or of the driver's URL."""
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
         return True
-    # As SQLAlchemy lets all drivers look the same, but for those of MySQL: 2.0.36 hides the method of these.
+    # SQLAlchemy makes all drivers look alike here, except those of MySQL, whose method 2.0.36 hides.
     driver: Any = connection.connection.dbapi_connection
     asks: Any = getattr(connection.connection.driver_connection, "get_autocommit", None)
     if asks is not None:
@@ -357,7 +357,7 @@ def _on_error(context: ExceptionContext) -> None:
         if context.connection is not None and not context.is_disconnect:
             session.check_guarded(context.connection)
     finally:
-        # Of the statement that the check executes as well: SQLAlchemy does not call this for its error.
+        # Also for the statement that the check executes: SQLAlchemy does not call this for its error.
         session.user = None
 
 

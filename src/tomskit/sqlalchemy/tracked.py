@@ -96,7 +96,7 @@ async def end_session(session: AsyncSession, ended: str, owner: asyncio.Task[Any
     if users:
         await _end_users(users)
     if isinstance(sync, TaskSession):
-        # SQLAlchemy forgets them when it cannot close them, and they would be missing in the pool.
+        # SQLAlchemy forgets them when it cannot close them, and they would be missing from the pool.
         connections = sync.connections
     try:
         async with asyncio.timeout(_END_SECONDS):

@@ -209,13 +209,13 @@ def retry_stores(
 ) -> Retrying:
     """Retries an operation that stores a task's state until the result backend returns.
 
-    Also while it refuses that: a task that has ended well is no failure for it.
+    Also while it refuses them: a task that has succeeded does not fail because of that.
 
     Args:
         app: The worker's.
         backend: Knows which of its errors may go away.
         outage: Tells the log.
-        stops: Whether the worker is to stop, which does not wait for a server that refuses it.
+        stops: Whether the worker is stopping: it does not wait for a server that refuses it.
         stopped: Whether to give up when the operation has failed.
     """
 

@@ -1,4 +1,4 @@
-"""Celery and billiard: the jobs of a prefork pool, and a pool that keeps those that its processes were given.
+"""Celery and billiard: the jobs of a prefork pool, and a pool that keeps those it has handed to its processes.
 
 `celery.concurrency.prefork.TaskPool.Pool`, of which Celery makes `_pool` with a method ``flush`` that drops
 each job that is not accepted
@@ -17,11 +17,11 @@ and ``_is_alive`` of a process
 
 ``AsynPool._flush_writer``, ``_active_writers``, and `_writer` of a job
     For: giving the rest of a job to its process when the worker stops.
-    When it is missing: the worker does not stop if it does so just then.
+    When it is missing: a worker that stops just then never ends.
 
 ``AsynPool._worker_active``
-    For: leaving processes alone that were given a job when the pool shrinks.
-    When it is missing: the pool may end one of them, and its task fails or begins anew.
+    For: not stopping a process that has just been given a job when the pool shrinks.
+    When it is missing: the pool may stop such a process, and its task fails or starts again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ else:
 
 
 class KeepingJobs(_Jobs):
-    """Put in front of what runs the processes of a prefork pool, keeps the jobs that these were given.
+    """Keeps the jobs that a prefork pool has handed to its processes; goes in front of its `AsynPool`.
 
     Celery drops them when the connection to the broker is lost, and when the worker stops, as the broker
     delivers them again. But they run, since what was written to a process cannot be taken back. So they are
@@ -81,7 +81,7 @@ class KeepingJobs(_Jobs):
     """
 
     def handed_over(self) -> list[_Job]:
-        """The jobs of which a process may have the first byte, and of which it has not said that it has begun."""
+        """Jobs that were written to a process, perhaps in part, and that it has not reported as begun."""
         return [
             job
             for job in tuple(self._cache.values())
@@ -99,7 +99,7 @@ class KeepingJobs(_Jobs):
             super().flush()
         finally:
             for job in kept:
-                # It has the number of a process if it has been accepted meanwhile.
+                # One that has been accepted meanwhile has the pid of its process.
                 job._accepted = job._worker_pid is not None
         for job in self.handed_over():
             if job._write_to is None or job._write_to._is_alive():
@@ -118,7 +118,7 @@ class KeepingJobs(_Jobs):
 
 
 def _finish_writing(pool: KeepingJobs, jobs: list[_Job]) -> None:
-    # When the worker stops Celery does not. A process would take the order to end for the rest of its job.
+    # Celery does not when the worker stops. A process would read the order to end as the rest of its job.
     for job in jobs:
         writer, process = job._writer(), job._write_to
         if process is not None and writer in pool._active_writers:
@@ -135,7 +135,7 @@ def jobs_class_of(pool_class: type[PreforkPool]) -> type[object]:
 
 
 def tags_of_kept(pool: object) -> set[str]:
-    """The delivery tags of jobs that processes of a pool were given, and that they have not said to have begun."""
+    """The delivery tags of jobs that a pool has handed to its processes and that these have not begun."""
     jobs: object = getattr(pool, "_pool", None)
     if not isinstance(jobs, KeepingJobs):
         return set()

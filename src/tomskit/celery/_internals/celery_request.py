@@ -128,10 +128,10 @@ def is_revoked(task_id: str) -> bool:
 
 
 class WorkerRequest(_Request):
-    """Celery's request, of a task that may raise MemoryError.
+    """Celery's request, for tasks that may raise MemoryError.
 
-    Celery's own raises that in the worker before it has acknowledged the message. Under prefork and solo the
-    worker ends, under the other pools it keeps the message; and a late task runs again, without end.
+    Celery's own raises it again in the worker before it has acknowledged the message. Under prefork and solo
+    the worker ends, under the other pools it keeps the message; a task with acks_late runs again, without end.
     """
 
     __slots__ = ()
@@ -172,7 +172,7 @@ _LATER: Final = frozenset(
         "request_dict",
     ]
 )
-"""What a request sets of its attributes when one of them is asked for first."""
+"""The attributes that a request sets when one of them is first asked for."""
 
 
 class _Pool(Protocol):

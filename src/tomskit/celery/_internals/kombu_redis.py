@@ -79,8 +79,8 @@
 
 `QoS.restore_visible`, which calls ``restore_by_tag`` with each tag and a client, and `visibility_timeout`
     For: giving back many messages that a killed worker has held in two calls of Redis.
-    When it is missing: they are given back one by one; without the attribute AttributeError in the log, and
-    not at all.
+    When it is missing: they are given back one by one; without the attribute not at all, and the log has an
+    AttributeError.
 
 `virtual.QoS.append` and `ack`
     For: the same in the memory of the worker only, where Redis is told by other means.

@@ -78,7 +78,7 @@ class Publisher:
         """Publish messages that are committed soon; in the loop."""
         if len(self._fresh) + len(rows) > _MOST:
             self._left = True
-            # Before, they are not due. It is not known when their commit is over.
+            # They are not due earlier, as it is not known when their commit ends.
             self._left_due = self.loop.time() + self._grace * 1.25
         else:
             self._fresh.extend(rows)
@@ -178,7 +178,7 @@ class Publisher:
         if self._left and self.loop.time() < self._left_due:
             self._left = False
             logger.warning(
-                "More than %d committed messages waited at a time; a worker will publish the rest of them",
+                "More than %d committed messages were waiting; a worker will publish the rest",
                 _MOST,
             )
         if self._has_given_up:

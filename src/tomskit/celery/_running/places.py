@@ -80,7 +80,7 @@ class Place(ABC):
     """Whether publishing retries until the broker returns, unless the call limits the retries."""
 
     def take_outcome(self) -> Callable[[], object] | None:
-        """Gives or raises what the body has come to that is to run here next; None if it has not run yet."""
+        """Take what returns or raises the outcome of the body that is to run here next; None if it has not run."""
         return None
 
     @property

@@ -34,10 +34,10 @@ __all__ = ("RUN_LEAN", "bodies_of", "members_of", "run_for", "runs_lean")
 R = TypeVar("R")
 
 RUN_LEAN: Final = "_tomskit_run_lean"
-"""The method that runs a task where Celery's tracer is not around it; called with the `LeanCall`, args and kwargs."""
+"""The method that runs a task without Celery's tracer; called with the `LeanCall`, args and kwargs."""
 
 _running: Final[ContextVar[Identity | None]] = ContextVar("tomskit_running", default=None)
-"""The call whose body runs, with Celery's tracer around it, or directly called by another one's."""
+"""The call whose body runs, under Celery's tracer or called directly by another body."""
 
 
 def run_for(task: Task[..., Any], coro: Coroutine[object, Never, R]) -> R:
@@ -152,7 +152,7 @@ def bodies_of(
             return outcome()
         request = self.request
         execution = self.name, request.id, request.retries
-        # One that a body calls directly, of the same task, looks like it to Celery.
+        # To Celery, a task that its own body calls directly looks like the same call.
         is_nested = execution == _innermost()
         token = _running.set(execution)
         try:
@@ -183,7 +183,7 @@ def _signature_of(function: Callable[..., object], *, bind: bool) -> inspect.Sig
 
 
 def runs_lean(task: Task[..., object]) -> bool:
-    """Whether ``run`` of a task's class is that of its coroutine function, and not one in front of it."""
+    """Whether ``run`` of a task's class is that of its coroutine function, and not one that overrides it."""
     kind: Any = type(task)
     # A subclass of AsyncTask may have no coroutine function at all.
     return getattr(getattr(kind, RUN_LEAN, None), "run", None) is kind.run

@@ -1,4 +1,4 @@
-"""The prefork pool, whose tasks run once although the connection to the broker is lost as they begin."""
+"""The prefork pool, whose tasks run once even if the connection to the broker is lost as they begin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ("keeping_prefork_pool",)
 
 
 def keeping_prefork_pool(base: type[PreforkPool]) -> type[PreforkPool]:
-    """`base`, which keeps the jobs that its processes were given."""
+    """Return a subclass of `base` that keeps the jobs it has handed to its processes."""
     made: Any = in_front(base)
     made.Pool = in_front(jobs_class_of(base), KeepingJobs)
     kind: type[PreforkPool] = made

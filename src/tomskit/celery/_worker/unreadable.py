@@ -86,7 +86,7 @@ class GuardedConsumer(Consumer):
         return guarded
 
     def take(self, message: TaskMessage, call: Arguments) -> bool:  # noqa: ARG002
-        """Take an ordinary call past Celery's handler, for classes in front of this one; whether it did."""
+        """Take an ordinary call without Celery's handler; whether it did. Subclasses may do so."""
         return False
 
     @override

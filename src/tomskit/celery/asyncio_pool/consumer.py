@@ -49,7 +49,7 @@ class LoopConsumer(PatientConsumer):
     def take(self, message: Any, call: Arguments) -> bool:
         """Take an ordinary call on the lean path; whether it did.
 
-        Of a FastChannel: an acknowledgement is only noted, and needs no promise.
+        Only from a FastChannel, where an acknowledgement is only noted and needs no promise.
         """
         strategy = self.strategies.get(message.headers["task"])
         return (

@@ -122,7 +122,7 @@ class LeanStrategy:
         reject: Callable[..., object],
         callbacks: Iterable[Callable[[object], object]],
     ) -> bool:
-        """Take the message of an ordinary call, unless something asks for more than to run it.
+        """Take the message of an ordinary call, unless there is more to do than to run it.
 
         Args:
             message: The message.
@@ -132,7 +132,7 @@ class LeanStrategy:
             callbacks: Called with the request.
 
         Returns:
-            Whether it was taken; else it is Celery's.
+            Whether it was taken; otherwise Celery handles it.
         """
         if not self._is_ordinary_now(message):
             return False

@@ -161,7 +161,7 @@ class PatientConsumer(Consumer):
             self._lost = exc
         hub: Hub | None = getattr(self, "hub", None)
         if hub is not None:
-            # kombu has forgotten it, as if it was closed. Where it is not found, prefork acknowledges tasks that end
+            # kombu has forgotten it, as if it were closed. Without it, prefork acknowledges tasks that end
             # while the worker stops only when all have ended, and sends no heartbeats meanwhile.
             set_event_loop(hub)
         channel: object = None if self.task_consumer is None else self.task_consumer.channel
@@ -200,7 +200,7 @@ class _Settling(vine.promise):
 
 
 def _fail() -> NoReturn:
-    """End the worker when its tasks have ended, which do not wait for a result backend that refuses them too."""
+    """End the worker once its tasks have ended; they do not wait for a result backend that refuses them too."""
     stop_worker(EX_FAILURE)
     raise WorkerShutdown(EX_FAILURE) from None
 

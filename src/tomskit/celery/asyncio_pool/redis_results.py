@@ -41,15 +41,15 @@ _Done: TypeAlias = "Callable[[BaseException | None], object]"
 
 
 class _State:
-    """What is stored of a task without Celery's tracer: that it has started, or its result.
+    """The state of a task on the lean path, to be stored: STARTED, or its result.
 
-    One that ends before it was sent that it has started has only its result stored, in that place.
+    Where the task ends before STARTED is sent, only its result is, in that place.
 
     Args:
         results: Stores it.
         request: The request of the task.
-        key: Where.
-        data: The result; None that it has started.
+        key: The key in Redis.
+        data: The encoded result; None for STARTED.
         done: Called when the result is stored, or with the error.
     """
 
@@ -71,7 +71,7 @@ class _State:
         self._is_sent = False
 
     def become(self, data: bytes, done: _Done) -> bool:
-        """Be this result; False if it was sent already that the task has started."""
+        """Become this result; False if STARTED has been sent already."""
         if self._is_sent:
             return False
         self._data, self._done = data, done
@@ -86,7 +86,7 @@ class _State:
 
     def finished(self, error: BaseException | None) -> None:
         results, done = self._results, self._done
-        # Who is called may hold this: no cycle may keep the objects of a task alive.
+        # What is called may hold this: no cycle may keep the objects of a task alive.
         self._results = self._done = None
         if done is not None:
             done(error)
@@ -94,7 +94,7 @@ class _State:
             results.on_started(self._request, self, error)
 
     def cancel(self) -> None:
-        """Do not send it, if that has not been done, and call nobody."""
+        """Do not send it, unless that has happened, and call nothing."""
         self._results = self._done = None
 
 
@@ -192,7 +192,7 @@ class RedisResults(RedisBackend):
         return state
 
     def on_started(self, request: LeanRequest, state: _State, error: BaseException | None) -> None:
-        """It was stored that a task has started, or not."""
+        """Note that STARTED was stored, or why not."""
         task_id = request.id
         if self._started.get(task_id) is not state:
             return  # a retry has the same id

@@ -150,11 +150,11 @@ class StoredState(Protocol):
     key: bytes
 
     def value(self) -> bytes | None:
-        """What is sent now; None if that is nothing."""
+        """What to send now; None for nothing."""
         ...
 
     def finished(self, error: BaseException | None) -> None:
-        """What was sent is stored, or not."""
+        """Note that what was sent is stored, or why not."""
 
 
 class _Stores:
@@ -172,7 +172,7 @@ class _Stores:
         return len(self._states)
 
     def add(self, state: StoredState) -> bool:
-        """Store this one as well; False if there are enough."""
+        """Add a state; False if there are enough."""
         states = self._states
         if len(states) >= _STORES_AT_ONCE:
             return False

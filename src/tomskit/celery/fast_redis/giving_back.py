@@ -1,7 +1,7 @@
-"""Giving back what was delivered, many messages in two calls of Redis, whatever others do meanwhile.
+"""Gives messages back to their queues, many in two calls to Redis, whatever other workers do meanwhile.
 
-kombu watches the key of all unacknowledged messages for each one that it gives back, and begins anew when it has
-changed. Where other workers take and acknowledge messages all the time it hardly comes to an end: a worker that gave
+kombu watches the key of all unacknowledged messages for each one that it gives back, and starts over when it has
+changed. Where other workers take and acknowledge messages all the time it hardly ever finishes: a worker that gave
 back what another one had held took no messages itself for minutes.
 """
 
@@ -38,18 +38,18 @@ T = TypeVar("T")
 _AT_ONCE: Final = 20
 """How many messages go back together, at most."""
 _BYTES_AT_ONCE: Final = 8_000_000
-"""How large they may be together, beyond the first one: they are all in memory for that moment, more than once."""
+"""Bytes that they may have together, not counting the first: all are in memory at that moment, more than once."""
 
 
 def portions(tags: Iterable[str]) -> Iterator[list[str]]:
-    """Delivery tags, as many together as are given back at once."""
+    """Split delivery tags into lists that are given back together."""
     every = list(tags)
     for first in range(0, len(every), _AT_ONCE):
         yield every[first : first + _AT_ONCE]
 
 
 def _within(most: int, sized: Iterable[tuple[T, int]]) -> Iterator[list[T]]:
-    """What has a size each, in portions that are no larger than `most` beyond their first one."""
+    """Split items with sizes into lists of at most `most` together, not counting the first of each."""
     some: list[T] = []
     left = most
     for one, size in sized:
@@ -64,7 +64,7 @@ def _within(most: int, sized: Iterable[tuple[T, int]]) -> Iterator[list[T]]:
 
 
 class RestoringQoS(PermittedQoS):
-    """Gives messages back by a script, which moves one if it is still recorded."""
+    """Gives messages back by a script, which moves those that are still recorded."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         self._visible: list[str] | None = None
@@ -109,7 +109,7 @@ class RestoringQoS(PermittedQoS):
 
     @override
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
-        # Without a client it is a message that a task rejects, in another thread perhaps.
+        # Without a client it is a message that a task rejects, perhaps in another thread.
         if self._visible is None or client is None:
             self.give_back([tag], client, leftmost=leftmost)
         else:
@@ -124,7 +124,7 @@ class RestoringQoS(PermittedQoS):
             super().restore_visible(*args, **options)
         finally:
             self._visible = None
-        # Another worker may have done it since they were looked for, and they may be delivered again.
+        # Another worker may have given them back since then, and they may have been delivered again.
         self.give_back(visible, latest=time.time() - self.visibility_timeout)
 
     def execute(self, commands: list[Command], client: Client | None = None) -> list[Any]:
@@ -143,7 +143,7 @@ class RestoringQoS(PermittedQoS):
             self.execute(some, client)
 
     def restoring(self, message: Message, *, leftmost: bool = False) -> Command | None:
-        """The command that gives a message back; None if it is not known any more where it belongs."""
+        """The command that gives a message back; None if its queue is no longer known."""
         pushes = _Pushes(self.channel.global_keyprefix)
         restore_message(self.channel, message, pushes, leftmost=leftmost)
         # It stays unacknowledged.
@@ -168,7 +168,9 @@ class RestoringQoS(PermittedQoS):
             try:
                 payload, exchange, routing_key = loads(record.decode())
             except (TypeError, ValueError):
-                logger.critical("Cannot be given back, not a message of kombu's: %.1000r", record)
+                logger.critical(
+                    "Cannot give back a record that is not a message of kombu: %.1000r", record
+                )
                 return None
             restore_payload(self.channel, payload, exchange, routing_key, pushes, leftmost=leftmost)
             if not pushes.made:
@@ -202,8 +204,8 @@ class _Pushes:
 class _EndingTransactions:
     """A client of which kombu uses transactions only; they end when the connection is lost.
 
-    redis-py's begin anew at once and for ever while it can connect to a server that refuses to write: it takes
-    a connection that is lost for a change of the keys.
+    redis-py's own start over at once, for ever, while it can connect to a server that refuses to write: it
+    takes a lost connection for a change of the keys.
     """
 
     def __init__(self, client: Any) -> None:

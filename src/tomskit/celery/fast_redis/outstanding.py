@@ -268,7 +268,7 @@ class Outstanding:
             found = qos.give_back(some)
             back += found
             gone += len(some) - found
-            # Where the connection is lost again: they may have been delivered anew by then.
+            # If the connection is lost again, they may have been delivered anew by then.
             for tag in some:
                 acknowledge_in_memory(self._channel.qos, tag)
         if back:
