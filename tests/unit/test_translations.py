@@ -12,15 +12,20 @@ LINK = re.compile(r"\]\(([^)#\s]+)")
 TO_THE_OTHER = re.compile(r"\[(?:English|中文说明)\]\(\S+\)|English: .*")
 ORIGINALS = {
     "README.zh.md": ["README.md"],
+    "docs/zh/async-client.md": ["docs/how-to/async-client.md"],
     "docs/zh/configuration.md": ["docs/how-to/configuration.md"],
     "docs/zh/deployment.md": ["docs/how-to/deployment.md"],
     "docs/zh/once.md": ["docs/how-to/once.md"],
+    "docs/zh/progress.md": ["docs/how-to/progress.md"],
     "docs/zh/redis.md": ["docs/how-to/redis-fast-path.md", "docs/how-to/sentinel-and-tls.md"],
     "docs/zh/sessions.md": ["docs/how-to/sessions.md"],
     "docs/zh/settings.md": ["docs/reference/settings.md"],
     "docs/zh/tasks.md": ["docs/how-to/tasks.md"],
     "docs/zh/testing.md": ["docs/how-to/testing.md"],
+    "docs/zh/time-limits.md": ["docs/how-to/time-limits.md"],
     "docs/zh/tutorial.md": ["docs/tutorial.md"],
+    "docs/zh/types.md": ["docs/how-to/types.md"],
+    "docs/zh/workflows.md": ["docs/how-to/workflows.md"],
 }
 
 
