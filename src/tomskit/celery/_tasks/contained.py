@@ -8,12 +8,13 @@ a flag of the process that refuses all waiting for results, which stays set wher
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from celery import Task
 from celery.utils import uuid
+from kombu.exceptions import OperationalError
 
-from tomskit.celery._internals.celery import request_stack_of
+from tomskit.celery._internals.celery import is_anybodys_app, request_stack_of
 from tomskit.celery._internals.celery_tasks import OverriddenRetries, eager_arguments
 from tomskit.celery._running.context import keep_by_execution
 
@@ -24,6 +25,11 @@ __all__ = ("ContainedTask",)
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
+
+_NO_APP: Final = (
+    "No app has been made in this process, so Celery's default one was used. Import the module that "
+    "makes your app before you call tasks, such as: import app"
+)
 
 
 class ContainedTask(Task[P, R_co]):
@@ -52,16 +58,21 @@ class ContainedTask(Task[P, R_co]):
             """
             if not self.app.conf.task_always_eager:
                 # By name: a class of a user's may stand above, whose method names some of them only.
-                return super().apply_async(
-                    args,
-                    kwargs,
-                    task_id=task_id,
-                    producer=producer,
-                    link=link,
-                    link_error=link_error,
-                    shadow=shadow,
-                    **options,
-                )
+                try:
+                    return super().apply_async(
+                        args,
+                        kwargs,
+                        task_id=task_id,
+                        producer=producer,
+                        link=link,
+                        link_error=link_error,
+                        shadow=shadow,
+                        **options,
+                    )
+                except OperationalError as exc:
+                    if not is_anybodys_app(self.app):
+                        exc.add_note(_NO_APP)
+                    raise
             args, kwargs, options = eager_arguments(self, args, kwargs, options, producer)
             task_id = task_id or uuid()
             return self.apply(
