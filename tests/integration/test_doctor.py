@@ -460,6 +460,18 @@ def test_a_module_that_cannot_be_imported(
     assert report.status("broker") == {"ok"}
 
 
+def test_a_module_that_python_cannot_read_is_named_with_its_folder(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    broken = tmp_path / "unclosed.py"
+    broken.write_text("number = 1\nprint(\n")
+    code = 'app = AsyncCelery("examined", config=CeleryConfig(), include=["unclosed"])'
+
+    report = examine_app(deployment, tmp_path, code)
+
+    assert f"SyntaxError: '(' was never closed ({broken}, line 2)" in report.shown("modules")
+
+
 def test_a_setting_that_does_not_fit_is_what_is_to_be_corrected(
     deployment: Deployment, tmp_path: Path
 ) -> None:

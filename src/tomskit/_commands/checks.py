@@ -52,10 +52,18 @@ def load_modules(app: AsyncCelery) -> Iterator[Finding]:
         yield Finding(
             "modules",
             "failed",
-            described(exc) + _place_of(exc),
+            _described_with_place(exc),
             "No worker can start: correct the module, or its name in include, CELERY_INCLUDE, "
             "CELERY_IMPORTS or autodiscover_tasks().",
         )
+
+
+def _described_with_place(exc: Exception) -> str:
+    """An error as one line, with the file and the line of the application's code, if it is of that."""
+    if isinstance(exc, SyntaxError) and exc.filename:
+        # Python's own text has the file without its folder.
+        return f"{type(exc).__name__}: {exc.msg} ({exc.filename}, line {exc.lineno})"
+    return described(exc) + _place_of(exc)
 
 
 def _place_of(exc: Exception) -> str:
