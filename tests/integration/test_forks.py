@@ -1,5 +1,6 @@
 """Forks: a process that a task forks is a client like any other, and one of a pool finds no lock held."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from uuid import uuid4
 import pytest
 from celery.result import AsyncResult
 
-from tests.integration.forking_service import WAYS
+from tests.integration.forking_service import TIMES, WAYS
 from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
 from tests.support.refusing import refusing
 from tests.support.remote import until_it_hears
@@ -41,6 +42,24 @@ def test_a_forked_process_sends_tasks(forking: Deployment, task: str, way: str) 
     assert sent.get(timeout=TIMEOUT) == 3
     # The parent's connections are as they were.
     assert forking.send(f"{SERVICE}.add", 2, 3).get(timeout=TIMEOUT) == 5
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads", "solo"])
+def test_parent_and_child_use_what_was_connected_before_at_the_same_time(
+    deployment: Deployment, pool: Pool
+) -> None:
+    deployment.worker(pool, 2, module=SERVICE)
+
+    for task in ("use_beside_fork", "use_beside_fork_of_plain"):
+        told = cast("list[str]", deployment.call(f"{SERVICE}.{task}", 1000, 2000))
+
+        for first, one in zip((1000, 2000), told, strict=True):
+            assert not one.startswith("failed"), one
+            answers, sent = json.loads(one)
+            numbers = range(first, first + TIMES)
+            assert answers == [number for number in numbers for _ in range(2)]
+            results = [deployment.client.AsyncResult(task_id) for task_id in sent]
+            assert [one.get(timeout=TIMEOUT) for one in results] == [n + 1 for n in numbers]
 
 
 def test_a_process_is_replaced_while_a_thread_of_the_worker_makes_its_first_client(
