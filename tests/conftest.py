@@ -4,8 +4,10 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from coverage import Coverage
 from hypothesis import settings
 
+from tests.support.measuring import let_threads_end
 from tests.support.patience import patience
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, SentinelCluster
 from tests.support.servers.postgres import PostgresServer, postgres_missing
@@ -16,6 +18,9 @@ from tomskit.celery import AsyncRuntime, celery_context
 settings.register_profile("default", derandomize=True, deadline=None)
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=33)
 settings.load_profile("default")
+
+if Coverage.current() is not None:
+    let_threads_end()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -28,6 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TypedDict
 
+from tests.support.measuring import let_threads_end
 from tests.support.servers import die_with_parent
 
 IMPORTED: Final = (
@@ -252,7 +253,8 @@ def main() -> None:
     gc.freeze()
     module = _serve(socket.socket(fileno=int(sys.argv[1])))
     if module is not None:
-        coverage.process_startup()
+        if coverage.process_startup() is not None:
+            let_threads_end()
         # The asyncio pool unfreezes when it stops. Python would then collect all of it at the end.
         atexit.register(gc.freeze)
         runpy.run_module(module, run_name="__main__", alter_sys=True)
