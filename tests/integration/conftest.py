@@ -13,8 +13,10 @@ from tests.support.asyncio_pool import WIDE, start
 from tests.support.deployment import AWKWARD, TIMEOUT, Deployment, deploy, eventually
 from tests.support.remote import Events, monitor
 from tests.support.servers import MariaDBServer, RedisServer
+from tests.support.servers.redis import fresh_redis_db
 from tests.support.workers import Pool
 from tomskit.celery import AsyncCelery
+from tomskit.celery.fast_redis.parts import Parts, fast_parts, kombu_parts
 
 __all__ = ("TIMEOUT", "Deployment", "deploy", "eventually")
 
@@ -174,6 +176,18 @@ def own(running: RedisServer) -> RedisServer:
     """The module's own server, with nothing in it."""
     running.flush()
     return running
+
+
+@pytest.fixture
+def url(redis_server: RedisServer) -> str:
+    """A broker's database that nobody has used."""
+    return fresh_redis_db(redis_server).broker_url
+
+
+@pytest.fixture(params=["fast path", "kombu's path"])
+def parts(request: pytest.FixtureRequest) -> Parts:
+    """Those of a pool whose tasks run in other processes or threads."""
+    return fast_parts(tasks_run="elsewhere") if request.param == "fast path" else kombu_parts()
 
 
 @pytest.fixture(scope="session")

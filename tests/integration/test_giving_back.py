@@ -13,22 +13,10 @@ from redis import Redis
 
 from tests.support.hostile import call
 from tests.support.patience import patience
-from tests.support.servers import RedisServer
-from tests.support.servers.redis import fresh_redis_db
-from tomskit.celery.fast_redis.parts import Parts, connection_class, fast_parts, kombu_parts
+from tomskit.celery.fast_redis.parts import Parts, connection_class
 
 QUEUE = Queue("work", Exchange("exchange"), routing_key="key")
 LONG_AGO = 1000.0
-
-
-@pytest.fixture(params=["fast path", "kombu's path"])
-def parts(request: pytest.FixtureRequest) -> Parts:
-    return fast_parts(tasks_run="elsewhere") if request.param == "fast path" else kombu_parts()
-
-
-@pytest.fixture
-def url(redis_server: RedisServer) -> str:
-    return fresh_redis_db(redis_server).broker_url
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
+from celery.result import AsyncResult
 
 from tests.support.deployment import TIMEOUT, Deployment
 from tests.support.faults import SERVICE, Faults, faults
@@ -21,6 +22,8 @@ FAST = pytest.mark.parametrize("fast", ["true", "false"])
 TASKS = pytest.mark.parametrize("task", ["count", "late"])
 LARGE = 1_000_000
 """Characters: more than a pipe takes."""
+WAITED = "could not ensure all messages were consumed"
+"""So says billiard of a process that waits for 30 s for its last message to be read."""
 
 
 @contextmanager
@@ -76,6 +79,20 @@ def wait_until_given(place: Faults, count: int, start: int) -> None:
     assert len(inspect.ping() or {}) == 1
 
 
+def give(place: Faults, count: int, task: str, *arguments: object) -> list[AsyncResult[object]]:
+    """Send tasks, and wait until processes that are stopped have them."""
+    start = len(place.worker.lines)
+    sent = [place.send(task, *arguments) for _ in range(count)]
+    wait_until_given(place, count, start)
+    return sent
+
+
+def begin_to_stop(place: Faults) -> None:
+    """Tell the worker to stop, and wait until it has heard it."""
+    place.worker.send_signal(signal.SIGTERM)
+    place.worker.wait_for_line("Warm shutdown")
+
+
 def lose_connections(place: Faults) -> None:
     """Close the connections to the broker, and wait until the worker has new ones, and three messages again."""
     start = len(place.worker.lines)
@@ -93,9 +110,7 @@ def test_when_the_connection_is_lost(
     with faults(deployment, "prefork", 1, CELERY_REDIS_FAST_PATH=fast) as place:
         [process] = processes_of(place)
         with stopped(process):
-            start = len(place.worker.lines)
-            sent = [place.send(task, "ran", 0.0) for _ in range(4)]
-            wait_until_given(place, 4, start)
+            sent = give(place, 4, task, "ran", 0.0)
             for _ in range(losses):
                 lose_connections(place)
 
@@ -113,9 +128,7 @@ def test_when_the_connection_is_lost_and_its_process_dies(
     with faults(deployment, "prefork", 1) as place:
         [process] = processes_of(place)
         with stopped(process):
-            start = len(place.worker.lines)
-            sent = [place.send(task, "ran", 0.0) for _ in range(4)]
-            wait_until_given(place, 4, start)
+            sent = give(place, 4, task, "ran", 0.0)
             lose_connections(place)
             os.kill(process, signal.SIGKILL)
 
@@ -130,17 +143,14 @@ def test_in_part(deployment: Deployment, end: str) -> None:
     with faults(deployment, "prefork", 1) as place:
         [process] = processes_of(place)
         with stopped(process):
-            start = len(place.worker.lines)
-            sent = place.send("length", "x" * LARGE)
-            wait_until_given(place, 1, start)
+            sent = give(place, 1, "length", "x" * LARGE)
             if end == "loss":
                 place.broker.kill()
                 place.worker.wait_for_line("Connection to broker lost")
             else:
-                place.worker.send_signal(signal.SIGTERM)
-                place.worker.wait_for_line("Warm shutdown")
+                begin_to_stop(place)
 
-        assert place.outcomes([sent]) == [LARGE]
+        assert place.outcomes(sent) == [LARGE]
         if end == "loss":
             assert place.send("length", "x").get(timeout=TIMEOUT) == 1
         else:
@@ -155,16 +165,12 @@ def test_when_the_worker_stops(deployment: Deployment, fast: str, task: str) -> 
     with faults(deployment, "prefork", 1, CELERY_REDIS_FAST_PATH=fast) as place:
         [process] = processes_of(place)
         with stopped(process):
-            start = len(place.worker.lines)
-            sent = [place.send(task, "ran", 0.0) for _ in range(4)]
-            wait_until_given(place, 4, start)
-            place.worker.send_signal(signal.SIGTERM)
-            place.worker.wait_for_line("Warm shutdown")
+            sent = give(place, 4, task, "ran", 0.0)
+            begin_to_stop(place)
 
         assert place.worker.wait() == 0
         assert place.count("ran") + place.waiting() == place.count("ran") + place.held() == 4
-        # So says billiard of a process that waits for 30 s for its last message to be read.
-        assert "could not ensure all messages were consumed" not in place.worker.text
+        assert WAITED not in place.worker.text
         deployment.worker(
             "threads",
             4,
@@ -192,8 +198,7 @@ def test_it_is_acknowledged_while_others_run_and_the_worker_stops(
         place.wait_for_count("begun", 2)
 
         with stopped(first, second):
-            place.worker.send_signal(signal.SIGTERM)
-            place.worker.wait_for_line("Warm shutdown")
+            begin_to_stop(place)
             place.free()
             os.kill(first, signal.SIGCONT)
             wait_until(lambda: place.held() == 1, 30, "the one that has ended is acknowledged")
@@ -204,15 +209,36 @@ def test_it_is_acknowledged_while_others_run_and_the_worker_stops(
         assert place.held() == 0
 
 
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_when_it_has_ended_as_the_worker_stops_which_has_not_heard_of_it(
+    deployment: Deployment, has_begun: bool
+) -> None:
+    with faults(deployment, "prefork", 1) as place:
+        [process] = processes_of(place)
+        with stopped(process):
+            [sent] = give(place, 1, "count_when_free", "ran")
+            if has_begun:
+                os.kill(process, signal.SIGCONT)
+                wait_until(lambda: place.held() == 0, 30, "the worker has heard that it has begun")
+            with stopped(place.worker.pid):
+                os.kill(process, signal.SIGCONT)
+                place.free()
+                assert place.outcomes([sent]) == [1]
+                # It is heard when the worker goes on, before anything that its processes have to say.
+                place.worker.send_signal(signal.SIGTERM)
+
+        assert place.worker.wait() == 0
+        assert place.held() == 0
+        assert WAITED not in place.worker.text
+
+
 def test_when_the_pool_shrinks(deployment: Deployment) -> None:
     """A process that was given a task is as busy as one that has begun it."""
     with faults(deployment, "prefork", 2) as place:
         first, second = processes_of(place)
         with stopped(first):
             with stopped(second):
-                start = len(place.worker.lines)
-                sent = [place.send("count_when_free", "ran") for _ in range(2)]
-                wait_until_given(place, 2, start)
+                sent = give(place, 2, "count_when_free", "ran")
             place.wait_for_count("begun", 1)
             control = cast("Any", place.client.control)
             [reply] = control.pool_shrink(1, reply=True, timeout=patience(10), limit=1)

@@ -13,7 +13,7 @@ from typing import Final, Literal, Self
 from uuid import uuid4
 
 from tests.support.output import Output
-from tests.support.patience import patience, slowed
+from tests.support.patience import patience
 from tests.support.servers import die_with_parent
 from tests.support.warm_start import WarmProcess
 
@@ -206,11 +206,6 @@ class Worker:
 
     def stop(self, timeout: float = 60.0) -> int:
         """Ends it as an operator does (SIGTERM): running tasks may finish."""
-        if self._pool in {None, "prefork"}:
-            # A client may have a result before the worker's main process has been told of it. One
-            # that is stopped in between waits for 30 s: its processes want all their messages read
-            # before they end (billiard's Worker._ensure_messages_consumed).
-            time.sleep(slowed(0.3))
         self.send_signal(signal.SIGTERM)
         return self.wait(timeout)
 
