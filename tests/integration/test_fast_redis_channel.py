@@ -450,6 +450,26 @@ def test_a_message_that_was_handed_out_and_not_recorded_goes_back(
         assert broker.recorded() == (0, 0)
 
 
+@pytest.mark.parametrize(
+    "parts", [kombu_parts(), waiting_parts(fast=False)], ids=["other", "asyncio"]
+)
+def test_a_message_that_nobody_has_read_when_another_connection_is_lost_goes_back(
+    broker: Broker, parts: Parts
+) -> None:
+    with broker.connect(parts) as lost, broker.connect(parts) as working:
+        channel = consume(lost, lambda message: pytest.fail(f"{message} came"))
+        cast("Any", lost.transport).cycle.on_poll_start()
+        send(working, "1")
+        wait_until(lambda: broker.waiting() == [], 10, "Redis has handed it out")
+        outstanding = Outstanding.of(channel)
+        assert outstanding is not None
+        channel.abandon()
+
+        outstanding.settle(working.default_channel, running=())
+        assert broker.waiting() == ["1"]
+        assert broker.recorded() == (0, 0)
+
+
 def test_messages_of_an_answer_after_which_the_connection_is_lost_are_given_back(
     broker: Broker,
 ) -> None:

@@ -27,8 +27,8 @@
     When it is missing: a worker on the Redis fast path raises AttributeError when it fetches.
 
 `Channel._in_poll`
-    For: not fetching while kombu itself waits with BRPOP, and giving up the connection on which it waits
-    in vain. It is also what kombu's re-authentication looks at: it is False while the fast path waits.
+    For: not fetching while kombu itself waits with BRPOP, giving up the connection on which it waits in
+    vain, and reading the answer before that is closed. It is also what kombu's re-authentication looks at: it is False while the fast path waits.
     When it is missing: a worker on the Redis fast path raises AttributeError when it fetches. Where it
     means something else, two readers share one connection.
 
@@ -47,7 +47,7 @@
     When it is missing: a worker with Redis raises AttributeError when it connects.
 
 `Channel.handlers`, what reads the answers to BRPOP and of subscriptions
-    For: dropping a message that is not one of kombu's.
+    For: dropping a message that is not one of kombu's, and the last answer to BRPOP.
     When it is missing: a worker with Redis raises AttributeError when it connects.
 
 `Transport._callbacks`, by queue, which `Channel.basic_consume` sets, and `_deliver`, which calls them

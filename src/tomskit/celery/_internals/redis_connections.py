@@ -1,7 +1,8 @@
 """redis-py: the sockets and parsers of its connections, and the parameters of its pools.
 
 `Connection._sock`
-    For: waiting for an answer in the asyncio loop, and knowing a connection that was made anew.
+    For: waiting for an answer in the asyncio loop, knowing a connection that was made anew, and ending one
+    so that what Redis has sent on it can be read.
     When it is missing: a worker with Redis raises AttributeError when it connects.
 
 `Connection._connect`, which returns the socket

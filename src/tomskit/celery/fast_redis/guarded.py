@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
+from queue import Empty
+from socket import AF_INET, SHUT_WR, SOCK_STREAM, fromfd
 from typing import Any, Final, TypeGuard
 
 from celery.utils.log import get_logger
@@ -21,6 +23,7 @@ from tomskit.celery._internals.kombu_redis import (
     asked_connection_of,
     replace_callback,
 )
+from tomskit.celery._internals.redis_connections import Connection, socket_of
 from tomskit.celery._values.fast_json import loads
 from tomskit.celery.fast_redis.outstanding import KeepingChannel
 
@@ -61,6 +64,9 @@ _SILENCE: Final = 2.0
 costs that they are made again."""
 
 _OBJECT: Final[type[Any]] = dict
+
+_LAST_ANSWER: Final = 1.0
+"""How many seconds to wait for Redis to close a connection of which it has been told that it ends."""
 
 _MOST_CONTAINERS: Final = 200
 """orjson reads what is nested so deeply that Python's own code, Celery's for example, fails with it."""
@@ -187,6 +193,26 @@ class GuardedChannel(KeepingChannel):
             self._left_at = asked_at
             pool.disconnect(inuse_connections=False)
 
+    @override
+    def abandon(self) -> None:
+        if self.is_lost:
+            self._read_last_answer()
+        super().abandon()
+
+    def _read_last_answer(self) -> None:
+        """Read the answer to BRPOP, with a message that is in no queue any more, and has no record.
+
+        Another connection may have been lost, that of remote control for instance, while Redis answers.
+        """
+        asked = asked_connection_of(self)
+        if asked is None:
+            return
+        with suppress(Empty, *self.connection_errors):
+            _end_writing(asked)
+            # It closes the connection then, and sends nothing more. Until that, it might.
+            if asked.can_read(_LAST_ANSWER):
+                self.handlers["BRPOP"]()
+
     def _read(self, read: Callable[[], object]) -> object:
         """Read an answer of Redis, which has messages, by a method of kombu's."""
         try:
@@ -208,6 +234,9 @@ class GuardedChannel(KeepingChannel):
         """Hand a message to the consumer of its queue."""
         try:
             message: Any = self.Message(raw if self.checked else readable(raw, queue), channel=self)
+            if self.is_lost:
+                self.unrecorded[message.delivery_tag] = message
+                return
             if not no_ack:
                 self.qos.append(message, message.delivery_tag)
         except ERRORS_OF_DATA as exc:
@@ -231,6 +260,19 @@ class GuardedChannel(KeepingChannel):
                 self._consumer_error = exc
                 raise
             logger.critical("Dropped a message, as its consumer raised:", exc_info=exc)
+
+
+def _end_writing(connection: Connection) -> None:
+    """Tell the server that nothing more comes; what it sends can still be read.
+
+    Raises:
+        OSError: The connection is closed.
+    """
+    used = socket_of(connection)
+    if used is not None:
+        # Not of the socket itself: one of TLS could not read any more.
+        with fromfd(used.fileno(), AF_INET, SOCK_STREAM) as same:
+            same.shutdown(SHUT_WR)
 
 
 def readable(raw: Any, queue: str) -> dict[str, Any]:
