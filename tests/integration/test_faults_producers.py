@@ -12,6 +12,7 @@ from celery import Celery, group
 from celery.utils import uuid
 from kombu import Producer
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from tests.support.deployment import Deployment
 from tests.support.faults import faults
@@ -188,6 +189,34 @@ def test_a_plain_app_beside_ours_keeps_celerys_producers(place: Place) -> None:
     with place.app.producer_or_acquire() as ours, plain.producer_or_acquire() as celerys:
         assert type(ours) is not type(celerys)
         assert type(celerys) is Producer
+
+
+def _revoke(app: Any) -> None:
+    app.AsyncResult("id").revoke()
+
+
+def _broadcast(app: Any) -> None:
+    app.control.broadcast("ping")
+
+
+def _inspect(app: Any) -> None:
+    app.control.inspect(timeout=1).ping()
+
+
+@pytest.mark.parametrize("command", [_revoke, _broadcast, _inspect])
+@pytest.mark.parametrize("is_retried", [True, False])
+def test_a_command_to_workers_is_not_tried_for_ever(
+    place: Place, command: Callable[[AsyncCelery], object], *, is_retried: bool
+) -> None:
+    place.app.conf.task_publish_retry = is_retried
+    place.app.control.broadcast("ping")
+    place.proxy.freeze()
+    place.proxy.accept_silently()
+    with pytest.raises((OperationalError, RedisError)):
+        command(place.app)
+    place.proxy.heal()
+    place.app.conf.task_publish_retry = True
+    place.app.control.broadcast("ping")
 
 
 def test_a_connection_to_rabbitmq_is_made_again(rabbitmq_server: RabbitMQServer) -> None:

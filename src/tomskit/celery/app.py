@@ -15,6 +15,7 @@ from kombu.exceptions import SerializerNotInstalled
 from typing_extensions import override
 
 from tomskit.celery._client.client import AsyncClient
+from tomskit.celery._client.control import LimitedControl
 from tomskit.celery._client.encodings import OF_RESULTS, unknown_encodings
 from tomskit.celery._client.error_backend import carry_errors
 from tomskit.celery._client.ignored import note_ignored
@@ -94,6 +95,7 @@ class AsyncCelery(TaskApp):
     task_id_context: ClassVar[ContextVar[str | None]] = task_id_context
     task_cls: Any = "tomskit.celery._tasks.contained:ContainedTask"
     amqp_cls: Any = ThreadMessages
+    control_cls: Any = LimitedControl
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     client         decides which of the two, and keeps the connections of each event loop
     publishing     Celery's own publishing, in a greenlet that waits in the loop
     producers      publishing from threads
+    control        commands of remote control
     templates      messages of calls without options, without Celery's publish path
     subscriptions  results, as Redis announces them
     result         results that know what the task's function returns

@@ -76,6 +76,7 @@ from kombu.utils.functional import ChannelPromise
 
 __all__ = (
     "Consumer",
+    "LimitedProducer",
     "Poller",
     "add_filler",
     "arguments_of",
@@ -175,21 +176,24 @@ def publish_control(app: Any, producer: Any, method: str, arguments: dict[str, o
     """
     with as_library_errors(producer.connection):
         app.control.mailbox._publish(
-            method, arguments, producer=_Patient(app, producer), channel=producer.channel
+            method, arguments, producer=LimitedProducer(app, producer), channel=producer.channel
         )
 
 
-class _Patient:
+class LimitedProducer:
     """A producer that is tried as often as the app's settings say; a mailbox tries for ever."""
 
     def __init__(self, app: Any, producer: Any) -> None:
         self.conf = app.conf
         self.producer = producer
+        self.connection = producer.connection
 
     def publish(self, message: object, **options: Any) -> object:
+        """Publish a message; what fails then is kombu's OperationalError."""
         options["retry"] = self.conf.task_publish_retry
         options["retry_policy"] = self.conf.task_publish_retry_policy
-        published: object = self.producer.publish(message, **options)
+        with as_library_errors(self.connection):
+            published: object = self.producer.publish(message, **options)
         return published
 
 
