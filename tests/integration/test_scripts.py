@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.patience import patience
 from tests.support.servers import RedisServer
-from tomskit.celery.fast_redis.scripts import FETCH, RESTORE, STORE, stored_ones
+from tomskit.celery.fast_redis.scripts import FETCH, FORGET, RESTORE, STORE, stored_ones
 
 RECORDS, TIMES = "unacked", "unacked_index"
 
@@ -131,6 +131,53 @@ def test_what_is_no_message_is_taken_and_not_recorded(client: Any, raw: str) -> 
     assert answer[:2] == [0, raw]
     assert client.hkeys(RECORDS) == ["a"]
     assert client.zrange(TIMES, 0, -1) == ["a"]
+
+
+LONG = "x" * 10_000
+PROPERTIES = {"delivery_tag": "a", "delivery_info": {"exchange": "e", "routing_key": "k"}}
+
+
+@pytest.mark.parametrize("spaces", [True, False], ids=["spaces", "no spaces"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"body": LONG, "properties": PROPERTIES},
+        {"properties": PROPERTIES, "body": LONG},
+        {"body": f'{LONG}" quoted', "properties": PROPERTIES},
+        {"body": f"{LONG}\\", "properties": PROPERTIES},
+        {"body": f'"body": "{LONG}', "properties": PROPERTIES},
+        {"body": {"body": LONG, "properties": {}}, "properties": PROPERTIES},
+        {"body": [LONG, 'body": "x'], "properties": PROPERTIES},
+        {"body": "", "headers": {"long": LONG}, "properties": PROPERTIES},
+        {"body": None, "headers": {"long": LONG}, "properties": PROPERTIES},
+        {"headers": {"body": "x", "long": LONG}, "body": LONG, "properties": PROPERTIES},
+        {'odd"body': LONG, "body": LONG, "properties": PROPERTIES},
+        {"headers": {"long": f'"body": "{LONG}'}, "properties": PROPERTIES, "body": "x"},
+        {"headers": LONG, "properties": {**PROPERTIES, "body": "x"}},
+    ],
+)
+def test_a_long_message_is_recorded_as_a_short_one_is(
+    client: Any, sent: dict[str, object], spaces: bool
+) -> None:
+    separators = None if spaces else (",", ":")
+    raw = json.dumps(sent, separators=separators)
+    client.lpush("work", raw)
+
+    assert fetch(client, "work", count=1) == [0, raw]
+
+    assert json.loads(client.hget(RECORDS, "a")) == [sent, "e", "k"]
+    assert client.zrange(TIMES, 0, -1) == ["a"]
+    assert client.eval(FORGET, 2, RECORDS, TIMES, raw) == 1
+    assert client.keys() == []
+
+
+@pytest.mark.parametrize("raw", ["x" * 10_000, f'{{"body": "{LONG}', f'{{"body": "{LONG}"}}'])
+def test_what_is_long_and_no_message_is_taken_and_not_recorded(client: Any, raw: str) -> None:
+    client.lpush("work", raw)
+
+    assert fetch(client, "work", count=1) == [0, raw]
+
+    assert client.keys() == []
 
 
 @pytest.mark.parametrize("key", [RECORDS, TIMES])

@@ -8,7 +8,26 @@ _DONE: Final = ord("1")
 
 __all__ = ("FETCH", "FORGET", "RESTORE", "STORE", "is_forbidden", "stored_ones")
 
-FETCH: Final = """
+_PROPERTIES: Final = r"""
+-- The properties of a message. To decode one of 30 MB takes 0.4 s, in which Redis does nothing else, and nearly
+-- all of it is the body: where that is a text without a backslash, the next quote is its end.
+local function properties_of(raw)
+    if #raw > 4096 then
+        local _, begin = raw:find('"body": "', 1, true)
+        if not begin then _, begin = raw:find('"body":"', 1, true) end
+        local close = begin and raw:find('"', begin + 1, true)
+        local backslash = close and raw:find('\\', begin + 1, true)
+        if close and not (backslash and backslash < close) then
+            raw = raw:sub(1, begin) .. raw:sub(close)
+        end
+    end
+    return cjson.decode(raw)['properties']
+end
+"""
+
+FETCH: Final = (
+    _PROPERTIES
+    + """
 -- Takes messages from lists and records them as kombu does, both in one step.
 -- KEYS: messages by tag, times by tag, the lists.
 -- ARGV: the time, how many at most, from how many lists in turn, how many bytes beyond the first message.
@@ -30,7 +49,7 @@ for first = 3, #KEYS, width do
             elseif raw then
                 -- An error outside of pcall would end the script, and lose what it has taken.
                 local ok, tag, record = pcall(function()
-                    local properties = cjson.decode(raw)['properties']
+                    local properties = properties_of(raw)
                     local info = properties['delivery_info']
                     if type(info) ~= 'table' then info = {} end
                     return properties['delivery_tag'], '[' .. raw .. ',' ..
@@ -58,11 +77,14 @@ if #times > 0 then
 end
 return out
 """
+)
 
-FORGET: Final = """
+FORGET: Final = (
+    _PROPERTIES
+    + """
 -- Removes the record of a message that FETCH has made, and no other message's of the same tag.
 -- KEYS: messages by tag, times by tag. ARGV: the message.
-local ok, tag = pcall(function() return cjson.decode(ARGV[1])['properties']['delivery_tag'] end)
+local ok, tag = pcall(function() return properties_of(ARGV[1])['delivery_tag'] end)
 if not ok or type(tag) ~= 'string' then return 0 end
 local record = redis.call('HGET', KEYS[1], tag)
 if not record or record:sub(2, 1 + #ARGV[1]) ~= ARGV[1] then return 0 end
@@ -70,6 +92,7 @@ redis.call('HDEL', KEYS[1], tag)
 redis.call('ZREM', KEYS[2], tag)
 return 1
 """
+)
 
 RESTORE: Final = """
 -- Gives a message back, if it is still recorded as unacknowledged.
