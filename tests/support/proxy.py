@@ -68,6 +68,7 @@ class Proxy:
         self._frozen_at: bytes | None = None
         self._holds_ends = False
         self._refused: tuple[bytes, list[bytes]] | None = None
+        self._largest: int | None = None
 
     # -- faults
 
@@ -94,6 +95,13 @@ class Proxy:
         Shorter answers of all connections are counted together, and forwarded.
         """
         self._call(lambda: setattr(self, "_left", count))
+
+    def drop_larger_than(self, count: int) -> None:
+        """Freeze each connection on which an answer comes with more than `count` bytes, 64 kB at most, at once.
+
+        So does a network on whose way large packets are lost.
+        """
+        self._call(lambda: setattr(self, "_largest", count))
 
     def slow_down(self, bytes_per_second: int) -> None:
         """Forward answers at this rate, on each connection."""
@@ -195,6 +203,7 @@ class Proxy:
 
     async def _heal(self) -> None:
         self._silent, self._rate, self._left, self._refused = False, None, None, None
+        self._largest = None
         if self._server is None:
             await self._listen()
 
@@ -258,6 +267,8 @@ class Proxy:
         while data := await reader.read(_CHUNK):
             if self._loses(link, data, answers=answers):
                 raise ConnectionResetError
+            if answers and self._largest is not None and len(data) > self._largest:
+                link.frozen.update(_SIDES)
             if side not in link.frozen:
                 forwarded = self._cut(link, data) if answers else self._replaced(link, data)
                 await self._write(writer, forwarded, slowly=answers)

@@ -25,6 +25,7 @@ from tomskit.celery._internals.celery_worker import (
 )
 from tomskit.celery._internals.kombu_redis import channels_of
 from tomskit.celery.fast_redis.outstanding import KeepingChannel, Outstanding
+from tomskit.celery.fast_redis.unfetched import Unfetched
 from tomskit.redis.away import ServerAwayError, is_away, is_refused
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class PatientConsumer(Consumer):
         self._ready_at: float | None = None
         self._proof: TimerEntry | None = None
         self._outstanding: list[Outstanding] = []
+        self._unfetched = Unfetched()
         super().__init__(*args, **options)
 
     @override
@@ -120,6 +122,8 @@ class PatientConsumer(Consumer):
     def settle(self) -> None:
         """Acknowledge or give back what earlier connections have left; in a call that may block."""
         channel: Any = None if self.task_consumer is None else self.task_consumer.channel
+        if isinstance(channel, KeepingChannel):
+            channel.unfetched = self._unfetched
         while self._outstanding and isinstance(channel, KeepingChannel):
             # It is dropped only afterwards: the connection may be lost again.
             self._outstanding[0].settle(channel, tags_of_running_tasks())

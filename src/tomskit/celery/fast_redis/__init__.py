@@ -12,6 +12,7 @@ For a worker:
     connections   a connection that is lost when Redis cannot do what it is asked
     silence       a broker that does not answer while the worker stops
     outstanding   what a lost connection leaves to the next one
+    unfetched     what does not arrive, however often it is fetched
     giving_back   what was delivered goes back, whatever others do meanwhile
     permissions   channels and acknowledgements where Redis allows no scripts
     packing       commands as they are written to a connection

@@ -109,6 +109,7 @@ class FastChannel(GuardedChannel, ConversingChannel):
                     self.qos.forget(raw)
                     continue
                 self.delivered += 1
+                self.unfetched.arrived(payload["properties"]["delivery_tag"])
                 if queue != last:
                     self._queue_cycle.rotate(queue)
                     last = queue

@@ -28,6 +28,7 @@ from tomskit.celery._internals.redis_connections import (
 )
 from tomskit.celery.fast_redis.packing import packed
 from tomskit.celery.fast_redis.scripts import FETCH
+from tomskit.celery.fast_redis.unfetched import Unfetched
 
 if TYPE_CHECKING:
     from socket import socket
@@ -74,10 +75,12 @@ class ConversingChannel(Channel):
 
     Attributes:
         delivered: How many messages have been delivered by it.
+        unfetched: What is known of messages that do not arrive.
         fetch_bytes: How many bytes a fetch takes at most, beyond its first message.
     """
 
     delivered: int
+    unfetched: Unfetched
     fetch_bytes: ClassVar[int] = 8_000_000
 
     @property
@@ -205,7 +208,7 @@ class Conversation:
             # Where prefetching is disabled, Celery replaces the method by a rule of its own.
             return int(qos.can_consume())
         credit = qos.can_consume_max_estimate()
-        most = min(self._at_once, qos.at_once)
+        most = 1 if self._channel.unfetched.one_by_one() else min(self._at_once, qos.at_once)
         return most if credit is None else min(credit, most)
 
     def _send(self, commands: Sequence[Command], answers: list[Callable[[Any], None]]) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import groupby
 from typing import Any, Final, TypeVar
+from uuid import uuid4
 
 from celery.utils.log import get_logger
 from kombu.utils.json import loads
@@ -27,7 +29,7 @@ from tomskit.celery._internals.kombu_redis import (
 )
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery.fast_redis.permissions import PermittedQoS
-from tomskit.celery.fast_redis.scripts import RESTORE, is_forbidden
+from tomskit.celery.fast_redis.scripts import LOOK, RESTORE, RESTORE_LONG, is_forbidden
 
 __all__ = ("RestoringQoS", "portions")
 
@@ -35,10 +37,15 @@ logger: Final = get_logger(__name__)
 
 T = TypeVar("T")
 
+_UNREADABLE: Final = (TypeError, ValueError)
+"""What is raised for a record that is not kombu's."""
+
 _AT_ONCE: Final = 20
 """How many messages go back together, at most."""
 _BYTES_AT_ONCE: Final = 8_000_000
 """Bytes that they may have together, not counting the first: all are in memory at that moment, more than once."""
+_LONG: Final = 100_000
+"""A message with more bytes goes back without its body being sent to and fro."""
 
 
 def portions(tags: Iterable[str]) -> Iterator[list[str]]:
@@ -77,6 +84,7 @@ class RestoringQoS(PermittedQoS):
         *,
         leftmost: bool = False,
         latest: float | None = None,
+        unsent: bool = False,
     ) -> int:
         """Give back messages that are recorded, in this order.
 
@@ -85,12 +93,16 @@ class RestoringQoS(PermittedQoS):
             client: Executes the commands; one of the channel's pool if it is None.
             leftmost: Whether they are to be the last ones of their queues, and not the next ones.
             latest: A message that was recorded after this time is left alone.
+            unsent: Whether no body is to be sent to and fro: it may be what the connection was lost by.
 
         Returns:
             How many there were.
         """
         found = 0
-        for some in self._portions(tags, client):
+        for some, is_long in self._portions(tags, client, 0 if unsent else _LONG):
+            if is_long and self._give_back_long(some[0], client, leftmost, latest):
+                found += 1
+                continue
             records = self._records(some, client)
             found += sum(record is not None for record in records)
             commands = [
@@ -149,11 +161,51 @@ class RestoringQoS(PermittedQoS):
         # It stays unacknowledged.
         return self._script(message.delivery_tag, None, pushes) if pushes.made else None
 
-    def _portions(self, tags: Collection[str], client: Client | None) -> Iterator[list[str]]:
-        records, _ = self.channel.unacked_keys
+    def _portions(
+        self, tags: Collection[str], client: Client | None, long: int
+    ) -> Iterator[tuple[list[str], bool]]:
+        """Some of the tags at once, or that of one message with more than `long` bytes."""
         for some in portions(tags):
-            sizes = self.execute([("HSTRLEN", records, tag) for tag in some], client)
-            yield from _within(_BYTES_AT_ONCE, zip(some, sizes, strict=True))
+            sized = zip(some, self.sizes(some, client), strict=True)
+            for is_long, alike in groupby(sized, lambda one: one[1] > long):
+                most = 0 if is_long else _BYTES_AT_ONCE
+                for portion in _within(most, alike):
+                    yield portion, is_long
+
+    def sizes(self, tags: Collection[str], client: Client | None = None) -> list[int]:
+        """How many bytes the records of messages have."""
+        records, _ = self.channel.unacked_keys
+        return self.execute([("HSTRLEN", records, tag) for tag in tags], client)
+
+    def _give_back_long(
+        self, tag: str, client: Client | None, leftmost: bool, latest: float | None
+    ) -> bool:
+        """Give back a message without its body being sent; False if that cannot be done."""
+        keys = self.channel.unacked_keys
+        word = uuid4().hex
+        try:
+            [record] = self.execute([("EVAL", LOOK, 1, keys[0], tag, word)], client)
+        except ResponseError as exc:
+            if not is_forbidden(exc):
+                raise
+            return False
+        if record is None:
+            return False
+        made: list[str] = []
+        try:
+            pushes = self._pushes(record, leftmost)
+        except _UNREADABLE:
+            return False
+        for command, key, text in pushes.each():
+            before, found, after = text.partition(word)
+            if not found or word in after:
+                return False
+            made += [command, key, before, after]
+        if not made:
+            return False
+        time_limit = "" if latest is None else repr(latest)
+        self.execute([("EVAL", RESTORE_LONG, len(keys), *keys, tag, time_limit, *made)], client)
+        return True
 
     def _records(self, tags: list[str], client: Client | None) -> list[bytes | None]:
         records: list[bytes | None]
@@ -166,16 +218,22 @@ class RestoringQoS(PermittedQoS):
         pushes = _Pushes(self.channel.global_keyprefix)
         if record is not None:
             try:
-                payload, exchange, routing_key = loads(record.decode())
-            except (TypeError, ValueError):
+                pushes = self._pushes(record, leftmost)
+            except _UNREADABLE:
                 logger.critical(
                     "Cannot give back a record that is not a message of kombu: %.1000r", record
                 )
                 return None
-            restore_payload(self.channel, payload, exchange, routing_key, pushes, leftmost=leftmost)
             if not pushes.made:
                 return None
         return self._script(tag, latest, pushes)
+
+    def _pushes(self, record: bytes, leftmost: bool) -> _Pushes:
+        """What kombu would push to give back what is recorded."""
+        pushes = _Pushes(self.channel.global_keyprefix)
+        payload, exchange, routing_key = loads(record.decode())
+        restore_payload(self.channel, payload, exchange, routing_key, pushes, leftmost=leftmost)
+        return pushes
 
     def _script(self, tag: str, latest: float | None, pushes: _Pushes) -> Command:
         keys = self.channel.unacked_keys
@@ -193,6 +251,11 @@ class _Pushes:
     def __init__(self, prefix: str) -> None:
         self.made: list[str] = []
         self._prefix = prefix
+
+    def each(self) -> Iterator[tuple[str, str, str]]:
+        """A command, a list and a message, for each list."""
+        texts = iter(self.made)
+        return zip(texts, texts, texts, strict=True)
 
     def lpush(self, key: str, value: str) -> None:
         self.made += ["LPUSH", self._prefix + key, value]

@@ -23,10 +23,14 @@ from tomskit.celery._internals.kombu_redis import (
 from tomskit.celery._internals.redis_connections import Command
 from tomskit.celery.fast_redis.giving_back import RestoringQoS, portions
 from tomskit.celery.fast_redis.permissions import PermittedChannel
+from tomskit.celery.fast_redis.unfetched import Unfetched, Waiting
 
 __all__ = ("KeepingChannel", "KeepingQoS", "Outstanding", "give_back_taken")
 
 logger: Final = get_logger(__name__)
+
+_SECONDS: Final = 10.0
+"""How long a try to fetch a message takes where there is no time-out."""
 
 
 class KeepingChannel(PermittedChannel):
@@ -40,6 +44,7 @@ class KeepingChannel(PermittedChannel):
         is_lost: Whether its connection is, so that its successor tells Redis what happens to its messages.
         successor: The channel of the next connection, once there is one.
         predecessors: Channels that were lost, of whose messages some are not acknowledged.
+        unfetched: What is known of messages that do not arrive, on this connection and earlier ones.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -50,6 +55,7 @@ class KeepingChannel(PermittedChannel):
         self.is_lost: bool = False
         self.successor: KeepingChannel | None = None
         self.predecessors: list[KeepingChannel] = []
+        self.unfetched: Unfetched = Unfetched()
         super().__init__(*args, **kwargs)
 
     @property
@@ -95,6 +101,20 @@ class KeepingChannel(PermittedChannel):
             qos.give_back(some, leftmost=True)
             self.rejected.difference_update(some)
 
+    def give_back_due(self) -> None:
+        """Give back messages that wait for another try, where it is time for it.
+
+        Raises:
+            Exception: One of `connection_errors`; what is left is kept.
+        """
+        self._give_back_waiting(self.unfetched.due())
+
+    def _give_back_waiting(self, some: Iterable[Waiting]) -> None:
+        for one in some:
+            # The others of its queue first.
+            self.qos.give_back([one.tag], leftmost=True, latest=one.recorded_at, unsent=True)
+            self.unfetched.forget(one)
+
     def hand_over(self) -> None:
         """Leave to the successor, if there is one, what Redis does not know."""
         successor = self.successor
@@ -119,6 +139,8 @@ class KeepingChannel(PermittedChannel):
                 with suppress(*self.connection_errors):
                     self.tell()
         if not (self.closed or self.is_lost) and self.do_restore:
+            with suppress(*self.connection_errors):
+                self._give_back_waiting(self.unfetched.waiting())
             # As kombu does with the messages of this channel.
             for lost in self.predecessors:
                 for some in portions(unacknowledged_tags(lost.qos) - lost.settling):
@@ -253,7 +275,7 @@ class Outstanding:
             for one in {*following.predecessors, lost, *lost.predecessors}
             if unacknowledged_tags(one.qos)
         ]
-        give_back_taken(following, self._taken_at, running=running)
+        _give_back_lost(following, self._taken_at, running)
         for tag, message in lost.unrecorded.items():
             with following.conn_or_acquire() as client:
                 if client.hget(following.unacked_key, tag) is not None:
@@ -285,17 +307,45 @@ class Outstanding:
             )
 
 
-def give_back_taken(
-    channel: Channel, times: Iterable[float], *, running: Collection[str] = ()
-) -> None:
+def give_back_taken(channel: Channel, times: Iterable[float]) -> None:
     """Give back messages that Redis has sent and that have not arrived.
 
     Args:
         channel: Its connection works.
         times: Those under which Redis has recorded them.
-        running: The delivery tags of what is not given back.
     """
     for time in times:
-        with channel.conn_or_acquire() as client:
-            tags = client.zrange(channel.unacked_index_key, time, time, byscore=True)
-        channel.qos.give_back({tag.decode() for tag in tags} - set(running))
+        channel.qos.give_back(_tags_taken(channel, time))
+
+
+def _tags_taken(channel: Channel, time: float) -> set[str]:
+    with channel.conn_or_acquire() as client:
+        tags = client.zrange(channel.unacked_index_key, time, time, byscore=True)
+    return {tag.decode() for tag in tags}
+
+
+def _give_back_lost(
+    channel: KeepingChannel, times: Iterable[float], running: Collection[str]
+) -> None:
+    """Give back what was lost with a connection; what is lost again and again is given back later."""
+    unfetched = channel.unfetched
+    limit = channel.socket_timeout or _SECONDS
+    for time in times:
+        tags = _tags_taken(channel, time) - set(running)
+        pause = unfetched.lost(tags, time, limit)
+        if pause is None:
+            channel.qos.give_back(tags, unsent=True)
+            continue
+        [tag] = tags
+        [size] = channel.qos.sizes(tags)
+        logger.warning(
+            "A message of %d bytes has not arrived in %d tries: the connection was lost each time while Redis sent "
+            "it, or stood still for %.0f s. It is tried again in %.0f s, after the others of its queue. If "
+            "the network is slow, raise CELERY_BROKER_SOCKET_TIMEOUT; if only large messages do not arrive, look "
+            "for a hop that drops large packets (MTU), or send a reference to such data. Its delivery tag is %r",
+            size,
+            unfetched.tries(tag),
+            limit,
+            pause,
+            tag,
+        )

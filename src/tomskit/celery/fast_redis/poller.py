@@ -29,6 +29,7 @@ class WatchfulPoller(MultiChannelPoller):
                 if channel.unacknowledged or channel.rejected:
                     # If that cannot be done either, the connection is lost, and made anew.
                     channel.tell()
+                channel.give_back_due()
         super().on_poll_start()
 
     @override

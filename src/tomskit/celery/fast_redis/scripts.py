@@ -6,24 +6,43 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 _DONE: Final = ord("1")
 
-__all__ = ("FETCH", "FORGET", "RESTORE", "STORE", "is_forbidden", "stored_ones")
+__all__ = (
+    "FETCH",
+    "FORGET",
+    "LOOK",
+    "RESTORE",
+    "RESTORE_LONG",
+    "STORE",
+    "is_forbidden",
+    "stored_ones",
+)
 
-_PROPERTIES: Final = r"""
+_BODY: Final = r"""
+-- Where the text begins and ends that is the body of a message: its quotes; nothing where that is not clear at
+-- one look, as there is a backslash in it.
+local function body_of(raw)
+    local _, begin = raw:find('"body": "', 1, true)
+    if not begin then _, begin = raw:find('"body":"', 1, true) end
+    local close = begin and raw:find('"', begin + 1, true)
+    local backslash = close and raw:find('\\', begin + 1, true)
+    if close and not (backslash and backslash < close) then return begin, close end
+end
+"""
+
+_PROPERTIES: Final = (
+    _BODY
+    + """
 -- The properties of a message. To decode one of 30 MB takes 0.4 s, in which Redis does nothing else, and nearly
--- all of it is the body: where that is a text without a backslash, the next quote is its end.
+-- all of it is the body.
 local function properties_of(raw)
     if #raw > 4096 then
-        local _, begin = raw:find('"body": "', 1, true)
-        if not begin then _, begin = raw:find('"body":"', 1, true) end
-        local close = begin and raw:find('"', begin + 1, true)
-        local backslash = close and raw:find('\\', begin + 1, true)
-        if close and not (backslash and backslash < close) then
-            raw = raw:sub(1, begin) .. raw:sub(close)
-        end
+        local begin, close = body_of(raw)
+        if begin then raw = raw:sub(1, begin) .. raw:sub(close) end
     end
     return cjson.decode(raw)['properties']
 end
 """
+)
 
 FETCH: Final = (
     _PROPERTIES
@@ -94,19 +113,46 @@ return 1
 """
 )
 
-RESTORE: Final = """
--- Gives a message back, if it is still recorded as unacknowledged.
--- KEYS: messages by tag, times by tag. ARGV: the tag, the latest time of a record that counts or nothing, then
--- LPUSH or RPUSH, a list and the message, for each list that it belongs to: none if it was not recorded.
+_IS_RECORDED: Final = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
     redis.call('ZREM', KEYS[2], ARGV[1]) -- a time without a message is of no use
     return 0
 end
 local recorded = ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], ARGV[1])
 if #ARGV == 2 or recorded and tonumber(recorded) > tonumber(ARGV[2]) then return 0 end
+"""
+
+RESTORE: Final = f"""
+-- Gives a message back, if it is still recorded as unacknowledged.
+-- KEYS: messages by tag, times by tag. ARGV: the tag, the latest time of a record that counts or nothing, then
+-- LPUSH or RPUSH, a list and the message, for each list that it belongs to: none if it was not recorded.
+{_IS_RECORDED}
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 for place = 3, #ARGV, 3 do redis.call(ARGV[place], ARGV[place + 1], ARGV[place + 2]) end
+return 1
+"""
+
+LOOK: Final = f"""{_BODY}
+-- Answers a record with a word in place of the body of its message; nothing where that cannot be done.
+-- KEYS: messages by tag. ARGV: the tag, the word.
+local record = redis.call('HGET', KEYS[1], ARGV[1])
+local begin, close = body_of(record or '')
+return begin and record:sub(1, begin) .. ARGV[2] .. record:sub(close)
+"""
+
+RESTORE_LONG: Final = f"""{_BODY}
+-- As RESTORE, of a message whose body does not leave Redis. In place of the message there are two arguments,
+-- what comes before the body and what comes after it.
+{_IS_RECORDED}
+local record = redis.call('HGET', KEYS[1], ARGV[1])
+local begin, close = body_of(record)
+local body = record:sub(begin + 1, close - 1)
+for place = 3, #ARGV, 4 do
+    redis.call(ARGV[place], ARGV[place + 1], ARGV[place + 2] .. body .. ARGV[place + 3])
+end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
 return 1
 """
 

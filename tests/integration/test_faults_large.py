@@ -1,0 +1,47 @@
+"""Large messages on a network that is slow, or that does not let them pass, and what goes on meanwhile."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.deployment import TIMEOUT, Deployment
+from tests.support.faults import Faults, faults
+from tests.support.patience import wait_until
+
+LARGE = "x" * 300_000
+DROPPED = 40_000
+"""More than all that is not large."""
+
+
+@pytest.fixture
+def place(deployment: Deployment) -> Iterator[Faults]:
+    with faults(deployment, CELERY_BROKER_SOCKET_TIMEOUT="2") as made:
+        yield made
+
+
+def test_messages_run_that_are_behind_one_that_does_not_arrive(place: Faults) -> None:
+    place.send("watch")
+    place.broker.drop_larger_than(DROPPED)
+    large = place.send("length", LARGE)
+    small = [place.send("count", "small", 0.0) for _ in range(20)]
+
+    assert set(place.outcomes(small)) == set(range(1, 21))
+
+    place.worker.wait_for_line("A message of [0-9]+ bytes has not arrived in 3 tries", 60)
+    assert not large.ready()
+    place.broker.heal()
+    assert large.get(timeout=4 * TIMEOUT) == len(LARGE)
+    assert place.count("lengths") == 1
+    wait_until(lambda: place.held() == 0, 30, "all messages are settled")
+    place.assert_no_gap()
+
+
+def test_a_worker_that_stops_gives_back_what_does_not_arrive(place: Faults) -> None:
+    place.broker.drop_larger_than(DROPPED)
+    place.send("length", LARGE)
+    place.worker.wait_for_line("A message of [0-9]+ bytes has not arrived in 3 tries", 60)
+
+    assert place.worker.stop() == 0
+
+    assert place.waiting() == 1
+    assert place.held() == 1
