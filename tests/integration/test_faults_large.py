@@ -36,6 +36,19 @@ def test_messages_run_that_are_behind_one_that_does_not_arrive(place: Faults) ->
     place.assert_no_gap()
 
 
+def test_an_answer_that_comes_slowly_is_waited_for_however_long_it_takes(place: Faults) -> None:
+    place.send("watch")
+    # Each takes more than twice as long as the broker may be silent.
+    place.broker.slow_down(400_000)
+
+    sent = [place.send("length", "x" * 1_500_000) for _ in range(2)]
+
+    assert place.outcomes(sent) == [1_500_000] * 2
+    assert place.count("lengths") == 2
+    assert "Connection to broker lost" not in place.worker.text
+    place.assert_no_gap()
+
+
 def test_a_worker_that_stops_gives_back_what_does_not_arrive(place: Faults) -> None:
     place.broker.drop_larger_than(DROPPED)
     place.send("length", LARGE)

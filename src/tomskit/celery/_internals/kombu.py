@@ -213,8 +213,19 @@ def consumer_of(callback: object) -> Consumer | None:
     return consumer if is_kombus else None
 
 
-def fill_message(message: Any, payload: dict[str, Any], channel: object) -> bool:
+def fill_message(
+    message: Any,
+    payload: dict[str, Any],
+    channel: object,
+    decode: Callable[[str], bytes] = a2b_base64,
+) -> bool:
     """Set what ``Message.__init__`` sets, for a body in base64 that is not compressed.
+
+    Args:
+        message: It has no attributes yet.
+        payload: A message as it was in its queue.
+        channel: The channel that delivers it.
+        decode: Decodes base64.
 
     Returns:
         Whether it has done so: else this is a message of another kind.
@@ -229,7 +240,7 @@ def fill_message(message: Any, payload: dict[str, Any], channel: object) -> bool
     ):
         return False
     try:
-        message.body = a2b_base64(body)
+        message.body = decode(body)
     except ValueError:
         return False
     message._raw = payload

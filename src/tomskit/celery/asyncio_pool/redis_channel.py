@@ -7,6 +7,7 @@ the worker waits through the loop.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kombu.asynchronous import get_event_loop
@@ -72,6 +73,18 @@ class _WaitingChannel(GuardedChannel):
         return known[1]
 
 
+class _Aside:
+    """Has a thread do what takes long. In front of the channel of the fast path, which does it itself."""
+
+    def call_aside(self, function: Callable[[], None]) -> None:
+        """Call a function that takes long in a thread, and let coroutines run meanwhile."""
+        hub = get_event_loop()
+        if isinstance(hub, LoopHub) and hub.can_turn():
+            hub.run_in_thread(function)
+        else:
+            function()
+
+
 def waiting_parts(*, fast: bool, fetch_bytes: int | None = None) -> Parts:
     """The parts of connections of a worker with the pool.
 
@@ -85,7 +98,7 @@ def waiting_parts(*, fast: bool, fetch_bytes: int | None = None) -> Parts:
         else Parts(qos=(KeepingQoS,), poller=WatchfulPoller)
     )
     return Parts(
-        channel=(*path.channel, _WaitingChannel),
+        channel=(_Aside, *path.channel, _WaitingChannel),
         qos=path.qos,
         connection=(_WaitingConnection,),
         poller=path.poller,

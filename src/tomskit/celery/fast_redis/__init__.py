@@ -7,6 +7,7 @@ For a worker:
     parts         the connection of a worker, made of these classes and kombu's
     channel       kombu's channel and its acknowledgements, without waiting for Redis
     guarded       a channel that messages which cannot be read do not end
+    long_messages  messages of more than a megabyte, read in short steps
     calls         messages that only say what to call
     conversation  the commands of a channel, and their answers
     connections   a connection that is lost when Redis cannot do what it is asked

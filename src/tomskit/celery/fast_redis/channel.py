@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -23,14 +23,22 @@ from tomskit.celery._internals.kombu_redis import (
     reject_unconsumed,
 )
 from tomskit.celery._internals.redis_connections import Command
-from tomskit.celery.fast_redis.conversation import Conversation, ConversingChannel, raise_error
+from tomskit.celery.fast_redis.conversation import (
+    Conversation,
+    ConversingChannel,
+    Found,
+    raise_error,
+)
 from tomskit.celery.fast_redis.guarded import (
     ERRORS_OF_DATA,
     GuardedChannel,
     GuardedMessage,
+    ReadPayload,
     decoded_json,
+    is_object,
     readable,
 )
+from tomskit.celery.fast_redis.long_messages import LONG, split_body
 from tomskit.celery.fast_redis.outstanding import KeepingQoS, give_back_taken
 from tomskit.celery.fast_redis.scripts import FORGET
 
@@ -94,8 +102,26 @@ class FastChannel(GuardedChannel, ConversingChannel):
     def taken_at(self) -> Sequence[float]:
         return self.conversation.taken_at
 
+    def call_aside(self, function: Callable[[], None]) -> None:
+        """Call a function that takes long, and only then return."""
+        function()
+
     @override
-    def deliver_recorded(self, found: list[tuple[str, bytes]]) -> None:
+    def read_long(self, found: list[tuple[str, bytes]]) -> list[Found]:
+        if all(len(raw) <= LONG for _, raw in found):
+            return list(found)
+        read: list[Found] = []
+
+        def read_all() -> None:
+            for queue, raw in found:
+                payload = _payload(raw, queue) if len(raw) > LONG else None
+                read.append((queue, raw if payload is None else ReadPayload(payload, self)))
+
+        self.call_aside(read_all)
+        return read
+
+    @override
+    def deliver_recorded(self, found: list[Found]) -> None:
         """Deliver messages, each with the queue that it was in."""
         rest = deque(found)
         callbacks, last = callbacks_of(self), None
@@ -103,10 +129,8 @@ class FastChannel(GuardedChannel, ConversingChannel):
         try:
             while rest:
                 queue, raw = rest.popleft()
-                payload = _payload(raw, queue)
+                payload = raw if isinstance(raw, ReadPayload) else self._read_or_drop(raw, queue)
                 if payload is None:
-                    logger.critical("Dropped from %s, not a message of kombu: %.4000r", queue, raw)
-                    self.qos.forget(raw)
                     continue
                 self.delivered += 1
                 self.unfetched.arrived(payload["properties"]["delivery_tag"])
@@ -120,10 +144,18 @@ class FastChannel(GuardedChannel, ConversingChannel):
         finally:
             # If one of them has raised, the others are given back with all that is unacknowledged.
             for queue, raw in rest:
-                if (payload := _payload(raw, queue)) is not None:
+                payload = raw if isinstance(raw, ReadPayload) else _payload(raw, queue)
+                if payload is not None:
                     message = self.Message(payload, channel=self)
                     self.qos.append(message, message.delivery_tag)
             self.recording, self.checked = True, False
+
+    def _read_or_drop(self, raw: bytes, queue: str) -> dict[str, Any] | None:
+        payload = _payload(raw, queue)
+        if payload is None:
+            logger.critical("Dropped from %s, not a message of kombu: %.4000r", queue, raw)
+            self.qos.forget(raw)
+        return payload
 
     @override
     def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: Any) -> object:
@@ -175,11 +207,22 @@ class FastChannel(GuardedChannel, ConversingChannel):
 
 def _payload(raw: bytes, queue: str) -> dict[str, Any] | None:
     try:
-        message = decoded_json(raw)
+        message = _decoded_long(raw) if len(raw) > LONG else decoded_json(raw)
         # kombu would replace what is not UTF-8, and then not find the record of such a tag.
         return readable(loads(raw.decode()) if message is None else message, queue)
     except ERRORS_OF_DATA:
         return None
+
+
+def _decoded_long(raw: bytes) -> object | None:
+    parts = split_body(raw)
+    if parts is None:
+        return decoded_json(raw)
+    rest, body = parts
+    message = decoded_json(rest)
+    if is_object(message):
+        message["body"] = body
+    return message
 
 
 class FastQoS(KeepingQoS):

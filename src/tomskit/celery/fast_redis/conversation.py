@@ -14,12 +14,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from celery.utils.log import get_logger
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
-from tomskit.celery._internals.kombu_redis import Channel, lists_of, next_queues, takes_in_turn
+from tomskit.celery._internals.kombu_redis import (
+    Channel,
+    lists_of,
+    next_queues,
+    takes_in_turn,
+)
 from tomskit.celery._internals.redis_connections import (
     Command,
     Connection,
@@ -33,7 +38,9 @@ from tomskit.celery.fast_redis.unfetched import Unfetched
 if TYPE_CHECKING:
     from socket import socket
 
-__all__ = ("Conversation", "ConversingChannel", "raise_error")
+    from tomskit.celery.fast_redis.guarded import ReadPayload
+
+__all__ = ("Conversation", "ConversingChannel", "Found", "raise_error")
 
 logger: Final = get_logger(__name__)
 
@@ -43,6 +50,9 @@ it, and run again if the worker is killed before; a message takes 0.1 ms, or sev
 """
 _FEWEST_AT_ONCE: Final = 4
 """Fewer are not worth a fetch."""
+
+Found: TypeAlias = "tuple[str, bytes | ReadPayload]"
+"""The queue that a message was in, and the message: as it was in it, or read already."""
 
 _FETCH_SHA: Final = hashlib.sha1(FETCH.encode(), usedforsecurity=False).hexdigest()
 
@@ -92,7 +102,11 @@ class ConversingChannel(Channel):
         """Send a new token of a credential provider, if there is one; no answer is expected."""
         raise NotImplementedError
 
-    def deliver_recorded(self, found: list[tuple[str, bytes]]) -> None:
+    def read_long(self, found: list[tuple[str, bytes]]) -> list[Found]:
+        """The same messages, those that are long read already, which takes a while."""
+        raise NotImplementedError
+
+    def deliver_recorded(self, found: list[Found]) -> None:
         """Deliver messages, each with the queue that it was in."""
         raise NotImplementedError
 
@@ -302,13 +316,16 @@ class Conversation:
             self._send([("EXISTS", *self._lists)], [self._on_looked])
         else:
             self._fetching, self._may_have_messages = False, True
+        if not found:
+            self.taken_at = []
+            return
+        places: list[int] = found[::2]
+        queues = [self._order[place % len(self._order)] for place in places]
+        messages = self._channel.read_long(list(zip(queues, found[1::2], strict=True)))
         self.taken_at = []
-        if found:
-            places: list[int] = found[::2]
-            queues = [self._order[place % len(self._order)] for place in places]
-            began = time.monotonic()
-            self._channel.deliver_recorded(list(zip(queues, found[1::2], strict=True)))
-            self._adapt(len(queues), time.monotonic() - began)
+        began = time.monotonic()
+        self._channel.deliver_recorded(messages)
+        self._adapt(len(queues), time.monotonic() - began)
 
     def _adapt(self, delivered: int, seconds: float) -> None:
         """Choose how many messages the next fetch takes, from how long it took to deliver some."""
