@@ -93,6 +93,12 @@ async def length(text: str) -> int:
     return len(text)
 
 
+@async_shared_task
+async def big(size: int) -> str:
+    """A long result."""
+    return "x" * size
+
+
 @shared_task
 def plain(n: int) -> int:
     return n + 1

@@ -11,6 +11,7 @@ from redis.exceptions import DataError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.patience import patience, slowed
+from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
 from tomskit.celery.fast_redis.batches import Batches
 
@@ -356,6 +357,29 @@ def test_a_server_that_does_not_answer_in_time_is_an_error_and_asked_anew(
         return await batches.run(("GET", "a"))
 
     assert run(own, main, socket_timeout=LONG) == [b"2"]
+
+
+def test_an_answer_of_which_hardly_anything_comes_is_an_error(own: RedisServer) -> None:
+    async def main(proxy: Proxy) -> None:
+        pool = redis.ConnectionPool(host=proxy.host, port=proxy.port, socket_timeout=LONG)
+        batches = Batches(pool)
+        await batches.run(("PING",))
+        proxy.slow_down(50)
+        async with asyncio.timeout(patience(30)):
+            with pytest.raises(RedisTimeoutError, match=f"not answered for {LONG} s"):
+                await batches.run(("ECHO", "x" * 1_000_000))
+        await batches.close()
+
+    with Proxy(own.host, own.port) as proxy:
+        asyncio.run(main(proxy))
+
+
+def test_short_answers_may_come_one_after_the_other(own: RedisServer) -> None:
+    async def main(batches: Batches, _: Between) -> list[object]:
+        wait = ("BLPOP", "nothing", LONG / 2)
+        return await batches.run(*[wait] * 5)
+
+    assert run(own, main, socket_timeout=LONG) == [None] * 5
 
 
 def test_a_connection_that_is_lost_on_the_way_is_an_error_for_all_who_wait(

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from celery import Celery
 
-from tests.support.deployment import TIMEOUT, Deployment
-from tests.support.faults import Faults, faults
+from tests.support.deployment import TIMEOUT, Deployment, close_client
+from tests.support.faults import SERVICE, Faults, faults
 from tests.support.patience import wait_until
 
 LARGE = "x" * 300_000
@@ -46,6 +47,40 @@ def test_an_answer_that_comes_slowly_is_waited_for_however_long_it_takes(place: 
     assert place.outcomes(sent) == [1_500_000] * 2
     assert place.count("lengths") == 2
     assert "Connection to broker lost" not in place.worker.text
+    place.assert_no_gap()
+
+
+def test_an_answer_of_which_hardly_anything_comes_is_not_waited_for(place: Faults) -> None:
+    place.send("watch")
+    wait_until(lambda: place.held() == 0, 30, "the task runs")
+    place.broker.slow_down(50)
+    sent = place.send("length", LARGE)
+
+    place.worker.wait_for_line("Connection to broker lost", 30)
+    place.broker.heal()
+
+    assert sent.get(timeout=TIMEOUT) == len(LARGE)
+    assert place.count("lengths") == 1
+    place.assert_no_gap()
+
+
+def test_a_long_result_is_stored_and_read_on_a_slow_network(place: Faults) -> None:
+    place.send("watch")
+    place.results.slow_down(400_000)
+    client = Celery(
+        "slow",
+        broker=place.server.url(0),
+        backend=f"redis://{place.results.host}:{place.results.port}/1",
+        set_as_current=False,
+        changes={"redis_socket_timeout": 2.0},
+    )
+
+    sent = client.send_task(f"{SERVICE}.big", (1_500_000,))
+
+    try:
+        assert sent.get(timeout=2 * TIMEOUT) == "x" * 1_500_000
+    finally:
+        close_client(client)
     place.assert_no_gap()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from kombu.asynchronous import get_event_loop, set_event_loop
 
+from tests.support.patience import slowed
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.loop_socket import LoopSocket
 
@@ -80,6 +81,55 @@ def test_what_never_comes_is_waited_for_as_long_as_the_timeout(
 
     with pytest.raises(TimeoutError):
         mine.recv(1)
+
+
+def test_an_answer_of_which_hardly_anything_comes_is_not_waited_for(
+    current: LoopHub, peers: tuple[LoopSocket, socket.socket]
+) -> None:
+    mine, other = peers
+    mine.settimeout(0.2)
+
+    async def drip() -> None:
+        while True:
+            other.sendall(b"x")
+            await asyncio.sleep(0.01)
+
+    def read() -> None:
+        while True:
+            mine.recv(100)
+
+    task = current.asyncio_loop.create_task(drip())
+    mine.begin_answer()
+
+    with pytest.raises(TimeoutError):
+        read()
+
+    mine.end_answer()
+    mine.settimeout(SECONDS)
+    for _ in range(20):
+        assert mine.recv(1)
+    task.cancel()
+
+
+def test_an_answer_that_comes_slowly_is_waited_for(
+    current: LoopHub, peers: tuple[LoopSocket, socket.socket]
+) -> None:
+    mine, other = peers
+    mine.settimeout(slowed(0.5))
+    received = 0
+
+    async def send() -> None:
+        for _ in range(100):
+            other.sendall(b"x" * 1000)
+            await asyncio.sleep(0.02)
+
+    task = current.asyncio_loop.create_task(send())
+    mine.begin_answer()
+    while received < 100_000:
+        received += len(mine.recv(1000))
+
+    current.wait(task)
+    assert received == 100_000
 
 
 def test_a_thread_blocks_until_something_comes(

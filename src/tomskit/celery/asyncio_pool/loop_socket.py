@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import ssl
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from kombu.asynchronous import get_event_loop
 
 from tomskit.celery.asyncio_pool.hub import LoopHub
+from tomskit.celery.fast_redis.deadlines import Pace
 
 if TYPE_CHECKING:
     from socket import socket
@@ -32,7 +34,8 @@ class LoopSocket:
 
     Wherever redis-py would block in it, in the middle of an answer as well, coroutines run meanwhile.
     In another thread it blocks. Either way no wait lasts longer than the timeout: as long as something
-    comes, an answer may take its time, on a slow network for instance.
+    comes, an answer may take its time, on a slow network for instance. Within an answer that is to be a kilobyte
+    in each such time.
 
     Args:
         connected: A socket that is connected, with the timeout that is to hold.
@@ -42,6 +45,8 @@ class LoopSocket:
         self._socket = connected
         self._timeout = connected.gettimeout()
         self._patience = _PATIENCE
+        self._in_answer = False
+        self._pace: Pace | None = None
         connected.setblocking(False)
         self.fileno: Callable[[], int] = connected.fileno
         self.close: Callable[[], None] = connected.close
@@ -57,13 +62,27 @@ class LoopSocket:
         """How long one wait may last."""
         return self._timeout
 
+    def begin_answer(self) -> None:
+        """From now on also raise TimeoutError when hardly anything comes for as long as the timeout."""
+        self._in_answer = True
+
+    def end_answer(self) -> None:
+        """Be content again with anything that comes."""
+        self._in_answer, self._pace = False, None
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive something."""
-        return self._do(partial(self._socket.recv, size, flags), select.POLLIN)
+        data = self._do(partial(self._socket.recv, size, flags), select.POLLIN)
+        if self._pace is not None:
+            self._pace.moved(len(data))
+        return data
 
     def recv_into(self, buffer: memoryview, size: int = 0, flags: int = 0) -> int:
         """Receive something into a buffer."""
-        return self._do(partial(self._socket.recv_into, buffer, size, flags), select.POLLIN)
+        count = self._do(partial(self._socket.recv_into, buffer, size, flags), select.POLLIN)
+        if self._pace is not None:
+            self._pace.moved(count)
+        return count
 
     def sendall(self, data: bytes) -> None:
         """Send all of it."""
@@ -83,8 +102,16 @@ class LoopSocket:
                     event = select.POLLIN
                 elif isinstance(exc, ssl.SSLWantWriteError):
                     event = select.POLLOUT
-            if not self._is_ready(event):
+            if not self._keeps_pace() or not self._is_ready(event):
                 raise TimeoutError("timed out")
+
+    def _keeps_pace(self) -> bool:
+        if not self._in_answer or self._timeout is None:
+            return True
+        now = time.monotonic()
+        if self._pace is None:
+            self._pace = Pace(now)
+        return self._pace.is_kept(now, self._timeout)
 
     def _is_ready(self, event: int) -> bool:
         poller = select.poll()

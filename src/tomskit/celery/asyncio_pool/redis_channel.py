@@ -43,6 +43,17 @@ class _WaitingConnection(AwayConnection):
     def _connect(self) -> object:
         return LoopSocket(super()._connect())
 
+    @override
+    def read_response(self, *args: object, **kwargs: object) -> object:
+        sock: object = self._sock
+        if not isinstance(sock, LoopSocket):
+            return super().read_response(*args, **kwargs)
+        sock.begin_answer()
+        try:
+            return super().read_response(*args, **kwargs)
+        finally:
+            sock.end_answer()
+
 
 class _WaitingChannel(GuardedChannel):
     """Uses one client for all commands, where kombu makes one for each (0.1 ms with redis-py 8).

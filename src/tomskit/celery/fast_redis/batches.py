@@ -351,9 +351,13 @@ class Batches:
         try:
             connection = await self._connected()
             data = _packed(connection, commands)
-            async with Moving(connection, self._timeout):
+            async with Moving(connection, self._timeout) as moving:
                 await connection.send_packed_command(data)
-                return [await _answer(connection) for _ in commands]
+                answers: list[object] = []
+                for _ in commands:
+                    answers.append(await _answer(connection))
+                    moving.answered()
+                return answers
         except BaseException as exc:
             if self._connection is not None and not isinstance(exc, _UnsendableError):
                 await self._connection.disconnect(nowait=True)
