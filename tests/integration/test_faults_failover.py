@@ -9,7 +9,7 @@ from celery.result import AsyncResult
 from redis import Redis
 
 from tests.support.deployment import Deployment, close_client
-from tests.support.faults import Faults, faults
+from tests.support.faults import SERVICE, Faults, faults
 from tests.support.patience import slowed, wait_until
 from tests.support.servers import RedisServer
 from tests.support.servers.redis import call, info
@@ -71,3 +71,46 @@ def test_no_task_is_lost_and_none_runs_twice(
     finally:
         close_client(client)
     place.assert_no_gap()
+
+
+@pytest.mark.parametrize("replaced", ["broker", "results", "both"])
+def test_nothing_is_left_open_on_an_empty_server_that_takes_the_place(
+    place: Faults, others: tuple[RedisServer, RedisServer], replaced: str
+) -> None:
+    place.send("watch")
+    running = [place.send("late_when_free", "ended") for _ in range(SLOTS // 2)]
+    place.wait_for_count("begun", len(running))
+    broker, results = place.server, place.store
+    if replaced != "results":
+        _refuse_to_write(broker)
+        place.worker.wait_for_line("Cannot consume messages; retrying while the broker is away", 60)
+        broker, _ = others
+        place.broker.redirect(broker.host, broker.port)
+    if replaced != "broker":
+        _refuse_to_write(results)
+        _, results = others
+        place.results.redirect(results.host, results.port)
+
+    client = Celery("other", broker=broker.url(0), backend=results.url(1), set_as_current=False)
+    try:
+        name = f"{SERVICE}.count"
+        sent = [client.send_task(name, ("new", 0.0)) for _ in range(SLOTS)]
+        assert set(place.outcomes(sent)) == set(range(1, SLOTS + 1))
+        place.free()
+        known = [cast("AsyncResult[object]", client.AsyncResult(one.id)) for one in running]
+        assert set(place.outcomes(known)) == set(range(1, len(running) + 1))
+        with broker.client(0) as looking:
+            wait_until(
+                lambda: not looking.exists("celery", "unacked", "unacked_index"),
+                30,
+                "all are acknowledged",
+            )
+    finally:
+        close_client(client)
+    assert (place.count("begun"), place.count("ended")) == (len(running), len(running))
+    place.assert_no_gap()
+
+
+def _refuse_to_write(server: RedisServer) -> None:
+    with server.client() as client:
+        call(client, "REPLICAOF", "127.0.0.1", "1")
