@@ -4,8 +4,10 @@ import asyncio
 
 import anyio
 import httpx
+from celery.exceptions import WorkerLostError
+from typing_extensions import override
 
-from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
+from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
 
 app = AsyncCelery("interrupted-service", config=CeleryConfig())
@@ -87,6 +89,37 @@ async def take_too_much(key: str) -> None:
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def take_too_much_plainly() -> None:
     raise MemoryError("too much")
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def raise_no_exception_plainly(kind: str, key: str) -> None:
+    AsyncRuntime.run(count(key))
+    raise NO_EXCEPTIONS[kind]
+
+
+@async_shared_task(acks_late=True, reject_on_worker_lost=True)
+async def lose_another(key: str) -> None:
+    await redis_client.incr(key)
+    # As of the result of a task whose process was lost.
+    raise WorkerLostError("that of another task")
+
+
+class UnshowableError(Exception):
+    @override
+    def __getattribute__(self, name: str) -> object:
+        if name == "__cause__":
+            raise ValueError("no traceback can be made of it")
+        return super().__getattribute__(name)
+
+
+@async_shared_task(acks_late=True, reject_on_worker_lost=True)
+async def raise_unshowable(key: str) -> None:
+    await redis_client.incr(key)
+    raise UnshowableError
+
+
+async def count(key: str) -> None:
+    await redis_client.incr(key)
 
 
 @async_shared_task

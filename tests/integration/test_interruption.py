@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from celery import states
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
 
 from tests.integration.interrupted_service import NO_EXCEPTIONS
 from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
@@ -34,6 +34,17 @@ def interrupted(
     pool: Pool = request.param
     with deploy(redis_server, mariadb_server) as fresh:
         fresh.running = fresh.worker(pool, 2, module=SERVICE)
+        yield fresh
+
+
+# Prefork ends the process of a plain task that raises what is no Exception, as in plain Celery.
+@pytest.fixture(scope="module", params=["asyncio", "threads", "solo"])
+def in_process(
+    request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
+) -> Iterator[Deployment]:
+    pool: Pool = request.param
+    with deploy(redis_server, mariadb_server) as fresh:
+        fresh.running = fresh.worker(pool, 1, module=SERVICE)
         yield fresh
 
 
@@ -101,3 +112,42 @@ def test_a_memory_error_of_a_plain_task_fails_it_once(interrupted: Deployment) -
 
     assert interrupted.send(f"{SERVICE}.add", 1, 2).get(timeout=TIMEOUT) == 3
     eventually(lambda: not unacked(interrupted, sent))
+
+
+@pytest.mark.parametrize("kind", NO_EXCEPTIONS)
+def test_what_is_no_exception_fails_a_plain_task_once(in_process: Deployment, kind: str) -> None:
+    key = fresh_key()
+    sent = in_process.send(f"{SERVICE}.raise_no_exception_plainly", kind, key)
+
+    with pytest.raises(TaskExitError, match=kind):
+        sent.get(timeout=TIMEOUT)
+
+    assert in_process.send(f"{SERVICE}.add", 1, 2).get(timeout=TIMEOUT) == 3
+    eventually(lambda: not unacked(in_process, sent))
+    assert in_process.key(key) == "1"
+
+
+def test_an_error_of_which_no_traceback_can_be_made_fails_its_task_once(
+    in_process: Deployment,
+) -> None:
+    key = fresh_key()
+    sent = in_process.send(f"{SERVICE}.raise_unshowable", key)
+
+    with pytest.raises(TaskExitError, match="no traceback can be made"):
+        sent.get(timeout=TIMEOUT)
+
+    assert in_process.send(f"{SERVICE}.add", 1, 2).get(timeout=TIMEOUT) == 3
+    eventually(lambda: not unacked(in_process, sent))
+    assert in_process.key(key) == "1"
+
+
+def test_a_task_that_raises_the_error_of_a_lost_worker_fails_once(interrupted: Deployment) -> None:
+    key = fresh_key()
+    sent = interrupted.send(f"{SERVICE}.lose_another", key)
+
+    with pytest.raises(WorkerLostError, match="of another task"):
+        sent.get(timeout=TIMEOUT)
+
+    assert interrupted.send(f"{SERVICE}.add", 1, 2).get(timeout=TIMEOUT) == 3
+    eventually(lambda: not unacked(interrupted, sent))
+    assert interrupted.key(key) == "1"

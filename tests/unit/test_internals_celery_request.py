@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
 from celery import Celery
 from celery.app import trace
 from celery.app.task import Context
@@ -266,3 +267,37 @@ def test_a_request_of_celery_raises_a_memory_error_before_it_acknowledges(
         request_of(Request).on_failure(failed, return_ok=True)
     request_of(untyped(WorkerRequest)).on_failure(failed, return_ok=True)
     assert acknowledged == ["WorkerRequest"]
+
+
+def test_a_request_of_celery_takes_the_error_of_a_lost_worker_for_the_end_of_its_process(
+    celery_app: Celery, celery_task: Any, celery_message: Any
+) -> None:
+    """`Request.on_failure`, its ``return_ok``, which says that the task itself has raised it."""
+    celery_task.acks_late = celery_task.reject_on_worker_lost = True
+    told: list[str] = []
+
+    def request_of(kind: type[Request]) -> Any:
+        def tell(what: str) -> Callable[..., None]:
+            return lambda *_: told.append(f"{kind.__name__} {what}")
+
+        return untyped(kind)(
+            celery_message,
+            body=celery_message.body,
+            headers=celery_message.headers,
+            utc=True,
+            **{
+                **parts(celery_app, celery_task, celery_message),
+                "on_ack": tell("acknowledges"),
+                "on_reject": tell("rejects"),
+            },
+        )
+
+    try:
+        raise WorkerLostError("that of another task")
+    except WorkerLostError:
+        failed = ExceptionInfo()
+
+    request_of(Request).on_failure(failed, return_ok=True)
+    request_of(untyped(WorkerRequest)).on_failure(failed, return_ok=True)
+    request_of(untyped(WorkerRequest)).on_failure(failed)
+    assert told == ["Request rejects", "WorkerRequest acknowledges", "WorkerRequest rejects"]

@@ -17,9 +17,12 @@
     For: the worker's state, as ``celery inspect`` shows it.
     When it is missing: an import of the asyncio pool raises AttributeError.
 
-`Request.on_failure`, which raises a MemoryError that it is told of, before it acknowledges the message
-    For: a MemoryError that a task raises, which fails its task.
-    When it is missing: the worker ends when a task raises MemoryError, or never acknowledges its message.
+`Request.on_failure`, which raises a MemoryError that it is told of, before it acknowledges the message, and takes
+a WorkerLostError for the end of a process, also where its argument ``return_ok`` says that the tracer has returned
+    For: a MemoryError or WorkerLostError that a task raises, which fails its task.
+    When it is missing: the worker ends when a task raises MemoryError, or never acknowledges its message. A task
+    with `reject_on_worker_lost` that raises WorkerLostError, as it waits for one whose process was lost, runs
+    without end.
 
 `request._does_debug`
     For: leaving the line at DEBUG that a task was accepted to Celery.
@@ -39,6 +42,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import ref
 
 from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
 from celery.app.task import Context
 from celery.worker import request as request_module
 from celery.worker import state
@@ -115,7 +119,9 @@ if TYPE_CHECKING:
         worker_pid: int | None
         _terminate_on_ack: tuple[object, object] | None
 
-        def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> object: ...
+        def on_failure(
+            self, exc_info: Any, send_failed_event: bool = ..., return_ok: bool = ...
+        ) -> object: ...
         def on_timeout(self, soft: bool, timeout: float) -> object: ...
 
 else:
@@ -128,24 +134,27 @@ def is_revoked(task_id: str) -> bool:
 
 
 class WorkerRequest(_Request):
-    """Celery's request, for tasks that may raise MemoryError.
+    """Celery's request, for tasks that may raise MemoryError or WorkerLostError.
 
-    Celery's own raises it again in the worker before it has acknowledged the message. Under prefork and solo
-    the worker ends, under the other pools it keeps the message; a task with acks_late runs again, without end.
+    Celery's own raises the first again in the worker before it has acknowledged the message. Under prefork and solo
+    the worker ends, under the other pools it keeps the message; a task with acks_late runs again, without end. The
+    second it takes for the end of the task's process, although the task has ended and its result is stored.
     """
 
     __slots__ = ()
 
     @override
-    def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> object:
+    def on_failure(
+        self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False
+    ) -> object:
         # Billiard keeps it in an exception that shows its traceback.
         error: BaseException | None = getattr(exc_info.exception, "exc", exc_info.exception)
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) or (return_ok and isinstance(error, WorkerLostError)):
             exc_info = _info_without(error)
-        return super().on_failure(exc_info, *args, **kwargs)
+        return super().on_failure(exc_info, send_failed_event, return_ok)
 
 
-def _info_without(error: MemoryError) -> ExceptionInfo:
+def _info_without(error: BaseException) -> ExceptionInfo:
     try:
         raise TaskExitError(f"The task raised {error!r}")  # noqa: TRY301 (Celery wants a traceback)
     except TaskExitError:

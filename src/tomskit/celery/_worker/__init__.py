@@ -7,6 +7,7 @@
     patient_backend  what is stored again until the result backend returns
     last_threads  a process that ends although tasks have left threads behind
     prepare  the parts that the worker's pool needs
+    contained_calls  what a function of the threads or the solo pool raises, whatever it is
     prefork_pool  the prefork pool, which keeps what it has handed to its processes
     solo_pool  the solo pool: functions of other packages may fail, and SIGQUIT ends the task
     threads_pool  the threads pool: SIGQUIT waits for its running tasks

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from billiard.einfo import ExceptionInfo
 from celery.concurrency.solo import TaskPool as SoloPool
-from celery.exceptions import WorkerTerminate
+from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.platforms import EX_FAILURE
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer, quit_worker
-from tomskit.celery.asyncio_pool.report import log_failure
+from tomskit.celery._worker.contained_calls import apply_contained
 from tomskit.celery.fast_redis.parts import in_front
 
 if TYPE_CHECKING:
@@ -23,23 +22,20 @@ if TYPE_CHECKING:
 __all__ = ("contained_solo_pool", "quitting_consumer")
 
 
-class _FunctionFailed(Exception):  # noqa: N818 (never leaves `_apply`)
-    def __init__(self, info: ExceptionInfo) -> None:
-        super().__init__(info)
-        self.info = info
-
-
 class _Contained:
     """Put in front of a solo pool, keeps errors of functions from the code that takes messages.
 
-    Celery's own tracer raises none. Other packages, such as celery-batches, give functions of theirs, which a
-    solo pool calls while the worker takes the last of their messages: an error would end it.
+    A solo pool calls them while the worker takes messages. Celery's own tracer raises only what is no Exception:
+    its task was acknowledged and never ended. An error of another package's function, such as those of
+    celery-batches, would end the worker.
     """
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)
         pool: Any = self
-        pool.on_apply = partial(_apply, pool.on_apply)
+        pool.on_apply = partial(
+            apply_contained, pool.on_apply, passes=(WorkerShutdown, WorkerTerminate)
+        )
         self._is_quitting = False
         self._ends_task = False
 
@@ -89,24 +85,3 @@ def quitting_consumer(base: type[celery_consumer.Consumer]) -> type[celery_consu
 def contained_solo_pool(base: type[SoloPool]) -> type[SoloPool]:
     """`base`, in which a function may fail."""
     return in_front(base, _Contained)
-
-
-def _apply(
-    apply: Callable[..., object],
-    target: Callable[..., object],
-    args: Sequence[object] = (),
-    kwargs: Mapping[str, object] | None = None,
-    *,
-    error_callback: Callable[[ExceptionInfo], object] = log_failure,
-    **options: object,
-) -> object:
-    def call(*args: object, **kwargs: object) -> object:
-        try:
-            return target(*args, **kwargs)
-        except Exception as exc:
-            raise _FunctionFailed(ExceptionInfo()) from exc
-
-    try:
-        return apply(call, args, kwargs, **options)
-    except _FunctionFailed as failed:
-        return error_callback(failed.info)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from celery.concurrency.thread import TaskPool as ThreadsPool
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer, tags_of_running_tasks
+from tomskit.celery._worker.contained_calls import apply_contained
 from tomskit.celery.fast_redis.parts import in_front
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ logger: Final = logging.getLogger(__name__)
 
 
 class _WaitedPool(ThreadsPool):
-    """Put in front of a pool of threads, waits for them in each kind of shutdown.
+    """Put in front of a pool of threads, waits for them in each kind of shutdown, and tells of all that they raise.
 
     Attributes:
         runs_on: Whether it goes on once although Celery stops it, in the handler of SIGQUIT. There the worker may
@@ -28,6 +30,10 @@ class _WaitedPool(ThreadsPool):
     """
 
     runs_on = False
+
+    @override
+    def on_apply(self, target: Callable[..., object], *args: Any, **options: Any) -> Any:
+        return apply_contained(super().on_apply, target, *args, **options)
 
     @override
     def on_stop(self) -> None:

@@ -9,11 +9,13 @@ from typing import Final, Protocol
 
 from billiard.einfo import ExceptionInfo
 from celery.utils.log import get_logger
+from kombu.utils.encoding import safe_repr
 
 from tomskit.celery._internals.celery_worker import Revocable
 from tomskit.celery._running.steering import exit_error
+from tomskit.errors import TaskExitError
 
-__all__ = ("Callbacks", "Report", "Told", "ignore", "log_failure")
+__all__ = ("Callbacks", "Report", "Told", "ignore", "info_of", "log_failure")
 
 logger: Final = get_logger(__name__)
 
@@ -116,7 +118,7 @@ class Report:
 
     def failed(self, error: BaseException) -> None:
         """The tracer has raised, or the task was terminated."""
-        self._end(partial(self.told.on_failure, _info_of(error)))
+        self._end(partial(self.told.on_failure, info_of(error)))
 
     def _end(self, callback: Callable[[], object]) -> None:
         # An abandoned task may end again, later.
@@ -144,10 +146,22 @@ def log_failure(info: ExceptionInfo) -> None:
     logger.error("A function in the pool failed: %r", error, exc_info=error)
 
 
-def _info_of(error: BaseException) -> ExceptionInfo:
+def info_of(error: BaseException) -> ExceptionInfo:
+    """What Celery is told of an error that its tracer has raised."""
     if not isinstance(error, Exception):
         error = exit_error(error)
     try:
         raise error  # noqa: TRY301 (Celery wants a traceback)
-    except Exception:  # noqa: BLE001 (the type of `error`)
+    except Exception as exc:  # noqa: BLE001 (the type of `error`)
+        try:
+            return ExceptionInfo()
+        except Exception:  # noqa: BLE001 (a method of the error's class, or of one before it)
+            failure = TaskExitError(
+                f"The task raised {safe_repr(exc)}, of which no traceback can be made"
+            )
+    try:
+        raise failure
+    except TaskExitError:
+        # Where an error is being handled it would come along.
+        failure.__context__ = None
         return ExceptionInfo()
