@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -132,6 +132,17 @@ def test_remote_control_survives_commands_that_cannot_be_read(attacked: Deployme
 
     assert call(attacked) == 5
     eventually(lambda: bool(attacked.client.control.ping(timeout=1)))
+    assert take_calls(attacked) == [[2, 3]]
+
+
+def test_time_limits_of_remote_control_that_are_no_numbers_end_no_worker(
+    attacked: Deployment,
+) -> None:
+    limit = cast("Any", attacked.client.control).time_limit
+    limit("add", soft="x", hard=[1], reply=True, timeout=1)
+
+    assert call(attacked) == 5
+    attacked.wait_for_line("no number of seconds in .*time_limit")
     assert take_calls(attacked) == [[2, 3]]
 
 

@@ -125,6 +125,7 @@ def test_annotations_that_cannot_work_are_refused(deployment: Deployment, pool: 
     assert "name 'Decimal' is not defined" in text
     assert "parameter password has a SecretStr" in text
     assert f"{module}.connect cannot be used" in text
+    assert f"{module}.wait has soft_time_limit='30', which is no number of seconds" in text
     assert "its result" in text
     assert "Traceback" not in text
 

@@ -1,4 +1,4 @@
-"""Tasks with annotations that cannot work."""
+"""Tasks with annotations and time limits that cannot work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 app = AsyncCelery("untrue", config=CeleryConfig())
+app.conf.task_annotations = {f"{__name__}.wait": {"soft_time_limit": "30"}}
 
 
 @async_shared_task
@@ -25,3 +26,7 @@ async def log_in(password: SecretStr) -> None: ...
 @async_shared_task
 async def connect() -> AsyncCelery:
     return app
+
+
+@async_shared_task
+async def wait() -> None: ...

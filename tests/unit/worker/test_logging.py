@@ -113,7 +113,7 @@ FORGED = "1\n[2026-01-01] \x1b[31mforged\x9b line\u2028\u202e"
 SHOWN = "1\\n[2026-01-01] \\x1b[31mforged\\x9b line\\u2028\\u202e"
 
 
-@pytest.mark.parametrize("logger", ["celery.app.trace", "celery.worker.strategy"])
+@pytest.mark.parametrize("logger", ["celery.app.trace", "celery.worker.strategy", "kombu.pidbox"])
 def test_what_a_message_holds_forges_no_lines_of_a_worker(
     app: AsyncCelery, caplog: pytest.LogCaptureFixture, logger: str
 ) -> None:

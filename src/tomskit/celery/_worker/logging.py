@@ -27,7 +27,7 @@ TASK_LOG_FORMAT: Final = (
     "[%(asctime)s: %(levelname)s/%(processName)s] [task_id=%(task_id)s] %(task_name)s: %(message)s"
 )
 
-_ABOUT_MESSAGES: Final = ("celery.app.trace", "celery.worker", "tomskit.celery")
+_ABOUT_MESSAGES: Final = ("celery.app.trace", "celery.worker", "kombu.pidbox", "tomskit.celery")
 """How the names of the loggers begin that write what messages hold: ids, names, arguments, errors."""
 
 _NAMED: Final = "%s[%s]"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Final
+from math import isfinite
+from typing import Any, Final
 
-from celery import Celery, bootsteps
+from celery import Celery, Task, bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
 from kombu.asynchronous import get_event_loop, set_event_loop
@@ -164,8 +165,23 @@ def _check_annotations(app: Celery) -> None:
                 task.resolve_annotations()
             except ConfigurationError as exc:
                 refused.append(str(exc))
+        refused += _refused_limits(task)
     if refused:
         raise RefusedTasksError("\n".join(refused))
+
+
+def _refused_limits(task: Task[..., Any]) -> Iterator[str]:
+    """What is wrong with the time limits of a task: the first call of it would end the worker."""
+    limits: dict[str, object] = {
+        "soft_time_limit": task.soft_time_limit,
+        "time_limit": task.time_limit,
+    }
+    for name, value in limits.items():
+        if value is not None and not (isinstance(value, (int, float)) and isfinite(value)):
+            yield (
+                f"{task.name} has {name}={value!r}, which is no number of seconds. Write {name}=30, in the "
+                "decorator or in task_annotations."
+            )
 
 
 def _stop_failed_worker(*_: object) -> None:

@@ -120,6 +120,12 @@ class GuardedNode(Node):
 
     @override
     def handle_message(self, body: Any, message: Any = None) -> None:
+        if not _has_limits(body):
+            # Celery takes them as they are, and each later task of that name would fail, or end the worker.
+            logger.critical(
+                "Dropped a command of remote control: no number of seconds in %s", _shown(body)
+            )
+            return
         try:
             super().handle_message(body, message)
         except ERRORS_OF_DATA as exc:
@@ -231,6 +237,14 @@ def _are_limits(value: Any) -> bool:
     if not _is_list(value) or len(value) != len(("hard", "soft")):
         return False
     return all(limit is None or _is_number(limit) for limit in value)
+
+
+def _has_limits(command: Any) -> bool:
+    """Whether a command of remote control sets no time limits, or some that can be."""
+    arguments = command.get("arguments") if is_object(command) else None
+    if not is_object(arguments) or command.get("method") != "time_limit":
+        return True
+    return _are_limits([arguments.get("hard"), arguments.get("soft")])
 
 
 def _is_number(value: Any) -> bool:
