@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+import redis.exceptions
 from celery import Celery, states
 from celery.utils.log import get_logger
 from typing_extensions import override
@@ -82,7 +83,10 @@ class _ListeningConsumer(ResultConsumer):
             yield
         except TimeoutError:
             raise  # of a wait for the next announcement
-        except self._connection_errors:
+        except self._connection_errors as error:
+            if not heard_before and isinstance(error, redis.exceptions.TimeoutError):
+                # redis-py has tried it on several connections, each of which took the whole timeout.
+                raise results_away(self.backend, error) from error
             try:
                 self._connect_again(patient=heard_before)
             except self._connection_errors as exc:
