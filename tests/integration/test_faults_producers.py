@@ -14,7 +14,7 @@ from kombu import Producer
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, close_client
 from tests.support.faults import faults
 from tests.support.patience import patience
 from tests.support.proxy import Proxy
@@ -74,6 +74,9 @@ def place(running: RedisServer) -> Iterator[Place]:
         config = build(
             CELERY_BROKER_REDIS_HOST=proxy.host,
             CELERY_BROKER_REDIS_PORT=proxy.port,
+            # A group waits for its results although its tasks ignore theirs.
+            CELERY_RESULT_BACKEND_REDIS_HOST=running.host,
+            CELERY_RESULT_BACKEND_REDIS_PORT=running.port,
             CELERY_BROKER_SOCKET_TIMEOUT=SECONDS,
             CELERY_BROKER_SOCKET_CONNECT_TIMEOUT=SECONDS,
             CELERY_TASK_IGNORE_RESULT=True,
@@ -84,7 +87,7 @@ def place(running: RedisServer) -> Iterator[Place]:
             yield Place(app, task, running, proxy)
         finally:
             cast("Any", app).pool.force_close_all()
-            app.close()
+            close_client(app)
 
 
 def _delay(place: Place) -> None:
