@@ -48,6 +48,7 @@ REPETITIVE = frozenset(
         "test_generated",
         "test_interop",
         "test_lean_path",
+        "test_lean_path_generated",
         "test_lifecycle",
         "test_limits",
         "test_matrix",

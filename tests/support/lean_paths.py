@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,9 +11,12 @@ from typing import Any, Final
 from celery.result import AsyncResult
 
 from tests.support.deployment import TIMEOUT, Deployment, eventually
+from tests.support.patience import wait_until
+from tests.support.remote import received_events
 from tests.support.workers import Worker
 
 SERVICE: Final = "tests.integration.lean_service"
+WATCHED_SERVICE: Final = "tests.integration.lean_watched_service"
 ENDED: Final = {"SUCCESS", "FAILURE", "REVOKED", "REJECTED", "LATER"}
 
 CASES: Final[dict[str, tuple[str, tuple[object, ...], dict[str, object]]]] = {
@@ -165,3 +168,91 @@ def lean_tasks(deployment: Deployment, worker: Worker) -> int:
     assert replies is not None
     number: int = replies[worker.hostname]["pool"]["lean"]
     return number
+
+
+RUNS_AGAIN: Final = frozenset(name for name in CASES if "retr" in name)
+"""The end of one attempt may be told before or after the beginning of the next."""
+
+OF_TIME: Final = frozenset(
+    {"clock", "hostname", "local_received", "pid", "runtime", "timestamp", "utcoffset", "uuid"}
+)
+
+
+class Watched:
+    """The workers, and the events that they have sent."""
+
+    def __init__(self, both: Both, seen: list[dict[str, object]]) -> None:
+        self.both = both
+        self.seen = seen
+
+    def events_of(self, result: AsyncResult[object]) -> list[dict[str, str]]:
+        """The events of a task, without what differs between any two runs."""
+        return [
+            {
+                name: str(value is None if name in {"eta", "expires"} else value).replace(
+                    result.id, "<id>"
+                )
+                for name, value in event.items()
+                if name not in OF_TIME and name != "traceback"
+            }
+            for event in self.seen
+            if event.get("uuid") == result.id and event["type"] != "task-sent"
+        ]
+
+    def assert_told_alike(
+        self, lean: AsyncResult[object], celerys: AsyncResult[object], *, runs_again: bool
+    ) -> None:
+        """Assert that receivers and a monitor were told the same of a task on both paths.
+
+        Args:
+            lean: The task on the lean path.
+            celerys: The same on Celery's.
+            runs_again: Whether the task may be retried, so that the order of some may differ.
+        """
+
+        last: list[tuple[list[Any], list[Any]]] = []
+
+        def agree() -> bool:
+            of_workers = told(self.both.lean, lean), told(self.both.celerys, celerys)
+            of_monitor = self.events_of(lean), self.events_of(celerys)
+            if runs_again:
+                of_workers = sorted(of_workers[0]), sorted(of_workers[1])
+                of_monitor = sorted(of_monitor[0], key=str), sorted(of_monitor[1], key=str)
+            last[:] = [of_workers, of_monitor]
+            are_over = all(any(line.startswith("postrun") for line in one) for one in of_workers)
+            return are_over and all(mine == theirs for mine, theirs in last)
+
+        with suppress(AssertionError):
+            # The last ones come after the result.
+            wait_until(agree, 30.0, "the last ones")
+        for mine, theirs in last:
+            assert len(theirs) > 1
+            assert mine == theirs
+
+
+@contextmanager
+def watching(deployment: Deployment) -> Generator[Watched]:
+    """Start the two workers, whose receivers log the signals, and a monitor."""
+    with (
+        received_events(deployment) as seen,
+        both_paths(deployment, WATCHED_SERVICE, "--task-events") as both,
+    ):
+
+        def listening() -> bool:
+            deployment.client.control.heartbeat()
+            return len({event["hostname"] for event in seen}) > 1
+
+        eventually(listening)
+        yield Watched(both, seen)
+
+
+def told(worker: Worker, result: AsyncResult[object]) -> list[str]:
+    """The signals of a task, and that it has succeeded, in their order."""
+    found: list[str] = []
+    for line in worker.lines:
+        if f" for {result.id}: " in line:
+            shown = line.partition("SIGNAL ")[2].replace(result.id, "<id>")
+            found.append(re.sub(r"[\da-f]{8}-[\da-f-]{27}", "<another>", shown))
+        elif result.id in line and " succeeded in " in line:
+            found.append("logged")
+    return [line.replace("celerys", "lean") for line in found]
