@@ -40,8 +40,16 @@ def stopped(*processes: int) -> Generator[None]:
 
 def processes_of(place: Faults) -> list[int]:
     """The processes of the pool, when each is ready for a task."""
-    inspect: Any = place.client.control.inspect(timeout=patience(10), limit=1)
-    [stats] = inspect.stats().values()
+    inspect: Any = place.client.control.inspect(timeout=patience(2), limit=1)
+    answers: dict[str, Any] = {}
+
+    def has_answered() -> bool:
+        # A worker that is ready may not have subscribed yet, and hears nothing of this question then.
+        answers.update(inspect.stats() or {})
+        return bool(answers)
+
+    wait_until(has_answered, 60, "the worker answers")
+    [stats] = answers.values()
     processes: list[int] = stats["pool"]["processes"]
     assert place.send("process").get(timeout=TIMEOUT) in processes
     # Its result is there before the worker hears of its end, and gives the process another task.
