@@ -36,11 +36,18 @@ async def late(key: str, seconds: float) -> int:
     return int(await redis_client.incr(key))
 
 
-async def _freed() -> None:
+async def _freed(key: str = "free") -> None:
     while True:
-        if await redis_client.get("free"):
+        if await redis_client.get(key):
             return
         await asyncio.sleep(0.1)
+
+
+@async_shared_task(acks_late=True)
+async def late_when_set(key: str) -> None:
+    """Counts as begun, and ends when this key is set."""
+    await redis_client.incr("begun")
+    await _freed(key)
 
 
 @async_shared_task

@@ -10,6 +10,7 @@
     greenlets   plain functions that wait without blocking the loop
     places      where such code runs, and what it may do there
     host        an app's runtime together with the app's resources
+    turns       turns of a worker's loop while it waits for its tasks to end
     strays      processes that a task has forked and not ended
     forks       threads beside a pool of processes, between its forks
     repeated_lines  log lines that are written again and again

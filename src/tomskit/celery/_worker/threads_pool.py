@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.concurrency.thread import TaskPool as ThreadsPool
+from kombu.asynchronous import get_event_loop
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer, tags_of_running_tasks
+from tomskit.celery._running.turns import Turns
 from tomskit.celery._worker.contained_calls import apply_contained
 from tomskit.celery.fast_redis.parts import in_front
 
@@ -24,6 +27,9 @@ logger: Final = logging.getLogger(__name__)
 class _WaitedPool(ThreadsPool):
     """Put in front of a pool of threads, waits for them in each kind of shutdown, and tells of all that they raise.
 
+    Celery waits without a turn of the worker: what has ended is acknowledged when the last one has, and runs again
+    if the worker is killed before.
+
     Attributes:
         runs_on: Whether it goes on once although Celery stops it, in the handler of SIGQUIT. There the worker may
             be about to give it a task.
@@ -31,20 +37,50 @@ class _WaitedPool(ThreadsPool):
 
     runs_on = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._running: set[Future[object]] = set()
+        self._is_stopping = False
+
     @override
     def on_apply(self, target: Callable[..., object], *args: Any, **options: Any) -> Any:
-        return apply_contained(super().on_apply, target, *args, **options)
+        if self._is_stopping:
+            # One whose time has come in a last turn: its message goes back.
+            return None
+        result: Any = apply_contained(super().on_apply, target, *args, **options)
+        running: Future[object] = result.f
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return result
 
     @override
     def on_stop(self) -> None:
         if self.runs_on:
             self.runs_on = False
         else:
-            super().on_stop()
+            self._wait()
 
     @override
     def on_terminate(self) -> None:
+        self._wait()
+
+    def _wait(self) -> None:
+        self._is_stopping = True
+        for running in tuple(self._running):
+            # Those that have not begun.
+            running.cancel()
+        hub = get_event_loop()
+        if hub is not None:
+            turns = Turns(hub)
+            for running in tuple(self._running):
+                running.add_done_callback(lambda _: hub.call_soon(_begin_turn))
+            while self._running:
+                turns.take()
         super().on_stop()
+
+
+def _begin_turn() -> None:
+    """Called in a turn, which begins for it."""
 
 
 class _WaitedConsumer(Consumer):

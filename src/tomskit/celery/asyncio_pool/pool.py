@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -30,6 +30,7 @@ from tomskit.celery._running.context import keep_by_execution
 from tomskit.celery._running.places import set_outer_place
 from tomskit.celery._running.steering import NO_LIMITS, Limits
 from tomskit.celery._running.stream_lines import write_together
+from tomskit.celery._running.turns import Turns
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery.asyncio_pool.backend import BackendCalls
 from tomskit.celery.asyncio_pool.collector import Collector
@@ -152,27 +153,16 @@ class AsyncioPool(TaskPool):
 
     def _drain(self) -> None:
         self.flush()
-        turns = self._hub.create_loop()
+        turns = Turns(self._hub)
         terminated = False
         while self._async.running or (self._plain.running and not terminated):
             if quit_requested() and not terminated:
                 terminated = True
                 self.app.async_client.given_up.set()
                 self._terminate_all()
-            turns = self._turn(turns)
+            turns.take()
         # Acknowledges the messages of the last ones.
-        self._turn(turns)
-
-    def _turn(self, turns: Generator[None]) -> Generator[None]:
-        try:
-            next(turns)
-        except StopIteration:
-            return self._hub.create_loop()
-        except Exception as exc:  # noqa: BLE001 (the broker is gone; the tasks are not)
-            logger.warning("Lost the broker while waiting for tasks to end: %r", exc)
-            self._hub.reset()
-            return self._hub.create_loop()
-        return turns
+        turns.take()
 
     def _terminate_all(self) -> None:
         for job in tuple(self._async.running.values()):
