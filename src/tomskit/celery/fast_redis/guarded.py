@@ -124,6 +124,7 @@ class GuardedMessage(virtual.Message):
     ready: object | None = None
 
     channel: Any
+    errors: list[Any] | None
     _decoded_cache: object
     _state: str
 
