@@ -16,7 +16,8 @@ from tomskit.sqlalchemy.database import db
 app = AsyncCelery("silent-database", config=CeleryConfig())
 
 SOFT = slowed(2.0)
-HARD = slowed(5.0)
+HARD = SOFT + slowed(13.0)
+"""At the soft limit psycopg asks the server for 5 s to cancel the query, and waits as long for that to happen."""
 
 
 @async_shared_task

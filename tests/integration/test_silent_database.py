@@ -81,7 +81,10 @@ def place(
             CELERY_DB_PORT=str(proxy.port),
             CELERY_SQLALCHEMY_POOL_SIZE=str(3 * MANY),
         )
-        yield Place(deployment, worker, proxy)
+        place = Place(deployment, worker, proxy)
+        yield place
+        # The worker waits for its tasks, also where a test has failed.
+        place.set("over")
 
 
 def errors_of(sent: list[AsyncResult[object]]) -> set[str]:
