@@ -10,7 +10,7 @@ from celery.result import AsyncResult
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.deployment import deploy, eventually
+from tests.support.deployment import deploy
 from tests.support.lean_paths import CASES, RUNS_AGAIN, SERVICE, Watched, lean_tasks, watching
 from tests.support.servers import MariaDBServer, RedisServer
 
@@ -129,7 +129,13 @@ def test_nobody_can_tell_generated_calls_apart(watched: Watched, calls: list[Cal
         watched.assert_told_alike(lean, celerys, runs_again=call.case in RUNS_AGAIN)
 
 
-def test_some_of_them_take_the_lean_path(watched: Watched) -> None:
+@given(VALUES)
+@settings(max_examples=EXAMPLES, phases=[Phase.generate])
+def test_ordinary_ones_take_the_lean_path(watched: Watched, value: object) -> None:
     both = watched.both
-    eventually(lambda: lean_tasks(both.deployment, both.lean) > 0)
+    before = lean_tasks(both.deployment, both.lean)
+    call = Call("a number", value, {}, in_chain=False)
+    both.outcome(call.send(watched, "lean"))
+    both.outcome(call.send(watched, "celerys"))
+    assert lean_tasks(both.deployment, both.lean) > before
     assert lean_tasks(both.deployment, both.celerys) == 0

@@ -124,16 +124,21 @@ class FastChannel(GuardedChannel, ConversingChannel):
     def deliver_recorded(self, found: list[Found]) -> None:
         """Deliver messages, each with the queue that it was in."""
         rest = deque(found)
-        callbacks, last = callbacks_of(self), None
+        callbacks, last, misses = callbacks_of(self), None, self.unfetched.misses_any()
         self.recording, self.checked = False, True
         try:
             while rest:
                 queue, raw = rest.popleft()
-                payload = raw if isinstance(raw, ReadPayload) else self._read_or_drop(raw, queue)
-                if payload is None:
+                if isinstance(raw, ReadPayload):
+                    payload: dict[str, Any] | None = raw
+                elif (payload := _payload(raw, queue)) is None:
+                    logger.critical("Dropped from %s, not a message of kombu: %.4000r", queue, raw)
+                    self.qos.forget(raw)
                     continue
+                assert payload is not None  # noqa: S101 (as above)
                 self.delivered += 1
-                self.unfetched.arrived(payload["properties"]["delivery_tag"])
+                if misses:
+                    self.unfetched.arrived(payload["properties"]["delivery_tag"])
                 if queue != last:
                     self._queue_cycle.rotate(queue)
                     last = queue
@@ -149,13 +154,6 @@ class FastChannel(GuardedChannel, ConversingChannel):
                     message = self.Message(payload, channel=self)
                     self.qos.append(message, message.delivery_tag)
             self.recording, self.checked = True, False
-
-    def _read_or_drop(self, raw: bytes, queue: str) -> dict[str, Any] | None:
-        payload = _payload(raw, queue)
-        if payload is None:
-            logger.critical("Dropped from %s, not a message of kombu: %.4000r", queue, raw)
-            self.qos.forget(raw)
-        return payload
 
     @override
     def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: Any) -> object:

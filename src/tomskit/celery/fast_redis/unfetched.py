@@ -81,11 +81,14 @@ class Unfetched:
         """How often a message was fetched alone and has not arrived."""
         return self._tries.get(tag, 0)
 
+    def misses_any(self) -> bool:
+        """Whether there are messages whose arrival is to be noted."""
+        return bool(self._tries or self._suspects)
+
     def arrived(self, tag: str) -> None:
         """Note that a message has arrived."""
-        if self._tries or self._suspects:
-            self._suspects.discard(tag)
-            self._tries.pop(tag, None)
+        self._suspects.discard(tag)
+        self._tries.pop(tag, None)
 
     def due(self) -> list[Waiting]:
         """The messages that have waited long enough; they wait until `forget` is called."""
