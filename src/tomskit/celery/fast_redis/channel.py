@@ -264,8 +264,7 @@ class FastQoS(KeepingQoS):
             return False
         self.channel.settling.discard(delivery_tag)
         self._acknowledged.append(delivery_tag)
-        # What `acknowledge_in_memory` does.
-        self._dirty.add(delivery_tag)
+        acknowledge_in_memory(self, delivery_tag)
         return True
 
     @override
