@@ -1,16 +1,20 @@
 """db.session and db.scope on SQLite."""
 
 import asyncio
+import gc
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import String, text
+from sqlalchemy import String, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.support.settings import MakeApp
+from tomskit._internals.sqlalchemy import wait_in_session
 from tomskit.celery import AsyncCelery, AsyncRuntime, AsyncTaskRunner
 from tomskit.errors import (
     ConfigurationError,
@@ -19,6 +23,7 @@ from tomskit.errors import (
     ProviderError,
 )
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
+from tomskit.sqlalchemy import database as database_module
 from tomskit.sqlalchemy.database import Database, SessionScope, db
 
 SQLITE = "sqlite+aiosqlite:///"
@@ -258,6 +263,42 @@ class TestSessionsThatOutliveTheirScope:
 
         with pytest.raises(NotInitializedError, match="after its task had ended"):
             AsyncRuntime.run(use(session))
+
+
+class TestClosing:
+    def test_an_error_of_a_connection_that_is_not_closed_in_time_is_no_error_of_the_loop(
+        self,
+        sqlite: DatabaseConfig,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Such as that of a listener of the application's, which asks the server for something before."""
+        for name in ("_CLOSE_SECONDS", "_CUT_SECONDS"):
+            monkeypatch.setattr(database_module, name, 0.1)
+        unseen: list[object] = []
+
+        def take_leave(connection: DBAPIConnection, _record: object) -> None:
+            for _ in range(3):
+                with suppress(asyncio.CancelledError):
+                    wait_in_session(asyncio.sleep(3600))
+            connection.close()
+            raise ConnectionError("no answer to a farewell")
+
+        async def work() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: unseen.append(context["message"]))
+            database = Database()
+            database.open(sqlite)
+            event.listen(database.engine.sync_engine, "close", take_leave)
+            async with database.scope():
+                await database.session.execute(text("SELECT 1"))
+            await database.close()
+            gc.collect()
+
+        asyncio.run(work())
+
+        assert unseen == []
+        assert "They are dropped" in caplog.text
 
 
 class TestTwoDatabases:

@@ -25,6 +25,7 @@ from tomskit.defaults import is_configured
 from tomskit.errors import ConfigurationError, MissingDriverError, NotInitializedError
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
 from tomskit.sqlalchemy.connecting import drop_lost_connections, limit_connecting
+from tomskit.sqlalchemy.cutting import cut
 from tomskit.sqlalchemy.sessions import watch
 from tomskit.sqlalchemy.tracked import end_session, new_session
 
@@ -43,8 +44,8 @@ _WARN_AFTER: Final = 30.0
 """Seconds for which a session waits for a connection before a warning is logged, and again."""
 _CLOSE_SECONDS: Final = 5.0
 """How long an engine may take to close its connections: asyncpg waits for seconds for each that does not answer."""
-_CANCELLATIONS: Final = 3
-"""One may end the wait for one connection, and not for the others."""
+_CUT_SECONDS: Final = 1.0
+"""How long one cancellation of that may take."""
 _WAY_OUT: Final = (
     "Use it inside a task or a coroutine given to AsyncRuntime.run or AsyncTaskRunner, "
     "or open a scope yourself: async with db.scope(): ..."
@@ -350,9 +351,7 @@ async def _dispose(engine: AsyncEngine) -> None:
     if not unfinished:
         await closing
         return
-    for _ in range(_CANCELLATIONS):
-        closing.cancel()
-        await asyncio.wait([closing], timeout=1)
+    await cut(closing, seconds=_CUT_SECONDS)
     logger.warning(
         "The database has not answered within %gs that its connections are closed. They are dropped.",
         _CLOSE_SECONDS,

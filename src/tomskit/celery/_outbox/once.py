@@ -16,6 +16,7 @@ from tomskit.celery._outbox import marks
 from tomskit.celery._outbox.databases import committing
 from tomskit.celery._outbox.repeats import Repeats, cause_of
 from tomskit.sqlalchemy.away import has_conflict, is_away, is_refused_after_another
+from tomskit.sqlalchemy.cutting import cut
 from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.sessions import TaskSession
 
@@ -26,8 +27,6 @@ T = TypeVar("T")
 logger: Final = logging.getLogger(__name__)
 
 _ROLLBACK_SECONDS: Final = 5.0
-_CANCELLATIONS: Final = 3
-"""psycopg takes the first one for a wish to ask the server, and goes on waiting."""
 
 
 @dataclass(frozen=True)
@@ -222,9 +221,7 @@ async def _to_the_end(coro: Coroutine[object, Never, T]) -> T:
                 task.cancel()
                 raise
         if not task.done() and loop.time() >= deadline:
-            for _ in range(_CANCELLATIONS):
-                task.cancel()
-                await asyncio.wait([task], timeout=_ROLLBACK_SECONDS)
+            await cut(task, seconds=_ROLLBACK_SECONDS)
             raise marks.NoAnswerError(
                 f"The database has not answered a commit for {marks.ANSWER_SECONDS:g} s"
             )
