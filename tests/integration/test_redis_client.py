@@ -34,6 +34,8 @@ class Pipeline(Protocol):
     def set(self, key: str, value: str) -> object: ...
     def append(self, key: str, value: str) -> object: ...
     def get(self, key: str) -> object: ...
+    def eval(self, script: str, numkeys: int, *keys: str) -> object: ...
+    def blpop(self, keys: list[str], timeout: int) -> object: ...
     async def execute(self) -> list[object]: ...
 
 
@@ -46,7 +48,9 @@ class Client(Protocol):
     """What redis-py leaves partly without types."""
 
     async def execute_command(self, *words: str | int) -> object: ...
-    def pipeline(self) -> AbstractAsyncContextManager[Pipeline]: ...
+    def pipeline(
+        self, transaction: bool | None = None
+    ) -> AbstractAsyncContextManager[Pipeline]: ...
     def pubsub(self) -> AbstractAsyncContextManager[PubSub]: ...
 
 
@@ -173,6 +177,52 @@ def test_fifty_commands_at_once_share_the_configured_number_of_connections(place
     assert sorted(taken) == list(range(50))
     # A cluster's client may have one more, to ask for the cluster's layout.
     assert 5 <= max(most) <= 5 + place.config.REDIS_USE_CLUSTER
+
+
+def test_pipelines_wait_for_a_connection_as_commands_do(place: Place) -> None:
+    async def take() -> int:
+        _, value = cast("list[str]", await client.execute_command("BLPOP", "numbers", 0))
+        return int(value)
+
+    async def take_by_pipeline() -> int:
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.blpop(["numbers"], 0)
+            [[_, value]] = cast("list[list[str]]", await pipe.execute())
+        return int(value)
+
+    async def take_all() -> list[int]:
+        takers = (take, take_by_pipeline)
+        taking = asyncio.gather(*(takers[number % 2]() for number in range(30)))
+        with place.look() as looking:
+            await asyncio.to_thread(eventually, lambda: place.blocked() == 5)
+            for number in range(30):
+                looking.rpush("numbers", number)
+        return await taking
+
+    AsyncRuntime.init(make_app(place.config))
+
+    assert sorted(AsyncRuntime.run(take_all())) == list(range(30))
+
+
+def test_a_pipeline_on_a_cluster_asks_again_with_the_connection_that_it_has(
+    in_cluster: Place,
+) -> None:
+    """Where a slot has moved, or is about to."""
+    script = (
+        "if redis.call('INCR', KEYS[1]) == 1 then return redis.error_reply('TRYAGAIN later') end "
+        "return 'done'"
+    )
+
+    async def ask() -> list[object]:
+        await redis_client.delete("asked")
+        async with client.pipeline() as pipe:
+            pipe.eval(script, 1, "asked")
+            return await asyncio.wait_for(pipe.execute(), patience(10))
+
+    config = in_cluster.config.model_copy(update={"REDIS_MAX_CONNECTIONS": 1})
+    AsyncRuntime.init(make_app(config))
+
+    assert AsyncRuntime.run(ask()) == ["done"]
 
 
 def test_commands_survive_that_the_server_closes_all_connections(place: Place) -> None:

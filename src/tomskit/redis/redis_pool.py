@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff
@@ -185,10 +187,11 @@ def _warn_of_waiting(seconds: float, limit: int) -> None:
 
 
 class _WaitingCluster(RedisCluster):
-    """Lets a command wait for a free connection, where RedisCluster raises.
+    """Lets a command or a pipeline wait for a free connection, where RedisCluster raises.
 
-    Runs at most as many commands at once as a node may have connections. Pipelines and
-    subscriptions are not counted: they take further connections, and do not wait.
+    Runs at most as many of them at once as a node may have connections: a pipeline has at most one of each
+    node. Subscriptions, and transactions between WATCH and their execution, are not counted: they take further
+    connections, and do not wait.
     """
 
     def __init__(self, *, max_connections: int, **options: Any) -> None:
@@ -199,6 +202,23 @@ class _WaitingCluster(RedisCluster):
 
     @override
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        if _has_turn.get():
+            return await super().execute_command(*args, **kwargs)
+        async with self.turn():
+            return await super().execute_command(*args, **kwargs)
+
+    @override
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
+        # It refuses what a cluster cannot do.
+        super().pipeline(transaction, shard_hint)
+        # To type checkers an abstract class: a protocol of redis-py's declares what pipelines do not have.
+        waiting: Any = _WaitingClusterPipeline
+        made: ClusterPipeline = waiting(self, transaction)
+        return made
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None]:
+        """Wait until there is a connection for what is done inside."""
         waited = 0.0
         while True:
             try:
@@ -209,9 +229,27 @@ class _WaitingCluster(RedisCluster):
                 waited += _WARN_AFTER
                 _warn_of_waiting(waited, self._limit)
         try:
-            return await super().execute_command(*args, **kwargs)
+            yield
         finally:
             self._free.release()
+
+
+_has_turn: Final[ContextVar[bool]] = ContextVar("tomskit_has_turn", default=False)
+"""Whether a pipeline of a cluster is executed here: what has moved it asks for by commands, when it has given its
+connections back."""
+
+
+class _WaitingClusterPipeline(ClusterPipeline):
+    @override
+    async def execute(self, *args: Any, **options: Any) -> list[Any]:
+        cluster = self.cluster_client
+        assert isinstance(cluster, _WaitingCluster)  # noqa: S101 (which alone makes it)
+        async with cluster.turn():
+            token = _has_turn.set(True)
+            try:
+                return await super().execute(*args, **options)
+            finally:
+                _has_turn.reset(token)
 
 
 class _Final(Exception):  # noqa: N818 (never leaves `_Retry`)
