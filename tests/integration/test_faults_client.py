@@ -2,90 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
-from celery import states
 from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError
 
-from tests.support.deployment import close_client
+from tests.support.client_place import SECONDS, ClientPlace, client_of, client_place
 from tests.support.patience import patience, wait_until
-from tests.support.proxy import Proxy
 from tests.support.servers import RedisServer
-from tests.support.settings import build
-from tomskit.celery import AsyncCelery
 from tomskit.celery._client.result import TypedResult
 from tomskit.redis.away import ServerAwayError
 
 # Celery calls what newer versions of redis-py have deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
-
-T = TypeVar("T")
-
-SECONDS = 2.0
-"""The timeout of sockets. A busy machine answers within it."""
-
-
-@dataclass
-class Place:
-    """An app behind proxies, and a store and a queue as a worker sees them."""
-
-    app: AsyncCelery
-    server: RedisServer
-    broker: Proxy
-    results: Proxy
-    worker: AsyncCelery
-
-    def store(self, task_id: str, value: int) -> None:
-        self.worker.backend.store_result(task_id, value, states.SUCCESS)
-
-    def result(self, task_id: str) -> Any:
-        return TypedResult[int](task_id, app=self.app)
-
-    async def send(self) -> None:
-        await self.app.async_client.send(lambda: self.app.send_task("nothing"))
-
-    def queued(self) -> int:
-        with self.server.client(0) as client:
-            length: int = client.llen("celery")
-            return length
-
-    def subscribed(self, task_id: str) -> bool:
-        key = cast("Any", self.worker.backend).get_key_for_task(task_id).decode()
-        with self.server.client(0) as client:
-            channels: list[str] = cast("Any", client).pubsub_channels()
-            return key in channels
-
-    def run(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        async def main() -> T:
-            async with asyncio.timeout(patience(60)):
-                return await function()
-
-        return asyncio.run(main())
-
-
-@contextmanager
-def _app(broker: tuple[str, int], results: tuple[str, int], **more: object) -> Generator[Any]:
-    config = build(
-        CELERY_BROKER_REDIS_HOST=broker[0],
-        CELERY_BROKER_REDIS_PORT=broker[1],
-        CELERY_RESULT_BACKEND_REDIS_HOST=results[0],
-        CELERY_RESULT_BACKEND_REDIS_PORT=results[1],
-        CELERY_BROKER_SOCKET_TIMEOUT=SECONDS,
-        CELERY_BROKER_SOCKET_CONNECT_TIMEOUT=SECONDS,
-        CELERY_RESULT_SOCKET_TIMEOUT=SECONDS,
-        CELERY_RESULT_SOCKET_CONNECT_TIMEOUT=SECONDS,
-        **more,
-    )
-    app = AsyncCelery("faults-client", config=config, set_as_current=False)
-    try:
-        yield app
-    finally:
-        close_client(app)
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +26,12 @@ def running() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def place(running: RedisServer) -> Iterator[Place]:
-    running.flush()
-    direct = (running.host, running.port)
-    with (
-        Proxy(*direct) as broker,
-        Proxy(*direct) as results,
-        _app((broker.host, broker.port), (results.host, results.port)) as app,
-        _app(direct, direct) as worker,
-    ):
-        yield Place(app, running, broker, results, worker)
+def place(running: RedisServer) -> Iterator[ClientPlace]:
+    with client_place(running) as place:
+        yield place
 
 
-def test_a_connection_that_is_accepted_and_never_answered_is_given_up(place: Place) -> None:
+def test_a_connection_that_is_accepted_and_never_answered_is_given_up(place: ClientPlace) -> None:
     place.store("one", 1)
     place.store("other", 2)
     place.results.accept_silently()
@@ -128,7 +52,7 @@ def test_a_connection_that_is_accepted_and_never_answered_is_given_up(place: Pla
     assert seconds < SECONDS, "a later one has waited for the connection that is stuck"
 
 
-def test_a_result_is_awaited_on_a_connection_that_has_gone_silent(place: Place) -> None:
+def test_a_result_is_awaited_on_a_connection_that_has_gone_silent(place: ClientPlace) -> None:
     place.store("before", 0)
 
     async def main() -> tuple[object, object]:
@@ -145,7 +69,7 @@ def test_a_result_is_awaited_on_a_connection_that_has_gone_silent(place: Place) 
     assert place.run(main) == (1, 2)
 
 
-def test_get_in_a_thread_survives_a_silent_connection(place: Place) -> None:
+def test_get_in_a_thread_survives_a_silent_connection(place: ClientPlace) -> None:
     place.store("before", 0)
     assert place.result("before").get(timeout=patience(10)) == 0
 
@@ -164,7 +88,9 @@ def test_get_in_a_thread_survives_a_silent_connection(place: Place) -> None:
 
 
 @pytest.mark.parametrize("fault", ["freeze", "accept_silently"])
-def test_a_task_is_sent_on_a_connection_that_has_gone_silent(place: Place, fault: str) -> None:
+def test_a_task_is_sent_on_a_connection_that_has_gone_silent(
+    place: ClientPlace, fault: str
+) -> None:
     async def main() -> int:
         await place.send()
         place.broker.freeze()
@@ -182,7 +108,7 @@ def test_a_task_is_sent_on_a_connection_that_has_gone_silent(place: Place, fault
     assert place.run(main) == 2
 
 
-def test_a_store_that_never_answers_is_not_tried_again_and_again(place: Place) -> None:
+def test_a_store_that_never_answers_is_not_tried_again_and_again(place: ClientPlace) -> None:
     place.results.accept_silently()
 
     with pytest.raises(ServerAwayError, match="Results cannot be waited for"):
@@ -192,7 +118,7 @@ def test_a_store_that_never_answers_is_not_tried_again_and_again(place: Place) -
     assert place.results.accepted < 10
 
 
-def test_a_broker_that_may_not_be_written_to_is_an_error_that_says_so(place: Place) -> None:
+def test_a_broker_that_may_not_be_written_to_is_an_error_that_says_so(place: ClientPlace) -> None:
     client = cast("Any", place.server.client(0))
     client.execute_command("REPLICAOF", "127.0.0.1", "1")
     try:
@@ -207,7 +133,7 @@ def test_a_wrong_password_of_the_results_is_raised_where_they_are_awaited() -> N
     with RedisServer(password="right") as server:
         here = (server.host, server.port)
         password = {"CELERY_RESULT_BACKEND_REDIS_PASSWORD": "wrong"}
-        with _app(here, here, **password) as app:
+        with client_of(here, here, **password) as app:
             result = TypedResult[int]("id", app=app)
 
             async def main() -> None:

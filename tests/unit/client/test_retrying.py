@@ -12,6 +12,7 @@ import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
+from tomskit.celery.fast_redis.deadlines import UnansweredError
 
 LOGGER = logging.getLogger("tests.retrying")
 
@@ -369,3 +370,43 @@ def test_the_next_refusal_is_told_again(lines: Callable[[], list[str]]) -> None:
         outage.ended()
 
     assert [line.split()[0] for line in lines()] == ["ERROR", "INFO"] * 2
+
+
+def tries_of_silence(
+    clock: Clock, seconds: float, timeout: float | None, *between: Exception
+) -> int:
+    """How often a server is tried that lets each new connection wait for so many seconds."""
+    outage = Outage("publish a task", "the broker", LOGGER)
+    pauses = itertools.repeat(0.5, 20)
+    trying = Retrying(outage, is_away=lambda _: True, pauses=pauses, timeout=timeout)
+    others = list(between)
+    tries = 0
+
+    def operation() -> None:
+        nonlocal tries
+        tries += 1
+        if tries > 1 and others:
+            raise others.pop()
+        clock.now += seconds
+        raise UnansweredError
+
+    with pytest.raises(UnansweredError):
+        trying.run(operation, clock.sleep)
+    return tries
+
+
+def test_server_that_leaves_two_new_connections_unanswered_is_not_tried_again(clock: Clock) -> None:
+    assert tries_of_silence(clock, 10.0, timeout=10.0) == 2
+
+
+def test_new_connections_that_are_given_up_sooner_are_tried_for_as_long(clock: Clock) -> None:
+    # 5 s, 10.5 s, 16 s after the first one was begun.
+    assert tries_of_silence(clock, 5.0, timeout=10.0) == 3
+
+
+def test_another_error_in_between_begins_anew(clock: Clock) -> None:
+    assert tries_of_silence(clock, 10.0, 10.0, OSError()) == 4
+
+
+def test_without_a_timeout_silence_is_one_failure_of_many(clock: Clock) -> None:
+    assert tries_of_silence(clock, 10.0, timeout=None) == 21

@@ -213,7 +213,7 @@ class LoopProducer(Producer):
         return self._retrying(publish_pauses(conf))
 
     def _retrying(self, pauses: Iterator[float]) -> Retrying:
-        return Retrying(self._outage, pauses=pauses)
+        return Retrying(self._outage, pauses=pauses, timeout=self._batches.timeout)
 
     async def _before_retry(self, seconds: float) -> None:
         await self._fail_over()

@@ -15,6 +15,7 @@ from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
 from celery.exceptions import BackendStoreError
 from kombu.exceptions import OperationalError
 
+from tomskit.celery.fast_redis.deadlines import UnansweredError
 from tomskit.redis.away import is_away as redis_is_away
 from tomskit.redis.away import is_refused, shown
 
@@ -31,6 +32,10 @@ R = TypeVar("R")
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 2.0
 """Seconds between two tries of an operation that is retried until the server returns."""
+
+_NEW_CONNECTIONS: Final = 2
+"""How many new connections a server may leave without an answer, one after the other, where it is not waited for."""
+_ALMOST: Final = 0.9
 
 _REMINDER_SECONDS: Final = 60.0
 """How often the log says that the server is still away."""
@@ -124,6 +129,10 @@ class Retrying:
         pauses: Seconds before each retry. The error is raised when there are no more; None retries
             until the server returns.
         given_up: When it is set, the next error is raised.
+        timeout: Seconds in which the server is to answer a new connection. If it has left two of them in a
+            row without an answer, for twice as long in all, the error is raised: each takes the whole timeout,
+            so that all of the retries would last many times as long as for a server that refuses connections.
+            None has no such limit.
     """
 
     def __init__(
@@ -133,7 +142,11 @@ class Retrying:
         is_away: Callable[[Exception], bool] = is_away,
         pauses: Iterator[float] | None = None,
         given_up: threading.Event | None = None,
+        timeout: float | None = None,
     ) -> None:
+        self._timeout = timeout
+        self._unanswered = 0
+        self._unanswered_since = 0.0
         self._outage = outage
         self._is_away = is_away
         self._pauses = _patient_pauses() if pauses is None else pauses
@@ -149,11 +162,27 @@ class Retrying:
             Exception: `exc`, if there is no other try.
         """
         given_up = self._given_up is not None and self._given_up.is_set()
-        pause = None if given_up or not self._is_away(exc) else next(self._pauses, None)
+        may_return = self._is_away(exc) and not self._stays_silent(exc)
+        pause = next(self._pauses, None) if may_return and not given_up else None
         if pause is None:
             raise exc
         self._outage.failed(exc)
         return pause
+
+    def _stays_silent(self, exc: Exception) -> bool:
+        if not isinstance(exc, UnansweredError):
+            self._unanswered = 0
+            return False
+        now = time.monotonic()
+        if not self._unanswered:
+            self._unanswered_since = now
+        self._unanswered += 1
+        return (
+            self._timeout is not None
+            and self._unanswered >= _NEW_CONNECTIONS
+            # Timers may be a little early. The first connection has had its time before.
+            and now - self._unanswered_since >= self._timeout * _ALMOST
+        )
 
     def succeeded(self) -> None:
         """Note that a try has succeeded, or that the server has answered."""

@@ -85,9 +85,12 @@ class Subscriptions:
             return answers
 
         try:
-            return await Retrying(self._unread, pauses=self._pauses()).run_async(once)
+            return await self._new_retrying(self._unread).run_async(once)
         except (RedisError, OSError) as exc:
             raise self._error(exc) from exc
+
+    def _new_retrying(self, outage: Outage) -> Retrying:
+        return Retrying(outage, pauses=self._pauses(), timeout=self._timeout)
 
     def _pauses(self) -> Iterator[float]:
         """Seconds before each try while Redis is away: as the settings for results say.
@@ -190,7 +193,7 @@ class Subscriptions:
     async def _pause(self, exc: Exception) -> None:
         """Wait before the next try, by the backend's own retry policy."""
         if self._retrying is None:
-            self._retrying = Retrying(self._outage, pauses=self._pauses())
+            self._retrying = self._new_retrying(self._outage)
         try:
             pause = self._retrying.failed(exc)
         except (RedisError, OSError):

@@ -233,6 +233,9 @@ class Batches:
     Redis executes commands in the order in which they were given. One batch is sent at a time; what is
     given before its answers are there makes the next one.
 
+    Attributes:
+        timeout: Seconds for which the server may be silent.
+
     Args:
         pool: redis-py's pool of connections to the server. No connection of it is used.
         at_once: How many callers' commands go in one write, at most.
@@ -241,7 +244,7 @@ class Batches:
     def __init__(self, pool: redis.ConnectionPool, *, at_once: int = _AT_ONCE) -> None:
         self._at_once: Final = at_once
         self.pool: LoopPool = loop_pool(pool)
-        self._timeout: Final[float] = parameters_of(pool).get("socket_timeout") or SECONDS
+        self.timeout: Final[float] = parameters_of(pool).get("socket_timeout") or SECONDS
         self._connection: LoopConnection | None = None
         self._waiting: list[_Entry] = []
         self._alone = 0  # how many of them are sent one by one
@@ -351,7 +354,7 @@ class Batches:
         try:
             connection = await self._connected()
             data = _packed(connection, commands)
-            async with Moving(connection, self._timeout) as moving:
+            async with Moving(connection, self.timeout) as moving:
                 await connection.send_packed_command(data)
                 answers: list[object] = []
                 for _ in commands:
@@ -368,11 +371,11 @@ class Batches:
     async def _connected(self) -> LoopConnection:
         connection = self._connection
         if connection is None:
-            connection = await answered(self.pool.get_connection(), self._timeout)
+            connection = await answered(self.pool.get_connection(), self.timeout)
             self._connection = connection
         elif server_has_closed(connection):
             await connection.disconnect(nowait=True)
-        await answered(connection.connect(), self._timeout)
+        await answered(connection.connect(), self.timeout)
         return connection
 
 

@@ -11,12 +11,17 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tomskit.celery._internals.redis_connections import LoopConnection, traffic_of
 
-__all__ = ("SECONDS", "Moving", "Pace", "answered")
+__all__ = ("SECONDS", "Moving", "Pace", "UnansweredError", "answered")
 
 R = TypeVar("R")
 
 SECONDS: Final = 10.0
 """How long a server may be silent where nothing is set."""
+
+
+class UnansweredError(RedisTimeoutError):
+    """A new connection was not made, or not answered, in time."""
+
 
 _LOOKS: Final = 4
 """How often within its time a connection is looked at."""
@@ -60,13 +65,15 @@ async def answered(connecting: Awaitable[R], seconds: float) -> R:
     """Wait for a connection, to a server that may accept it and never answer.
 
     Raises:
-        redis.exceptions.TimeoutError: It has not answered for so long.
+        UnansweredError: It has not answered for so long.
     """
     try:
         async with asyncio.timeout(seconds):
             return await connecting
     except TimeoutError as exc:
-        raise RedisTimeoutError(f"Redis has not answered for {seconds} s") from exc
+        raise UnansweredError(f"Redis has not answered for {seconds} s") from exc
+    except RedisTimeoutError as exc:
+        raise UnansweredError(*exc.args) from exc
 
 
 class Moving:
