@@ -8,7 +8,14 @@ import pytest
 
 from tests.support.patience import patience
 from tests.support.servers import RedisServer
-from tomskit.celery.fast_redis.scripts import FETCH, FORGET, RESTORE, STORE, stored_ones
+from tomskit.celery.fast_redis.scripts import (
+    FETCH,
+    FORGET,
+    RESTORE,
+    STORE,
+    fetched,
+    stored_ones,
+)
 
 RECORDS, TIMES = "unacked", "unacked_index"
 
@@ -38,17 +45,17 @@ def fetch(
     in_turn: int = 1,
     time: str = "1.5",
     more_bytes: int = 1_000_000,
-) -> list[Any]:
+) -> list[tuple[int, str]]:
+    """Which list each message came from, and the message."""
     keys = [RECORDS, TIMES, *lists]
-    return cast("list[Any]", client.eval(FETCH, len(keys), *keys, time, count, in_turn, more_bytes))
+    answer = client.eval(FETCH, len(keys), *keys, time, count, in_turn, more_bytes)
+    parts = [part.encode() for part in cast("list[str]", answer)]
+    return [(place, raw.decode()) for place, raw in fetched(parts)]
 
 
-def tags(answer: list[Any]) -> list[tuple[int, str]]:
+def tags(taken: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """Which list each message came from, and its tag."""
-    return [
-        (place, json.loads(raw)["properties"]["delivery_tag"])
-        for place, raw in zip(answer[::2], answer[1::2], strict=True)
-    ]
+    return [(place, json.loads(raw)["properties"]["delivery_tag"]) for place, raw in taken]
 
 
 # -- taking messages
@@ -128,9 +135,20 @@ def test_what_is_no_message_is_taken_and_not_recorded(client: Any, raw: str) -> 
 
     answer = fetch(client, "work", count=5)
 
-    assert answer[:2] == [0, raw]
+    assert answer[0] == (0, raw)
     assert client.hkeys(RECORDS) == ["a"]
     assert client.zrange(TIMES, 0, -1) == ["a"]
+
+
+def test_long_messages_and_short_ones_are_taken_in_their_order(client: Any) -> None:
+    texts = ["", "é", "x" * 4096, "é" * 2048, "x" * 4097, "\r\n", "é" * 5000, "0 5", "x" * 9000]
+    for text in texts:
+        client.lpush("one", text)
+        client.lpush("two", f"2{text}")
+
+    taken = fetch(client, "one", "two", count=99, in_turn=2)
+
+    assert taken == [one for text in texts for one in ((0, text), (1, f"2{text}"))]
 
 
 LONG = "x" * 10_000
@@ -163,7 +181,7 @@ def test_a_long_message_is_recorded_as_a_short_one_is(
     raw = json.dumps(sent, separators=separators)
     client.lpush("work", raw)
 
-    assert fetch(client, "work", count=1) == [0, raw]
+    assert fetch(client, "work", count=1) == [(0, raw)]
 
     assert json.loads(client.hget(RECORDS, "a")) == [sent, "e", "k"]
     assert client.zrange(TIMES, 0, -1) == ["a"]
@@ -175,7 +193,7 @@ def test_a_long_message_is_recorded_as_a_short_one_is(
 def test_what_is_long_and_no_message_is_taken_and_not_recorded(client: Any, raw: str) -> None:
     client.lpush("work", raw)
 
-    assert fetch(client, "work", count=1) == [0, raw]
+    assert fetch(client, "work", count=1) == [(0, raw)]
 
     assert client.keys() == []
 

@@ -108,7 +108,7 @@ class FastChannel(GuardedChannel, ConversingChannel):
 
     @override
     def read_long(self, found: list[tuple[str, bytes]]) -> list[Found]:
-        if all(len(raw) <= LONG for _, raw in found):
+        if not [raw for _, raw in found if len(raw) > LONG]:
             return list(found)
         read: list[Found] = []
 

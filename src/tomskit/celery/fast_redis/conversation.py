@@ -32,7 +32,7 @@ from tomskit.celery._internals.redis_connections import (
     socket_of,
 )
 from tomskit.celery.fast_redis.packing import packed
-from tomskit.celery.fast_redis.scripts import FETCH
+from tomskit.celery.fast_redis.scripts import FETCH, fetched
 from tomskit.celery.fast_redis.unfetched import Unfetched
 
 if TYPE_CHECKING:
@@ -309,8 +309,9 @@ class Conversation:
             return
         raise_error(answer)
         self._knows_script = True
-        found: list[Any] = answer
-        if len(found) < 2 * self._asked:
+        order = self._order
+        found = [(order[place % len(order)], raw) for place, raw in fetched(answer)]
+        if len(found) < self._asked:
             # Redis announces changes of keys that a command has read; the script's do not count.
             # Where the connection is lost by now, what was found is given back as if it had not arrived.
             self._send([("EXISTS", *self._lists)], [self._on_looked])
@@ -319,13 +320,11 @@ class Conversation:
         if not found:
             self.taken_at = []
             return
-        places: list[int] = found[::2]
-        queues = [self._order[place % len(self._order)] for place in places]
-        messages = self._channel.read_long(list(zip(queues, found[1::2], strict=True)))
+        messages = self._channel.read_long(found)
         self.taken_at = []
         began = time.monotonic()
         self._channel.deliver_recorded(messages)
-        self._adapt(len(queues), time.monotonic() - began)
+        self._adapt(len(messages), time.monotonic() - began)
 
     def _adapt(self, delivered: int, seconds: float) -> None:
         """Choose how many messages the next fetch takes, from how long it took to deliver some."""

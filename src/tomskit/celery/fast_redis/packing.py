@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import chain, groupby
 from typing import Any, Final, Protocol
 
 from tomskit.celery._internals.redis_connections import Command
@@ -12,13 +13,17 @@ __all__ = ("packed",)
 _LARGE: Final = 20_000
 """Bytes of an argument from which on redis-py does not copy it."""
 
+_HEADS: Final = tuple(b"\r\n$%d\r\n" % length for length in range(1024))
+"""What stands in front of an argument of each length that is common. To join texts takes a fifth of the time of
+making them by a format."""
+
 
 class _Connection(Protocol):
     def pack_commands(self, commands: Sequence[Command]) -> object: ...
 
 
 def packed(connection: _Connection, commands: Sequence[Command]) -> object:
-    """What redis-py makes of commands, for arguments that are all short: in a quarter of its time.
+    """What redis-py makes of commands, for arguments that are all short: in a tenth of its time.
 
     It takes 0.9 us for each, and a task has four.
 
@@ -29,24 +34,21 @@ def packed(connection: _Connection, commands: Sequence[Command]) -> object:
     for command in commands:
         if " " in str(command[0]):
             return connection.pack_commands(commands)
-        parts.append(b"*%d\r\n" % len(command))
-        if not _add(command, parts):
-            return connection.pack_commands(commands)
+        parts.append(b"*%d" % len(command))
+        for kind, some in groupby(command, type):
+            arguments = _encoded(kind, [*some])
+            if arguments is None or max(lengths := [*map(len, arguments)]) > _LARGE:
+                return connection.pack_commands(commands)
+            heads = [_HEADS[n] if n < len(_HEADS) else b"\r\n$%d\r\n" % n for n in lengths]
+            parts += chain.from_iterable(zip(heads, arguments, strict=True))
+        parts.append(b"\r\n")
     return [b"".join(parts)] if parts else []
 
 
-def _add(arguments: Iterable[object], parts: list[bytes]) -> bool:
-    argument: Any
-    for argument in arguments:
-        if type(argument) is bytes:
-            data: bytes = argument
-        elif type(argument) is str and argument.isascii():
-            data = argument.encode()
-        elif type(argument) is int:
-            data = b"%d" % argument
-        else:
-            return False
-        if len(data) > _LARGE:
-            return False
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return True
+def _encoded(kind: type[object], arguments: list[Any]) -> list[bytes] | None:
+    """Arguments of one kind as bytes; None where redis-py is to do it."""
+    if kind is bytes:
+        return arguments
+    if kind is str and "".join(arguments).isascii():
+        return [*map(str.encode, arguments)]
+    return [b"%d" % number for number in arguments] if kind is int else None
