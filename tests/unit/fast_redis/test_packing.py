@@ -66,10 +66,13 @@ def test_the_commands_of_a_turn_are_written_in_one_piece() -> None:
 
 @pytest.mark.parametrize("value", ["\ud800", None, True, object(), 2.5])
 def test_what_redis_py_refuses_or_writes_otherwise_is_left_to_it(value: object) -> None:
+    def ours(some: Any) -> object:
+        return packed(CONNECTION, some)
+
     def outcome(pack: Any) -> object:
         try:
             return written(pack([("SET", "key", value)]))
         except Exception as exc:  # noqa: BLE001 (whatever it is, both raise it)
             return type(exc), str(exc)
 
-    assert outcome(lambda some: packed(CONNECTION, some)) == outcome(CONNECTION.pack_commands)
+    assert outcome(ours) == outcome(CONNECTION.pack_commands)
