@@ -26,7 +26,7 @@ from tomskit.errors import ConfigurationError, MissingDriverError, NotInitialize
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
 from tomskit.sqlalchemy.connecting import drop_lost_connections, limit_connecting
 from tomskit.sqlalchemy.cutting import cut
-from tomskit.sqlalchemy.sessions import watch
+from tomskit.sqlalchemy.sessions import ENDED, watch
 from tomskit.sqlalchemy.tracked import end_session, new_session
 
 __all__ = ("Database", "DatabaseSession", "SessionScope", "db")
@@ -49,13 +49,6 @@ _CUT_SECONDS: Final = 1.0
 _WAY_OUT: Final = (
     "Use it inside a task or a coroutine given to AsyncRuntime.run or AsyncTaskRunner, "
     "or open a scope yourself: async with db.scope(): ..."
-)
-
-
-_ENDED: Final = (
-    "db.session was used after its task had ended, by a coroutine that the task left running, or by "
-    "code that has kept the session. Await that coroutine in the task, or give it a session of its "
-    "own: async with db.scope(): ..."
 )
 
 
@@ -158,7 +151,7 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
     def session(self) -> AsyncSession:
         """The session of this scope."""
         if not self._open:
-            raise NotInitializedError(_ENDED)
+            raise NotInitializedError(ENDED)
         if _running_loop() is not self._loop:
             raise NotInitializedError(
                 "db.session was used in another event loop than its task's, or in a plain thread. "
@@ -192,7 +185,7 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
         if self._session is not None:
             # A cancellation must not interrupt it, or the connection would go back to the pool with
             # its transaction open.
-            ending = end_session(self._session, _ENDED, asyncio.current_task())
+            ending = end_session(self._session, ENDED, asyncio.current_task())
             await asyncio.shield(asyncio.ensure_future(ending))
 
 

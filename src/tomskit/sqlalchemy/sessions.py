@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from typing_extensions import override
 
 from tomskit.errors import CommitRefusedError, ConfigurationError, NotInitializedError
+from tomskit.sqlalchemy.autocommit import is_autocommit
 from tomskit.sqlalchemy.away import (
     has_conflict,
     has_timed_out,
@@ -23,8 +24,15 @@ from tomskit.sqlalchemy.away import (
 from tomskit.sqlalchemy.rows import OutboxRow
 from tomskit.sqlalchemy.statements import SavepointStep, effect_of, savepoint_step
 
-__all__ = ("TaskSession", "watch")
+__all__ = ("ENDED", "TaskSession", "watch")
 
+
+ENDED: Final = (
+    "db.session was used after its task had ended, by a coroutine that the task left running, or by "
+    "code that has kept the session. Await that coroutine in the task, or give it a session of its "
+    "own: async with db.scope(): ..."
+)
+"""What an error says to code that uses a session whose task has ended."""
 
 _GUARD: Final = "tomskit_guard"
 _SHOWN: Final = 200
@@ -63,6 +71,8 @@ class TaskSession(Session):
 
     Attributes:
         refusal: Why the code that uses the session must not commit it; None where it may.
+        finisher: The asyncio task that is about to commit it. Others begin no statements then, but may leave
+            their savepoints.
         conflict: The last error of the running transaction that was the fault of another one. A savepoint
             that ends takes it along.
         undone: The error with which the server has rolled back the running transaction by itself.
@@ -73,6 +83,7 @@ class TaskSession(Session):
     """
 
     refusal: str | None = None
+    finisher: asyncio.Task[Any] | None = None
     conflict: Exception | None = None
     undone: Exception | None = None
     lost: CommitRefusedError | None = None
@@ -156,7 +167,7 @@ class TaskSession(Session):
         if not self._held or connection.engine.pool is not super().get_bind().engine.pool:
             return
         self.check_whole(connection)
-        if _is_autocommit(connection):
+        if is_autocommit(connection):
             raise ConfigurationError(
                 "delay_on_commit needs a transaction, and this session has the isolation level "
                 "AUTOCOMMIT: leave that out, or send with delay."
@@ -203,7 +214,10 @@ class TaskSession(Session):
 
         Raises:
             CommitRefusedError: It ends the transaction.
+            NotInitializedError: It comes from code that the task has left running.
         """
+        if self.finisher not in (None, asyncio.current_task()) and not savepoint_step(statement):
+            raise NotInitializedError(ENDED)
         if self.refusal is None and not self._held:
             return
         effect = effect_of(statement, connection.dialect.name)
@@ -275,22 +289,6 @@ def _innermost(session: Session) -> SessionTransaction:
     transaction = session.get_nested_transaction() or session.get_transaction()
     assert transaction is not None  # noqa: S101 (the caller has begun one)
     return transaction
-
-
-def _is_autocommit(connection: Connection) -> bool:
-    """Whether each statement is committed: by an option here, of the engine, or of the driver's URL."""
-    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-        return True
-    # SQLAlchemy makes all drivers look alike here, except those of MySQL, whose method 2.0.36 hides.
-    driver: Any = connection.connection.dbapi_connection
-    asks: Any = getattr(connection.connection.driver_connection, "get_autocommit", None)
-    if asks is not None:
-        return bool(asks())
-    if connection.dialect.name == "sqlite":
-        # Where it is None, a program may begin transactions by itself.
-        used: Any = connection.connection.driver_connection
-        return getattr(driver, "isolation_level", "") is None and not used.in_transaction
-    return bool(getattr(driver, "autocommit", False))
 
 
 def _autocommit_refused(refusal: str) -> CommitRefusedError:
@@ -373,7 +371,7 @@ def _on_savepoint_of_sqlite(connection: Connection, _name: str | None) -> None:
 
 @event.listens_for(TaskSession, "after_begin")
 def _after_begin(session: TaskSession, _: SessionTransaction, connection: Connection) -> None:
-    if session.refusal is not None and _is_autocommit(connection):
+    if session.refusal is not None and is_autocommit(connection):
         raise _autocommit_refused(session.refusal)
     transaction = connection.get_transaction()
     if transaction is not None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from tomskit.sqlalchemy.sessions import TaskSession
 
-__all__ = ("SessionUse", "end_session", "new_session")
+__all__ = ("SessionUse", "end_session", "new_session", "wait_for_users")
 
 logger: Final = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ GRACE_SECONDS: Final = 2.0
 
 _END_SECONDS: Final = 10.0
 """How long the connection may take to be rolled back and given back; then it is dropped."""
+
+_LOOK_SECONDS: Final = 0.05
 
 _STATEMENTS: Final = (
     *("commit", "connection", "delete", "execute", "flush", "get", "get_one"),
@@ -86,15 +88,11 @@ async def end_session(session: AsyncSession, ended: str, owner: asyncio.Task[Any
         owner: The asyncio task that has left the session's scope.
     """
     sync = session.sync_session
-    users: set[asyncio.Task[Any]] = set(session.info[SessionUse])
     connections: tuple[Connection, ...] = ()
     if isinstance(sync, TaskSession):
         sync.ended = ended
-        if sync.user is not None and not sync.user.done():
-            users.add(sync.user)
-    users -= {owner}
-    if users:
-        await _end_users(users)
+    if users := _users_of(session, owner):
+        await _end(users)
     if isinstance(sync, TaskSession):
         # SQLAlchemy forgets them when it cannot close them, and they would be missing from the pool.
         connections = sync.connections
@@ -117,13 +115,41 @@ def _drop(connections: Iterable[Connection]) -> None:
             connection.invalidate()
 
 
-async def _end_users(users: Collection[asyncio.Task[Any]]) -> None:
-    names = ", ".join(sorted(map(_name_of, users)))
+async def wait_for_users(session: AsyncSession) -> None:
+    """Wait until no other asyncio task executes a statement of a session, which is about to be committed.
+
+    None is cut, as its transaction would be lost with it. The caller lets no new statements begin, by the
+    session's ``finisher``, and its time limits end the wait.
+    """
+    owner = asyncio.current_task()
+    if users := _users_of(session, owner):
+        logger.warning(
+            "A task has ended while its db.session was still in use by %s, which it left running. Await "
+            "such coroutines in the task, or give them sessions of their own: async with db.scope(): ... "
+            "The commit waits for the statement.",
+            _names_of(users),
+        )
+    while users := _users_of(session, owner):
+        # The statement may end long before the coroutine does, and nothing tells that it has.
+        await asyncio.wait(users, timeout=_LOOK_SECONDS)
+
+
+def _users_of(
+    session: AsyncSession, owner: asyncio.Task[Any] | None
+) -> Collection[asyncio.Task[Any]]:
+    users: set[asyncio.Task[Any]] = set(session.info[SessionUse])
+    sync = session.sync_session
+    if isinstance(sync, TaskSession) and sync.user is not None and not sync.user.done():
+        users.add(sync.user)
+    return users - {owner}
+
+
+async def _end(users: Collection[asyncio.Task[Any]]) -> None:
     logger.warning(
         "A task has ended while its db.session was still in use by %s, which it left running. Await "
         "such coroutines in the task, or give them sessions of their own: async with db.scope(): ... "
         "They are cancelled unless the statement ends within %gs.",
-        names,
+        _names_of(users),
         GRACE_SECONDS,
     )
     _, running = await asyncio.wait(users, timeout=GRACE_SECONDS)
@@ -132,7 +158,11 @@ async def _end_users(users: Collection[asyncio.Task[Any]]) -> None:
             task.cancel()
         _, running = await asyncio.wait(running, timeout=_END_SECONDS)
     if running:
-        logger.error("%s did not end when it was cancelled", ", ".join(map(_name_of, running)))
+        logger.error("%s did not end when it was cancelled", _names_of(running))
+
+
+def _names_of(users: Collection[asyncio.Task[Any]]) -> str:
+    return ", ".join(sorted(map(_name_of, users)))
 
 
 def _name_of(task: asyncio.Task[Any]) -> str:

@@ -23,6 +23,7 @@ from tomskit.errors import NotInitializedError
 from tomskit.resources import background
 from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
 from tomskit.sqlalchemy.database import Database
+from tomskit.sqlalchemy.sessions import TaskSession
 from tomskit.sqlalchemy.tables import now_ms, once
 from tomskit.sqlalchemy.writing import missing_table, own_schema
 
@@ -89,13 +90,14 @@ async def write_mark(session: AsyncSession, mark: Mark) -> IntegrityError | None
     return await _in_time(session.run_sync(_write, mark))
 
 
-def commit_with(session: Session, mark: Mark) -> IntegrityError | None:
+def commit_with(session: TaskSession, mark: Mark) -> IntegrityError | None:
     """Commit the running transaction with a mark; returns the error, without a commit, if there is one.
 
-    Both in one call: each that an `AsyncSession` awaits begins a greenlet of its own.
+    Until then nobody else may commit it. Both in one call: each that an `AsyncSession` awaits begins a greenlet of its own.
     """
     duplicate = _write(session, mark)
     if duplicate is None:
+        session.refusal = None
         session.commit()
     return duplicate
 

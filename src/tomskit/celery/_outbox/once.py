@@ -19,6 +19,7 @@ from tomskit.sqlalchemy.away import has_conflict, is_away, is_refused_after_anot
 from tomskit.sqlalchemy.cutting import cut
 from tomskit.sqlalchemy.database import Database
 from tomskit.sqlalchemy.sessions import TaskSession
+from tomskit.sqlalchemy.tracked import wait_for_users
 
 __all__ = ("OnceCall", "run_once")
 
@@ -128,24 +129,33 @@ async def _attempt(
     sync.refusal = _REFUSAL
     try:
         value = call.dump(await call.body())
+        # Coroutines that it has left running begin no statements any more.
+        sync.finisher = asyncio.current_task()
+        await wait_for_users(session)
+        return await _finish(database, session, sync, call, value)
     finally:
-        sync.refusal = None
+        sync.refusal = sync.finisher = None
+
+
+async def _finish(
+    database: Database, session: AsyncSession, sync: TaskSession, call: OnceCall, value: object
+) -> object:
     if sync.lost is not None:
         # The body has caught it.
         raise sync.lost
     if sync.conflict is not None:
         # The body has caught it, and perhaps what it had done before is not there any more.
         await session.run_sync(lambda _: sync.check_whole())
-    if call.task_id is None:
-        await _commit_without_mark(session, call)
-        return value
-    mark = marks.mark_of(call.task_id, value, call.serializer)
     # What is wrong with the task's own rows is raised here, not taken for a mark that exists; and they
     # may take as long as they take.
     if sync.new or sync.dirty or sync.deleted:
         await session.flush()
+    if call.task_id is None:
+        await _commit_without_mark(session, sync, call)
+        return value
+    mark = marks.mark_of(call.task_id, value, call.serializer)
     try:
-        duplicate = await _to_the_end(session.run_sync(marks.commit_with, mark))
+        duplicate = await _to_the_end(session, sync, lambda: marks.commit_with(sync, mark))
     except Exception as exc:
         if not is_away(exc):
             _explain(exc)
@@ -174,9 +184,13 @@ def _explain(error: Exception) -> None:
         )
 
 
-async def _commit_without_mark(session: AsyncSession, call: OnceCall) -> None:
+async def _commit_without_mark(session: AsyncSession, sync: TaskSession, call: OnceCall) -> None:
+    def commit() -> None:
+        sync.refusal = None
+        sync.commit()
+
     try:
-        await _to_the_end(session.commit())
+        await _to_the_end(session, sync, commit)
     except Exception as exc:
         if not is_away(exc):
             raise
@@ -205,12 +219,12 @@ async def _was_committed(database: Database, call: OnceCall, mark: marks.Mark) -
     return await retrying.run_async(write)
 
 
-async def _to_the_end(coro: Coroutine[object, Never, T]) -> T:
+async def _to_the_end(session: AsyncSession, sync: TaskSession, commit: Callable[[], T]) -> T:
     """Await what must not be interrupted: a commit of which nobody knows whether it has happened.
 
     A time limit that passes meanwhile comes too late for the body, which has returned.
     """
-    task = asyncio.ensure_future(coro)
+    sync.finisher = task = asyncio.ensure_future(session.run_sync(lambda _: commit()))
     loop = asyncio.get_running_loop()
     deadline = loop.time() + marks.ANSWER_SECONDS
     while not task.done():
