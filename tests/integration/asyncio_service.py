@@ -16,7 +16,6 @@ from uuid import uuid4
 
 import celery
 import httpx
-import redis
 from celery import Task, shared_task, signals
 from celery._state import get_current_task
 from celery.app.task import Context
@@ -24,7 +23,7 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from sqlalchemy import text
 
 from tests.support import tasks
-from tests.support.tasks import until_set
+from tests.support.tasks import plain_redis, until_set
 from tomskit.celery import (
     AsyncCelery,
     AsyncRuntime,
@@ -58,15 +57,6 @@ autoretry = async_shared_task(
     retry_jitter=False,
     max_retries=2,
 )(tasks.fail_until)
-
-
-def _plain_redis() -> redis.Redis:
-    return redis.Redis(
-        host=app.config.CELERY_WORKER_REDIS_HOST,
-        port=app.config.CELERY_WORKER_REDIS_PORT,
-        db=app.config.CELERY_WORKER_REDIS_DB,
-        decode_responses=True,
-    )
 
 
 # -- signals
@@ -402,7 +392,7 @@ def _counted() -> Generator[None]:
 @shared_task
 def plain_wait_for(key: str) -> int:
     """Runs until somebody sets the key; how many of these have run at once at the most."""
-    with _counted(), _plain_redis() as client:
+    with _counted(), plain_redis(app.config) as client:
         while client.get(key) is None:
             time.sleep(0.02)
         return _most_at_once

@@ -7,9 +7,8 @@ import time
 
 from celery import shared_task
 from kombu.exceptions import OperationalError
-from redis import Redis
 
-from tests.support.tasks import until_set
+from tests.support.tasks import plain_redis, until_set
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
 
@@ -62,12 +61,7 @@ async def swallow(key: str) -> None:
 @shared_task
 def plain(free: str) -> str:
     """Blocks its thread until somebody sets the key `free`."""
-    config = app.config
-    with Redis(
-        host=config.CELERY_WORKER_REDIS_HOST,
-        port=config.CELERY_WORKER_REDIS_PORT,
-        db=config.CELERY_WORKER_REDIS_DB,
-    ) as client:
+    with plain_redis(app.config) as client:
         while client.get(free) is None:
             time.sleep(0.02)
     return "done"

@@ -180,6 +180,13 @@ def own(running: RedisServer) -> RedisServer:
 
 
 @pytest.fixture
+def fresh_server() -> Iterator[RedisServer]:
+    """A server of the test's own."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
 def url(redis_server: RedisServer) -> str:
     """A broker's database that nobody has used."""
     return fresh_redis_db(redis_server).broker_url

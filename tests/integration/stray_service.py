@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Never
 
 from celery import Task, shared_task
-from redis import Redis
 from typing_extensions import override
 
 from tests.support.patience import slowed
+from tests.support.tasks import plain_redis
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
 from tomskit.redis.redis_pool import redis_client
 
@@ -188,12 +188,7 @@ async def fork_in_async_task(way: str) -> int:
 @shared_task
 def note(value: int) -> None:
     """What a task is followed by: notes what that has returned."""
-    config = app.config
-    with Redis(
-        host=config.CELERY_WORKER_REDIS_HOST,
-        port=config.CELERY_WORKER_REDIS_PORT,
-        db=config.CELERY_WORKER_REDIS_DB,
-    ) as client:
+    with plain_redis(app.config) as client:
         client.rpush("noted", value)
 
 

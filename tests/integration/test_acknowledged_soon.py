@@ -2,7 +2,6 @@
 
 import re
 import signal
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -19,24 +18,18 @@ AT_ONCE = 100
 one write, and are acknowledged before the next one is answered."""
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as made:
-        yield made
-
-
 def test_few_tasks_run_again_when_a_worker_is_killed(
-    deployment: Deployment, server: RedisServer
+    deployment: Deployment, fresh_server: RedisServer
 ) -> None:
-    mine = RedisDb(server.host, server.port, 0, 1)
+    mine = RedisDb(fresh_server.host, fresh_server.port, 0, 1)
     deployment.client.conf.update(broker_url=mine.broker_url, result_backend=mine.result_url)
     environment = {
         **redis_environment("CELERY_BROKER", mine, 0),
         **redis_environment("CELERY_RESULT_BACKEND", mine, 1),
     }
-    with server.client(1) as results, server.client(0) as broker:
+    with fresh_server.client(1) as results, fresh_server.client(0) as broker:
         for _ in range(ATTEMPTS):
-            server.flush()
+            fresh_server.flush()
             for _ in range(MANY):
                 deployment.send(f"{SERVICE}.late_nothing")
             worker = deployment.worker("asyncio", 1000, module=SERVICE, environment=environment)

@@ -1,6 +1,5 @@
 """A task that sends a chord leaves nothing behind in its worker."""
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -14,24 +13,18 @@ from tests.support.workers import Pool
 SERVICE = soak_service.__name__
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as made:
-        yield made
-
-
 @pytest.mark.parametrize("pool", ["asyncio", "prefork"])
 def test_a_worker_does_not_stay_subscribed_to_the_members(
-    deployment: Deployment, server: RedisServer, pool: Pool
+    deployment: Deployment, fresh_server: RedisServer, pool: Pool
 ) -> None:
-    mine = RedisDb(server.host, server.port, 0, 1)
+    mine = RedisDb(fresh_server.host, fresh_server.port, 0, 1)
     deployment.client.conf.update(broker_url=mine.broker_url, result_backend=mine.result_url)
     environment = {
         **redis_environment("CELERY_BROKER", mine, 0),
         **redis_environment("CELERY_RESULT_BACKEND", mine, 1),
         **redis_environment("CELERY_WORKER", mine, 2),
     }
-    with server.client(2) as own:
+    with fresh_server.client(2) as own:
         redis = cast("Any", own)
         deployment.worker(pool, 2, module=SERVICE, environment=environment)
         send = cast("Any", deployment.client.send_task)

@@ -19,18 +19,6 @@ from tomskit.celery.fast_redis.parts import connection_class, fast_parts
 WORK, OTHER = Queue("work"), Queue("other")
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: RedisServer) -> RedisServer:
-    running.flush()
-    return running
-
-
 class Reader:
     """Consumes queues on the fast path and keeps what comes."""
 
@@ -56,11 +44,11 @@ class Reader:
 
 
 @pytest.fixture
-def connect(server: RedisServer) -> Iterator[Callable[..., Connection]]:
+def connect(own: RedisServer) -> Iterator[Callable[..., Connection]]:
     made: list[Connection] = []
 
     def connect(url: str | None = None) -> Connection:
-        made.append(connection_class(fast_parts(tasks_run="elsewhere"))(url or server.url()))
+        made.append(connection_class(fast_parts(tasks_run="elsewhere"))(url or own.url()))
         return made[-1]
 
     yield connect
@@ -87,20 +75,20 @@ def recorded(server: RedisServer) -> tuple[int, int]:
 
 
 def test_waiting_messages_come_in_order_and_are_recorded(
-    server: RedisServer, connect: Callable[..., Connection]
+    own: RedisServer, connect: Callable[..., Connection]
 ) -> None:
-    send(server, "1", "2", "3")
+    send(own, "1", "2", "3")
     reader = Reader(connect(), WORK)
 
     reader.drain_until(lambda: len(reader.messages) == 3)
 
     assert reader.bodies == ["1", "2", "3"]
-    assert recorded(server) == (3, 3)
-    assert waiting(server) == []
+    assert recorded(own) == (3, 3)
+    assert waiting(own) == []
 
 
 def test_redis_says_when_a_message_has_come(
-    server: RedisServer, connect: Callable[..., Connection]
+    own: RedisServer, connect: Callable[..., Connection]
 ) -> None:
     connection = connect()
     reader = Reader(connection, WORK)
@@ -109,21 +97,19 @@ def test_redis_says_when_a_message_has_come(
     with pytest.raises(socket.timeout):
         connection.drain_events(timeout=0.1)
 
-    send(server, "1")
+    send(own, "1")
     reader.drain_until(lambda: len(reader.messages) == 1)
 
     assert reader.bodies == ["1"]
 
 
-def test_no_more_is_taken_than_may_be(
-    server: RedisServer, connect: Callable[..., Connection]
-) -> None:
-    send(server, "1", "2", "3")
+def test_no_more_is_taken_than_may_be(own: RedisServer, connect: Callable[..., Connection]) -> None:
+    send(own, "1", "2", "3")
     reader = Reader(connect(), WORK, prefetch=2)
     reader.drain_until(lambda: len(reader.messages) == 2)
     with pytest.raises(socket.timeout):
         reader.connection.drain_events(timeout=0.1)
-    assert waiting(server) == ["3"]
+    assert waiting(own) == ["3"]
 
     reader.messages[0].ack()
     reader.drain_until(lambda: len(reader.messages) == 3)
@@ -132,9 +118,9 @@ def test_no_more_is_taken_than_may_be(
 
 
 def test_a_fetch_takes_fewer_where_messages_take_long_to_deliver(
-    server: RedisServer, connect: Callable[..., Connection]
+    own: RedisServer, connect: Callable[..., Connection]
 ) -> None:
-    send(server, *map(str, range(100)))
+    send(own, *map(str, range(100)))
     reader = Reader(connect(), WORK)
     # As on a busy machine. What ends meanwhile is acknowledged after all of a fetch.
 
@@ -155,25 +141,25 @@ def test_a_fetch_takes_fewer_where_messages_take_long_to_deliver(
 
 
 def test_acknowledgements_are_told_together(
-    server: RedisServer, connect: Callable[..., Connection]
+    own: RedisServer, connect: Callable[..., Connection]
 ) -> None:
-    send(server, "1", "2", "3")
+    send(own, "1", "2", "3")
     reader = Reader(connect(), WORK)
     reader.drain_until(lambda: len(reader.messages) == 3)
 
     for message in reader.messages:
         message.ack()
-    assert recorded(server) == (3, 3)
-    send(server, "4")
+    assert recorded(own) == (3, 3)
+    send(own, "4")
     reader.drain_until(lambda: len(reader.messages) == 4)
 
-    wait_until(lambda: recorded(server) == (1, 1), 10, "only the last one is recorded")
+    wait_until(lambda: recorded(own) == (1, 1), 10, "only the last one is recorded")
 
 
 def test_acknowledgements_are_told_before_the_channel_closes(
-    server: RedisServer, connect: Callable[..., Connection]
+    own: RedisServer, connect: Callable[..., Connection]
 ) -> None:
-    send(server, "1", "2")
+    send(own, "1", "2")
     reader = Reader(connect(), WORK)
     reader.drain_until(lambda: len(reader.messages) == 2)
     reader.messages[0].ack()
@@ -181,14 +167,14 @@ def test_acknowledgements_are_told_before_the_channel_closes(
     reader.channel.close()
 
     # The other one goes back.
-    assert recorded(server) == (0, 0)
-    assert waiting(server) == ["2"]
+    assert recorded(own) == (0, 0)
+    assert waiting(own) == ["2"]
 
 
 def test_acknowledgements_of_another_thread_are_told_at_once(
-    server: RedisServer, connect: Callable[..., Connection]
+    own: RedisServer, connect: Callable[..., Connection]
 ) -> None:
-    send(server, "1")
+    send(own, "1")
     reader = Reader(connect(), WORK)
     reader.drain_until(lambda: len(reader.messages) == 1)
 
@@ -196,14 +182,14 @@ def test_acknowledgements_of_another_thread_are_told_at_once(
     thread.start()
     thread.join()
 
-    assert recorded(server) == (0, 0)
+    assert recorded(own) == (0, 0)
 
 
 def test_queues_are_taken_from_in_turn(
-    server: RedisServer, connect: Callable[..., Connection]
+    own: RedisServer, connect: Callable[..., Connection]
 ) -> None:
-    send(server, "w1", "w2")
-    send(server, "o1", "o2", queue=OTHER)
+    send(own, "w1", "w2")
+    send(own, "o1", "o2", queue=OTHER)
     reader = Reader(connect(), WORK, OTHER)
 
     reader.drain_until(lambda: len(reader.messages) == 4)
@@ -213,14 +199,14 @@ def test_queues_are_taken_from_in_turn(
 
 
 def test_a_queue_that_is_consumed_later_is_looked_at(
-    server: RedisServer, connect: Callable[..., Connection]
+    own: RedisServer, connect: Callable[..., Connection]
 ) -> None:
     connection = connect()
     reader = Reader(connection, WORK)
     reader.channel.brpop_timeout = 3600
     with pytest.raises(socket.timeout):
         connection.drain_events(timeout=0.1)
-    send(server, "o1", queue=OTHER)
+    send(own, "o1", queue=OTHER)
 
     reader.consumer.add_queue(OTHER)
     reader.consumer.consume()
@@ -230,11 +216,11 @@ def test_a_queue_that_is_consumed_later_is_looked_at(
 
 
 def test_what_is_no_message_is_dropped_and_logged(
-    server: RedisServer, connect: Callable[..., Connection], caplog: pytest.LogCaptureFixture
+    own: RedisServer, connect: Callable[..., Connection], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with server.client() as client:
+    with own.client() as client:
         client.lpush("work", "no message")
-    send(server, "1")
+    send(own, "1")
     reader = Reader(connect(), WORK)
 
     reader.drain_until(lambda: len(reader.messages) == 1)
@@ -245,9 +231,9 @@ def test_what_is_no_message_is_dropped_and_logged(
 
 
 def test_queues_without_acknowledgements_are_read_as_by_kombu(
-    server: RedisServer, connect: Callable[..., Connection]
+    own: RedisServer, connect: Callable[..., Connection]
 ) -> None:
-    send(server, "1")
+    send(own, "1")
     got: list[Message] = []
     connection = connect()
     consumer = connection.Consumer([WORK], on_message=got.append, no_ack=True)
@@ -258,18 +244,18 @@ def test_queues_without_acknowledgements_are_read_as_by_kombu(
         connection.drain_events(timeout=patience(10))
 
     assert got[0].payload == "1"
-    assert recorded(server) == (0, 0)
+    assert recorded(own) == (0, 0)
 
 
 def test_a_server_that_cannot_tell_of_changes_is_asked_as_by_kombu(
-    server: RedisServer, connect: Callable[..., Connection], caplog: pytest.LogCaptureFixture
+    own: RedisServer, connect: Callable[..., Connection], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with server.client() as client:
+    with own.client() as client:
         rules = ("on", ">secret", "~*", "&*", "+@all", "-client|tracking")
         cast("Any", client).execute_command("ACL", "SETUSER", "limited", "reset", *rules)
-    send(server, "1")
+    send(own, "1")
 
-    reader = Reader(connect(f"redis://limited:secret@{server.host}:{server.port}/0"), WORK)
+    reader = Reader(connect(f"redis://limited:secret@{own.host}:{own.port}/0"), WORK)
     reader.drain_until(lambda: len(reader.messages) == 1)
 
     assert reader.bodies == ["1"]

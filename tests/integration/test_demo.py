@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import recipes
+from tests.support.deployment import redis_environment
 from tests.support.patience import patience
 from tests.support.servers import RedisDb
 from tests.support.workers import PROJECT, Worker
@@ -209,29 +211,15 @@ def test_example_runs_as_its_readme_says(copied: Path, redis_db: RedisDb) -> Non
     assert "\npython app.py " in commands
     assert "\ncelery -A app worker " in commands
     environment = {
-        "CELERY_BROKER_REDIS_HOST": redis_db.host,
-        "CELERY_BROKER_REDIS_PORT": str(redis_db.port),
-        "CELERY_BROKER_REDIS_DB": str(redis_db.broker_db),
-        "CELERY_RESULT_BACKEND_REDIS_HOST": redis_db.host,
-        "CELERY_RESULT_BACKEND_REDIS_PORT": str(redis_db.port),
-        "CELERY_RESULT_BACKEND_REDIS_DB": str(redis_db.result_db),
+        **redis_environment("CELERY_BROKER", redis_db, redis_db.broker_db),
+        **redis_environment("CELERY_RESULT_BACKEND", redis_db, redis_db.result_db),
         "REDIS_HOST": redis_db.host,
         "REDIS_PORT": str(redis_db.port),
         "REDIS_DB": str(redis_db.result_db),
     }
 
     def python(*arguments: str, code: str = "") -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            input=code,
-            capture_output=True,
-            text=True,
-            cwd=copied,
-            env={**os.environ, **environment},
-            timeout=patience(60),
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        done = recipes.python(*arguments, folder=copied, env=environment, code=code)
         assert done.stderr == ""
         return done.stdout
 

@@ -1,15 +1,12 @@
 """The Django example, as its README says, with the real Django."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.patience import patience
+from tests.support import recipes
 from tests.support.servers import RedisDb
 from tests.support.workers import PROJECT, Pool, Worker
 
@@ -35,17 +32,7 @@ def test_tasks_use_the_models_of_django(copied: Path, redis_db: RedisDb, pool: P
     }
 
     def python(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=copied,
-            env={**os.environ, **environment},
-            timeout=patience(60),
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return recipes.python(*arguments, folder=copied, env=environment).stdout
 
     python("manage.py", "migrate")
     assert "No changes" in python("manage.py", "makemigrations", "--check", "--dry-run")

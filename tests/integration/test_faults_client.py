@@ -19,12 +19,6 @@ from tomskit.redis.away import ServerAwayError
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
 def place(running: RedisServer) -> Iterator[ClientPlace]:
     with client_place(running) as place:

@@ -1,6 +1,6 @@
 """A worker whose credentials are renewed while it takes messages, and whose password changes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -45,29 +45,23 @@ def test_a_password_that_is_wrong_for_a_while_stops_and_loses_no_task(
         place.assert_no_gap()
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as made:
-        yield made
-
-
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_password_that_changes_under_load_loses_nothing(
-    deployment: Deployment, server: RedisServer, tmp_path: Path, fast: bool
+    deployment: Deployment, fresh_server: RedisServer, tmp_path: Path, fast: bool
 ) -> None:
-    with server.client() as broker:
+    with fresh_server.client() as broker:
         file = tmp_path / "password"
         file.write_text("first", encoding="utf-8")
         call(broker, "ACL", "SETUSER", USER, "on", ">first", "~*", "&*", "+@all")
-        deployment.client.conf.update(broker_url=server.url(0))
-        mine = RedisDb(server.host, server.port, 0, 1)
+        deployment.client.conf.update(broker_url=fresh_server.url(0))
+        mine = RedisDb(fresh_server.host, fresh_server.port, 0, 1)
         worker = deployment.worker(
             "asyncio",
             20,
             module=RENEWING,
             environment={
                 **redis_environment("CELERY_BROKER", mine, 0),
-                "CELERY_BROKER_URL": f"{server.url(0)}?credential_provider={PROVIDER}",
+                "CELERY_BROKER_URL": f"{fresh_server.url(0)}?credential_provider={PROVIDER}",
                 "CELERY_BROKER_SOCKET_TIMEOUT": str(SOCKET_TIMEOUT),
                 "CELERY_REDIS_FAST_PATH": str(fast).lower(),
                 FILE: str(file),

@@ -61,22 +61,15 @@ class Place:
             return int(str(client.llen("celery")))
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
-def place(running: RedisServer) -> Iterator[Place]:
-    running.flush()
-    with Proxy(running.host, running.port) as proxy:
+def place(own: RedisServer) -> Iterator[Place]:
+    with Proxy(own.host, own.port) as proxy:
         config = build(
             CELERY_BROKER_REDIS_HOST=proxy.host,
             CELERY_BROKER_REDIS_PORT=proxy.port,
             # A group waits for its results although its tasks ignore theirs.
-            CELERY_RESULT_BACKEND_REDIS_HOST=running.host,
-            CELERY_RESULT_BACKEND_REDIS_PORT=running.port,
+            CELERY_RESULT_BACKEND_REDIS_HOST=own.host,
+            CELERY_RESULT_BACKEND_REDIS_PORT=own.port,
             CELERY_BROKER_SOCKET_TIMEOUT=SECONDS,
             CELERY_BROKER_SOCKET_CONNECT_TIMEOUT=SECONDS,
             CELERY_TASK_IGNORE_RESULT=True,
@@ -84,7 +77,7 @@ def place(running: RedisServer) -> Iterator[Place]:
         app = AsyncCelery("producers", config=config, set_as_current=False)
         task = app.task(name="nothing", shared=False)(_nothing)
         try:
-            yield Place(app, task, running, proxy)
+            yield Place(app, task, own, proxy)
         finally:
             cast("Any", app).pool.force_close_all()
             close_client(app)

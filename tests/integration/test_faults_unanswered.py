@@ -22,12 +22,6 @@ TRIED = 2
 """New connections, each of which takes the whole timeout."""
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
 def place(running: RedisServer) -> Iterator[ClientPlace]:
     with client_place(running) as place:

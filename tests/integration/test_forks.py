@@ -11,7 +11,7 @@ import pytest
 from celery.result import AsyncResult
 
 from tests.integration.forking_service import TIMES, WAYS
-from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.deployment import TIMEOUT, Deployment, eventually, working
 from tests.support.refusing import refusing
 from tests.support.remote import until_it_hears
 from tests.support.servers import MariaDBServer, RedisServer
@@ -27,9 +27,8 @@ def forking(
     request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
 ) -> Iterator[Deployment]:
     pool: Pool = request.param
-    with deploy(redis_server, mariadb_server) as fresh:
-        fresh.running = fresh.worker(pool, 2, module=SERVICE)
-        yield fresh
+    with working(redis_server, mariadb_server, pool, 2, module=SERVICE) as made:
+        yield made
 
 
 @pytest.mark.parametrize("task", ["send_from_fork", "send_from_process", "send_from_pool"])

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.hostile_service import SEEN
-from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.deployment import TIMEOUT, Deployment, eventually, working
 from tests.support.fuzzing import Target, attack, mutant
 from tests.support.hostile import ODD, RAW, UNREADABLE, changed, command, encoded
 from tests.support.servers import MariaDBServer, RedisServer
@@ -40,9 +40,10 @@ def attacked(
     request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
 ) -> Iterator[Deployment]:
     pool, fast = WORKERS[request.param]
-    with deploy(redis_server, mariadb_server) as fresh:
-        fresh.running = fresh.worker(pool, 2, module=SERVICE, CELERY_REDIS_FAST_PATH=fast)
-        yield fresh
+    with working(
+        redis_server, mariadb_server, pool, module=SERVICE, CELERY_REDIS_FAST_PATH=fast
+    ) as made:
+        yield made
 
 
 def call(attacked: Deployment) -> object:

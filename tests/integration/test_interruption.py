@@ -8,7 +8,7 @@ from celery import states
 from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
 
 from tests.integration.interrupted_service import NO_EXCEPTIONS
-from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.deployment import TIMEOUT, Deployment, eventually, working
 from tests.support.remote import fresh_key, state, unacked
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
@@ -32,9 +32,8 @@ def interrupted(
     request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
 ) -> Iterator[Deployment]:
     pool: Pool = request.param
-    with deploy(redis_server, mariadb_server) as fresh:
-        fresh.running = fresh.worker(pool, 2, module=SERVICE)
-        yield fresh
+    with working(redis_server, mariadb_server, pool, 2, module=SERVICE) as made:
+        yield made
 
 
 # Prefork ends the process of a plain task that raises what is no Exception, as in plain Celery.
@@ -43,9 +42,8 @@ def in_process(
     request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
 ) -> Iterator[Deployment]:
     pool: Pool = request.param
-    with deploy(redis_server, mariadb_server) as fresh:
-        fresh.running = fresh.worker(pool, 1, module=SERVICE)
-        yield fresh
+    with working(redis_server, mariadb_server, pool, 1, module=SERVICE) as made:
+        yield made
 
 
 @pytest.fixture

@@ -28,22 +28,10 @@ PARTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: RedisServer) -> RedisServer:
-    running.flush()
-    return running
-
-
 @pytest.fixture(params=PARTS.values(), ids=list(PARTS))
-def connection(server: RedisServer, request: pytest.FixtureRequest) -> Iterator[Connection]:
+def connection(own: RedisServer, request: pytest.FixtureRequest) -> Iterator[Connection]:
     parts: Parts = request.param
-    with connection_class(parts)(f"redis://{server.host}:{server.port}") as made:
+    with connection_class(parts)(f"redis://{own.host}:{own.port}") as made:
         yield made
 
 
@@ -104,11 +92,11 @@ def test_what_may_not_be_read_is_not_read(connection: Connection) -> None:
 
 
 def test_one_that_is_no_message_is_dropped(
-    connection: Connection, server: RedisServer, caplog: pytest.LogCaptureFixture
+    connection: Connection, own: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     got: list[Message] = []
     connection.Consumer([QUEUE], on_message=got.append).consume()
-    with server.client() as client:
+    with own.client() as client:
         client.lpush("work", '{"body": "' + "x" * 2_000_000)
         client.lpush("work", '{"body": "' + "x" * 2_000_000 + '"}')
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -21,12 +21,6 @@ from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.loop_redis import loop_redis
 
 T = TypeVar("T")
-
-
-@pytest.fixture(scope="module")
-def own() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 @contextmanager

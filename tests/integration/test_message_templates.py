@@ -67,22 +67,15 @@ class Broker:
         return found
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as started:
-        yield started
-
-
 @pytest.fixture
-def broker(server: RedisServer, clean_process: None) -> Iterator[Broker]:
-    url = f"redis://{server.host}:{server.port}/0"
+def broker(own: RedisServer, clean_process: None) -> Iterator[Broker]:
+    url = f"redis://{own.host}:{own.port}/0"
     with (
-        Redis(host=server.host, port=server.port) as redis,
+        Redis(host=own.host, port=own.port) as redis,
         AsyncCelery("templates", broker=url, backend=url, set_as_current=False) as app,
     ):
         app.set_current()
-        yield Broker(server, cast("_Redis", redis), app)
-        cast("_Redis", redis).flushall()
+        yield Broker(own, cast("_Redis", redis), app)
 
 
 @async_shared_task

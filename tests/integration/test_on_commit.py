@@ -27,6 +27,7 @@ from tests.support.once import (
     broker,
     database,
     ids,
+    left,
     messages,
     sending,
     work,
@@ -81,12 +82,6 @@ def sqlite_app(
 ) -> Iterator[AsyncCelery]:
     with sending(sqlite, redis_db) as made:
         yield made
-
-
-async def left() -> int:
-    """How many messages are in the table, for all to see."""
-    async with db.scope():
-        return await db.session.scalar(select(func.count()).select_from(outbox)) or 0
 
 
 def test_a_message_is_published_after_the_commit_and_not_before(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Never, TypeVar
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 
 from tests.support.deployment import eventually
 from tests.support.loops import run
-from tests.support.once import KINDS, Kind, database, ids
+from tests.support.once import KINDS, Kind, database, ids, left
 from tests.support.proxy import Proxy
 from tests.support.servers import RedisDb, RedisServer
 from tests.support.servers.redis import fresh_redis_db
@@ -77,11 +77,6 @@ async def leave(app: AsyncCelery, count: int) -> list[str]:
 async def relay(app: AsyncCelery) -> int:
     """Publish what a worker of the app publishes; how many messages that were."""
     return len((await OutboxStore(app, db).publish_due()).taken)
-
-
-async def left() -> int:
-    async with db.scope():
-        return await db.session.scalar(select(func.count()).select_from(outbox)) or 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,13 +17,13 @@ from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, update
 from sqlalchemy.exc import DBAPIError
 
 from tests.integration import once_service
 from tests.support.deployment import Deployment, deploy, eventually
 from tests.support.loops import run, until
-from tests.support.once import KINDS, Kind, database, ids, sending
+from tests.support.once import KINDS, Kind, database, ids, left, sending
 from tests.support.patience import patience
 from tests.support.proxy import Proxy
 from tests.support.servers import MariaDBServer, RedisDb, RedisServer, outage
@@ -202,11 +202,6 @@ async def commit_and_die(count: int) -> list[str]:
             session.hold(recording.messages, lambda _: None, grace_ms=0)
         await db.session.commit()
     return sent
-
-
-async def left() -> int:
-    async with db.scope():
-        return await db.session.scalar(select(func.count()).select_from(outbox)) or 0
 
 
 def test_several_relays_publish_each_message_once(

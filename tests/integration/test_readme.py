@@ -1,16 +1,14 @@
 """The README's smallest example, copied block by block into an empty folder and run on real servers."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.support.patience import patience
+from tests.support import recipes
+from tests.support.deployment import redis_environment
 from tests.support.servers import RedisDb
 from tests.support.workers import PROJECT, Worker
 
@@ -47,12 +45,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_smallest_example_runs_as_it_stands(folder: Path, redis_db: RedisDb) -> None:
     environment = {
-        "CELERY_BROKER_REDIS_HOST": redis_db.host,
-        "CELERY_BROKER_REDIS_PORT": str(redis_db.port),
-        "CELERY_BROKER_REDIS_DB": str(redis_db.broker_db),
-        "CELERY_RESULT_BACKEND_REDIS_HOST": redis_db.host,
-        "CELERY_RESULT_BACKEND_REDIS_PORT": str(redis_db.port),
-        "CELERY_RESULT_BACKEND_REDIS_DB": str(redis_db.result_db),
+        **redis_environment("CELERY_BROKER", redis_db, redis_db.broker_db),
+        **redis_environment("CELERY_RESULT_BACKEND", redis_db, redis_db.result_db),
     }
     commands = [
         shlex.split(line, comments=True)
@@ -67,16 +61,7 @@ def test_smallest_example_runs_as_it_stands(folder: Path, redis_db: RedisDb) -> 
         for command in commands:
             match command:
                 case ["python", script]:
-                    done = subprocess.run(
-                        [sys.executable, script],
-                        cwd=folder,
-                        env={**os.environ, **environment},
-                        capture_output=True,
-                        text=True,
-                        timeout=patience(60),
-                        check=False,
-                    )
-                    assert done.returncode == 0, done.stderr
+                    done = recipes.python(script, folder=folder, env=environment)
                     assert done.stderr == ""
                     printed += done.stdout
                 case ["celery", "-A", "app", "worker", "--loglevel=INFO"]:

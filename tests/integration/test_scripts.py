@@ -20,16 +20,9 @@ from tomskit.celery.fast_redis.scripts import (
 RECORDS, TIMES = "unacked", "unacked_index"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
-def client(running: RedisServer) -> Iterator[Any]:
-    running.flush()
-    with running.client() as client:
+def client(own: RedisServer) -> Iterator[Any]:
+    with own.client() as client:
         yield client
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.stray_service import ENDED
-from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.deployment import TIMEOUT, Deployment, eventually, working
 from tests.support.patience import slowed
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
@@ -20,9 +20,8 @@ def place(
     request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
 ) -> Iterator[Deployment]:
     pool: Pool = request.param
-    with deploy(redis_server, mariadb_server) as fresh:
-        fresh.running = fresh.worker(pool, 2 * OTHERS, module=SERVICE)
-        yield fresh
+    with working(redis_server, mariadb_server, pool, 2 * OTHERS, module=SERVICE) as made:
+        yield made
 
 
 def fork_beside_others(place: Deployment, task: str, *args: object) -> object:

@@ -6,7 +6,7 @@ import pytest
 from celery import signature
 
 from tests.integration.stray_service import ENDED
-from tests.support.deployment import TIMEOUT, Deployment, deploy, eventually
+from tests.support.deployment import TIMEOUT, Deployment, eventually, working
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
 
@@ -19,9 +19,8 @@ def place(
     request: pytest.FixtureRequest, redis_server: RedisServer, mariadb_server: MariaDBServer
 ) -> Iterator[Deployment]:
     pool: Pool = request.param
-    with deploy(redis_server, mariadb_server) as fresh:
-        fresh.running = fresh.worker(pool, 1, module=SERVICE)
-        yield fresh
+    with working(redis_server, mariadb_server, pool, 1, module=SERVICE) as made:
+        yield made
 
 
 def outcome_of_fork(place: Deployment, task: str, *args: object) -> object:

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar, cast
 from redis import Redis
 
 from tests.integration import async_client_service as service_module
-from tests.support.deployment import Deployment, deploy
+from tests.support.deployment import Deployment, working
 from tests.support.servers import (
     MariaDBServer,
     RedisServer,
@@ -50,10 +50,8 @@ def serve(
     pool: Pool = "threads",
     **environment: str,
 ) -> Generator[Deployment]:
-    with deploy(server, mariadb) as fresh:
-        fresh.environment.update(environment)
-        fresh.running = fresh.worker(pool, 4, module=MODULE)
-        yield fresh
+    with working(server, mariadb, pool, 4, module=MODULE, **environment) as made:
+        yield made
 
 
 def calls(stats: dict[str, dict[str, int]], command: str) -> int:

@@ -180,6 +180,23 @@ def deploy(redis_server: RedisServer, mariadb_server: MariaDBServer) -> Generato
         )
 
 
+@contextmanager
+def working(
+    redis_server: RedisServer,
+    mariadb_server: MariaDBServer,
+    pool: Pool,
+    concurrency: int = 2,
+    *,
+    module: str = SERVICE,
+    **environment: str,
+) -> Generator[Deployment]:
+    """A deployment whose worker runs; the environment is also that of workers started later."""
+    with deploy(redis_server, mariadb_server) as fresh:
+        fresh.environment.update(environment)
+        fresh.running = fresh.worker(pool, concurrency, module=module)
+        yield fresh
+
+
 def close_client(client: Celery) -> None:
     """Close a client, and the connections for results too, which Celery leaves to the collector.
 

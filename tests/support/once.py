@@ -9,7 +9,7 @@ from typing import Final, Literal, Protocol, TypeVar, cast
 
 import pytest
 from redis import Redis
-from sqlalchemy import Table
+from sqlalchemy import Table, func, select
 
 from tests.support.loops import run
 from tests.support.orders import make_tables, place_orders, runs
@@ -18,6 +18,7 @@ from tests.support.servers.postgres import PostgresServer
 from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig
 from tomskit.sqlalchemy import DatabaseConfig, DatabaseProvider
 from tomskit.sqlalchemy.database import db
+from tomskit.sqlalchemy.tables import outbox
 
 Kind = Literal["sqlite", "mariadb", "postgres", "psycopg"]
 KINDS: Final[tuple[Kind, ...]] = ("sqlite", "mariadb", "postgres", "psycopg")
@@ -118,6 +119,12 @@ def work(app: AsyncCelery, body: Callable[[], Awaitable[T]], *tables: Table) -> 
             await provider.shutdown()
 
     return run(main())
+
+
+async def left() -> int:
+    """How many messages are in the table of the outbox, for all to see."""
+    async with db.scope():
+        return await db.session.scalar(select(func.count()).select_from(outbox)) or 0
 
 
 class Events(Protocol):

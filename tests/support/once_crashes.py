@@ -105,6 +105,17 @@ class Bank(Protocol):
     def restart(self) -> None: ...
 
 
+def _environment(scheme: str, server: MariaDBServer | PostgresServer) -> dict[str, str]:
+    return {
+        "CELERY_SQLALCHEMY_DATABASE_URI_SCHEME": scheme,
+        "CELERY_DB_HOST": server.host,
+        "CELERY_DB_PORT": str(server.port),
+        "CELERY_DB_USERNAME": server.user,
+        "CELERY_DB_PASSWORD": server.password,
+        "CELERY_DB_DATABASE": server.database,
+    }
+
+
 class MariaDBBank:
     """Accounts in MariaDB."""
 
@@ -115,14 +126,7 @@ class MariaDBBank:
 
     def start(self) -> None:
         self._server.start()
-        self.environment = {
-            "CELERY_SQLALCHEMY_DATABASE_URI_SCHEME": "mysql+aiomysql",
-            "CELERY_DB_HOST": self._server.host,
-            "CELERY_DB_PORT": str(self._server.port),
-            "CELERY_DB_USERNAME": self._server.user,
-            "CELERY_DB_PASSWORD": self._server.password,
-            "CELERY_DB_DATABASE": self._server.database,
-        }
+        self.environment = _environment("mysql+aiomysql", self._server)
 
     def close(self) -> None:
         self._server.close()
@@ -150,14 +154,7 @@ class PostgresBank:
 
     def start(self) -> None:
         self._server.start()
-        self.environment = {
-            "CELERY_SQLALCHEMY_DATABASE_URI_SCHEME": "postgresql+asyncpg",
-            "CELERY_DB_HOST": self._server.host,
-            "CELERY_DB_PORT": str(self._server.port),
-            "CELERY_DB_USERNAME": self._server.user,
-            "CELERY_DB_PASSWORD": self._server.password,
-            "CELERY_DB_DATABASE": self._server.database,
-        }
+        self.environment = _environment("postgresql+asyncpg", self._server)
 
     def close(self) -> None:
         self._server.close()

@@ -49,10 +49,13 @@ def environment(redis_db: RedisDb) -> dict[str, str]:
     }
 
 
-def run(module: str, *arguments: str, folder: Path, env: Mapping[str, str]) -> str:
-    """Run a program to its end, which must be a good one, and return what it prints."""
+def python(
+    *arguments: str, folder: Path, env: Mapping[str, str], code: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end, which must be a good one; `code` is what it reads."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, *arguments],
+        input=code,
         capture_output=True,
         text=True,
         cwd=folder,
@@ -61,7 +64,12 @@ def run(module: str, *arguments: str, folder: Path, env: Mapping[str, str]) -> s
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done
+
+
+def run(module: str, *arguments: str, folder: Path, env: Mapping[str, str]) -> str:
+    """Run a program to its end, which must be a good one, and return what it prints."""
+    return python("-m", module, *arguments, folder=folder, env=env).stdout
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 import asyncio
 import time
 
-from tomskit.celery import BoundTask
+from redis import Redis
+
+from tomskit.celery import BoundTask, CeleryConfig
 from tomskit.redis.redis_pool import redis_client
 
 
@@ -47,6 +49,16 @@ async def now() -> float:
 async def sleep(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "slept"
+
+
+def plain_redis(config: CeleryConfig) -> Redis:
+    """A client of the Redis that `redis_client` uses, for plain tasks."""
+    return Redis(
+        host=config.CELERY_WORKER_REDIS_HOST,
+        port=config.CELERY_WORKER_REDIS_PORT,
+        db=config.CELERY_WORKER_REDIS_DB,
+        decode_responses=True,
+    )
 
 
 async def until_set(key: str, pause: float = 0.02) -> str:

@@ -47,6 +47,18 @@ class Holiday(enum.Enum):
     MAY_DAY = date(2024, 5, 1)
 
 
+class Text(str):
+    __slots__ = ()
+
+
+class Number(int):
+    pass
+
+
+class Ratio(float):
+    pass
+
+
 class Point(NamedTuple):
     x: Decimal
     at: datetime

@@ -117,6 +117,15 @@ def celery_message(celery_task: Any) -> Iterator[Message]:
 
 
 @pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """The ends of a pipe, the one that is read first."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+@pytest.fixture
 def make_app() -> Iterator[MakeApp]:
     """Make apps that are closed after the test and never become the current one."""
     made: list[AsyncCelery] = []

@@ -77,14 +77,6 @@ def hub() -> Iterator[RecordingHub]:
     made.close()
 
 
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for end in ends:
-        os.close(end)
-
-
 def test_a_hub_makes_its_poller_when_it_is_made_and_reset(hub: RecordingHub) -> None:
     """``Hub._create_poller`` and ``Hub._close_poller``."""
     assert_signature(Hub, "_create_poller", "(self)")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from kombu.asynchronous import get_event_loop, set_event_loop
 
 from tomskit.celery._running.places import set_outer_place
 from tomskit.celery.asyncio_pool.hub import LoopHub
@@ -15,6 +16,15 @@ def hub() -> Iterator[LoopHub]:
     hub.close()
     if not hub.asyncio_loop.is_closed():
         hub.asyncio_loop.close()
+
+
+@pytest.fixture
+def current(hub: LoopHub) -> Iterator[LoopHub]:
+    """The hub that kombu finds meanwhile."""
+    before = get_event_loop()
+    set_event_loop(hub)
+    yield hub
+    set_event_loop(before)
 
 
 @pytest.fixture

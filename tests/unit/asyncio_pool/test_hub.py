@@ -4,7 +4,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import cast
@@ -17,14 +17,6 @@ from tomskit.celery.asyncio_pool.hub import LoopHub
 
 LONG = 3600.0
 """Seconds. A turn that is not ended by what the test does fails by the limit of the test."""
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for end in ends:
-        os.close(end)
 
 
 async def double(number: int) -> int:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from kombu.asynchronous import get_event_loop, set_event_loop
 
 from tests.support.patience import slowed
 from tomskit.celery.asyncio_pool.hub import LoopHub
@@ -22,14 +21,6 @@ def peers() -> Iterator[tuple[LoopSocket, socket.socket]]:
     yield LoopSocket(mine), other
     mine.close()
     other.close()
-
-
-@pytest.fixture
-def current(hub: LoopHub) -> Iterator[LoopHub]:
-    before = get_event_loop()
-    set_event_loop(hub)
-    yield hub
-    set_event_loop(before)
 
 
 def test_coroutines_run_while_something_is_waited_for(

@@ -2,11 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.support.recorder import Recorder
 from tomskit.celery import AsyncCelery
 from tomskit.celery._running.greenlets import GreenletCoroutine
 from tomskit.celery._running.places import GreenletPlace
@@ -15,25 +14,6 @@ from tomskit.celery.asyncio_pool.main_loop import MainLoop
 from tomskit.errors import EventLoopError
 
 pytestmark = pytest.mark.usefixtures("worker_place")
-
-
-class Recorder:
-    name = "recorder"
-
-    def __init__(self, events: list[str]) -> None:
-        self.events = events
-
-    async def startup(self) -> None:
-        self.events.append("started")
-
-    async def shutdown(self) -> None:
-        self.events.append("stopped")
-
-    @asynccontextmanager
-    async def task_scope(self) -> AsyncGenerator[None]:
-        self.events.append("entered")
-        yield
-        self.events.append("left")
 
 
 @pytest.fixture

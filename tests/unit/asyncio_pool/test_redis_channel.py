@@ -1,22 +1,12 @@
 """What takes long in a channel is done in a thread, and coroutines run meanwhile."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kombu.asynchronous import get_event_loop, set_event_loop
 
 from tomskit.celery.asyncio_pool.hub import LoopHub
 from tomskit.celery.asyncio_pool.redis_channel import waiting_parts
-
-
-@pytest.fixture
-def current(hub: LoopHub) -> Iterator[LoopHub]:
-    before = get_event_loop()
-    set_event_loop(hub)
-    yield hub
-    set_event_loop(before)
 
 
 def channel() -> Any:

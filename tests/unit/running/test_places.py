@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -11,6 +10,7 @@ import pytest
 from kombu import Producer
 from typing_extensions import override
 
+from tests.support.recorder import Recorder
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._running.greenlets import GreenletCoroutine, await_here
 from tomskit.celery._running.places import GreenletPlace, Place, here, set_outer_place
@@ -57,24 +57,6 @@ class Sender:
         await asyncio.sleep(0)
         self.sent.append(Sent(patient, blocks))
         return call()
-
-
-class Scope:
-    name = "scope"
-
-    def __init__(self, events: list[str]) -> None:
-        self.events = events
-
-    async def startup(self) -> None:
-        self.events.append("started")
-
-    async def shutdown(self) -> None:
-        self.events.append("stopped")
-
-    @asynccontextmanager
-    async def task_scope(self) -> AsyncGenerator[None]:
-        self.events.append("entered")
-        yield
 
 
 @pytest.fixture
@@ -190,10 +172,10 @@ def test_a_coroutine_runs_in_the_scopes_of_the_resources() -> None:
     events: list[str] = []
     place = GreenletPlace()
 
-    result = in_place(place, lambda: place.run(double(21), Resources([Scope(events)])))
+    result = in_place(place, lambda: place.run(double(21), Resources([Recorder(events)])))
 
     assert result == 42
-    assert events == ["started", "entered", "stopped"]
+    assert events == ["started", "entered", "left", "stopped"]
 
 
 def test_a_place_allows_everything_unless_it_says_otherwise(app: AsyncApp) -> None:

@@ -37,6 +37,7 @@ from tests.support.examples import examples
 from tests.support.json_strategies import INTEGERS, nested
 from tests.support.sameness import are, is_a, is_composite, matched, parts_of, same
 from tests.support.serializing import SERIALIZERS, travelled
+from tests.support.values import Number, Ratio, Text
 from tomskit.celery._values.codec import Codec
 from tomskit.errors import TaskArgumentsError, TaskResultError
 
@@ -260,18 +261,6 @@ def with_field(value: object, name: str, new: object) -> object:
     if isinstance(value, BaseModel):
         return value.model_copy(update={name: new})
     return cast("object", dataclasses.replace(cast("Any", value), **{name: new}))
-
-
-class Text(str):
-    __slots__ = ()
-
-
-class Number(int):
-    pass
-
-
-class Ratio(float):
-    pass
 
 
 @dataclasses.dataclass

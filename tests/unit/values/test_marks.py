@@ -25,6 +25,7 @@ from typing_extensions import override
 from tests.support.json_strategies import KEYS, SCALARS, VALUES, nested
 from tests.support.serializing import dumps, loads, read_by_kombu, round_trip
 from tests.support.serializing import same_but_tuples as same
+from tests.support.values import Number, Ratio, Text
 
 LARGEST = 2**64 - 1
 SMALLEST = -(2**63)
@@ -189,18 +190,6 @@ class Item(BaseModel):
     sku: str = Field(alias="SKU")
     price: Decimal
     ratio: float = math.nan
-
-
-class Text(str):
-    __slots__ = ()
-
-
-class Number(int):
-    pass
-
-
-class Ratio(float):
-    pass
 
 
 NESTED: OrderedDict[str, object] = OrderedDict(a=OrderedDict[str, object](b=time(1)))
