@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import date
 from typing import Any, ParamSpec, TypeVar, cast
@@ -183,3 +184,33 @@ def test_a_task_is_refused_once_more(app: AsyncCelery) -> None:
     for again in (async_shared_task, app.task):
         with pytest.raises(NotACoroutineFunctionError, match="is a task already"):
             cast("Any", again)(task)
+
+
+async def anything(*args: Any, **kwargs: Any) -> list[Any]:
+    return [type(args[0]).__name__, *args[1:], kwargs]
+
+
+def test_a_bound_function_may_take_its_task_among_any_arguments(app: AsyncCelery) -> None:
+    task = untyped(async_shared_task(bind=True, name="anything")(untyped(anything)))
+
+    assert task.delay(1, "two", three=3).get() == ["anything", 1, "two", {"three": 3}]
+    assert (task.s(1) | task.s(2)).delay().get()[1:3] == [["anything", 1, {}], 2]
+    assert [*inspect.signature(task).parameters] == ["args", "kwargs"]
+
+
+async def without_parameters() -> None: ...
+
+
+async def by_name_only(*, self: object) -> None: ...
+
+
+async def named_arguments(**arguments: object) -> None: ...
+
+
+@pytest.mark.parametrize("function", [without_parameters, by_name_only, named_arguments])
+def test_a_bound_function_that_cannot_take_its_task_is_refused(
+    app: AsyncCelery, function: object
+) -> None:
+    for decorator in (untyped(async_shared_task), untyped(app.task)):
+        with pytest.raises(ConfigurationError, match=r"bind=True.*no positional parameter"):
+            decorator(bind=True)(untyped(function))

@@ -4,13 +4,16 @@
     decorator         async_shared_task
     functions         what may be decorated
     unknown_options   options of the decorator that nobody reads
+    option_values     values of options that cannot work
     periodic          every=, and the app's schedule
     bases             task classes of users
     overrides         methods that such classes replace
     proxy             the decorated name
     task              AsyncTask and TaskCall
+    call_arguments    arguments of apply_async and its like
     contained         what all tasks of an app share: executions that keep out of each other's way
     forking           plain tasks that fork
+    unawaited         plain tasks that return a coroutine
     hooks             hooks of a task that are to be awaited
     body              the run method, around the coroutine function
     bound             the `self` of a task, and its request

@@ -13,6 +13,7 @@ from tomskit.celery._internals.celery_tasks import shared_task, target_of
 from tomskit.celery._tasks.bases import async_class
 from tomskit.celery._tasks.body import bodies_of, members_of
 from tomskit.celery._tasks.functions import coroutine_function
+from tomskit.celery._tasks.option_values import check_values
 from tomskit.celery._tasks.periodic import EVERY, Every, Periodic, check_every, declare
 from tomskit.celery._tasks.proxy import TaskProxy
 from tomskit.celery._tasks.task import AsyncTask
@@ -161,6 +162,7 @@ def make_task(
             f"The task {name} has pydantic=True, which is Celery's for plain functions: leave it out, "
             "the annotations of a coroutine function are converted anyway."
         )
+    check_values(options, base, name)
     never_retried = given.pop("dont_autoretry_for", getattr(base, "dont_autoretry_for", ()))
     members = members_of(function, name=name, bind=bind, never_retried=never_retried)
     if every is not None:

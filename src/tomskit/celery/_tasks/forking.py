@@ -13,6 +13,7 @@ from celery import Task
 
 from tomskit.celery._internals.celery_tasks import RETRIED
 from tomskit.celery._running.strays import lineage
+from tomskit.celery._tasks.unawaited import refuse_coroutines
 
 __all__ = ("end_strays", "without_strays")
 
@@ -25,13 +26,15 @@ _MARK: Final = "_tomskit_without_strays"
 def end_strays(task: Task[..., Any]) -> None:
     """Let a process that the function of a plain task has forked, and not ended, end when it returns.
 
+    A coroutine that it returns is refused.
+
     The function alone is watched, inside of Celery's wrapper for ``autoretry_for``, which sends a message.
     """
     own = vars(task)
     name = RETRIED if RETRIED in own else "run"
     body: Callable[..., object] = getattr(task, name)
     if not hasattr(body, _MARK):
-        own[name] = without_strays(body, task)
+        own[name] = without_strays(refuse_coroutines(body, task), task)
     kind: Any = type(task)
     plain: Any = Task
     if kind.__call__ is not plain.__call__ and not hasattr(kind.__call__, _MARK):

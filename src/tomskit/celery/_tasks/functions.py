@@ -39,7 +39,7 @@ def coroutine_function(found: object, *, name: str | None, bind: bool) -> Corout
     Raises:
         NotACoroutineFunctionError: It is none.
         ConfigurationError: It has no name of its own and was given none, or takes ``self`` and
-            nothing passes it.
+            nothing passes it, or is passed the task and cannot take it.
     """
     written = _written(found)
     if not inspect.iscoroutinefunction(written):
@@ -57,8 +57,13 @@ def coroutine_function(found: object, *, name: str | None, bind: bool) -> Corout
     else:
         function = _calling(within, written, name)
     # A type checker would accept a method here, whose self is there already.
-    first = next(iter(inspect.signature(function).parameters), None)
-    if not bind and first == "self":
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    if bind and (first is None or first.kind in {first.KEYWORD_ONLY, first.VAR_KEYWORD}):
+        raise ConfigurationError(
+            f"The task {function.__qualname__} has bind=True, which passes it the task, and no positional "
+            "parameter: add self as its first one, or leave bind=True out."
+        )
+    if not bind and first is not None and first.name == "self":
         raise ConfigurationError(
             f"The task {function.__qualname__} takes self, but nothing passes it: "
             "write bind=True, as in @async_shared_task(bind=True)."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +13,7 @@ from celery.schedules import BaseSchedule
 from celery.utils.log import get_logger
 
 from tomskit.celery._internals.celery_app import set_setting
+from tomskit.celery._values.parameters import parameters_of
 
 __all__ = (
     "EVERY",
@@ -102,10 +102,9 @@ def check_every(every: object, function: Callable[..., object], *, name: str, bi
 
 
 def _needed(function: Callable[..., object], *, bind: bool) -> list[str]:
-    parameters = [*inspect.signature(function).parameters.values()][1 if bind else 0 :]
     return [
         one.name
-        for one in parameters
+        for one in parameters_of(function, bind=bind)
         if one.default is one.empty and one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
     ]
 

@@ -15,7 +15,9 @@ from typing_extensions import override
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
 from tomskit.celery._internals.celery import current_app
 from tomskit.celery._internals.celery_tasks import target_of
-from tomskit.celery._tasks.task import AsyncTask, CallerArguments
+from tomskit.celery._tasks.call_arguments import caller_arguments
+from tomskit.celery._tasks.task import AsyncTask
+from tomskit.celery._values.parameters import parameters_of
 
 __all__ = ("TaskProxy",)
 
@@ -118,8 +120,9 @@ class TaskProxy(_Proxy):
             *rest: object,
             **options: object,
         ) -> TypedResult[object]:
-            send = _of_class(self._get_current_object(), "apply_async")
-            return send(CallerArguments(args or ()), kwargs, *rest, **options)
+            task = self._get_current_object()
+            send = _of_class(task, "apply_async")
+            return send(*caller_arguments(task.name, args, kwargs), *rest, **options)
 
         @_CallerMethod
         async def aapply_async(
@@ -128,8 +131,9 @@ class TaskProxy(_Proxy):
             kwargs: Mapping[str, object] | None = None,
             **options: object,
         ) -> TypedResult[object]:
-            send = _of_class(self._get_current_object(), "aapply_async")
-            return await send(CallerArguments(args or ()), kwargs, **options)
+            task = self._get_current_object()
+            send = _of_class(task, "aapply_async")
+            return await send(*caller_arguments(task.name, args, kwargs), **options)
 
         @_CallerMethod
         def apply(
@@ -139,8 +143,9 @@ class TaskProxy(_Proxy):
             *rest: object,
             **options: object,
         ) -> TypedEagerResult[object]:
-            run = _of_class(self._get_current_object(), "apply")
-            return run(CallerArguments(args or ()), kwargs, *rest, **options)
+            task = self._get_current_object()
+            run = _of_class(task, "apply")
+            return run(*caller_arguments(task.name, args, kwargs), *rest, **options)
 
         @property
         def __class__(self) -> type[AsyncTask[..., object]]:
@@ -157,8 +162,7 @@ class TaskProxy(_Proxy):
         @property
         def __signature__(self) -> inspect.Signature:
             signature = inspect.signature(self._function)
-            skipped = 1 if self._bind else 0
-            return signature.replace(parameters=[*signature.parameters.values()][skipped:])
+            return signature.replace(parameters=parameters_of(self._function, bind=self._bind))
 
         @property
         def __wrapped__(self) -> Callable[..., object]:

@@ -27,6 +27,11 @@ from tomskit.celery._client.client import send, send_call
 from tomskit.celery._client.result import TypedEagerResult, TypedResult
 from tomskit.celery._outbox.commits import send_call_on_commit, send_on_commit
 from tomskit.celery._tasks.body import bodies_of, members_of
+from tomskit.celery._tasks.call_arguments import (
+    CallerArguments,
+    named_arguments,
+    positional_arguments,
+)
 from tomskit.celery._tasks.functions import coroutine_function, is_async
 from tomskit.celery._tasks.hooks import await_hooks
 from tomskit.celery._tasks.overrides import check_overrides, prepare_results, prepare_sending
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
     _Args = tuple[object, ...]
     _Kwargs = dict[str, object]
 
-__all__ = ("AsyncTask", "CallerArguments", "TaskCall")
+__all__ = ("AsyncTask", "TaskCall")
 
 P = ParamSpec("P")
 P2 = ParamSpec("P2")
@@ -53,17 +58,6 @@ R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S", bound=Signature[Any])
 
 _ROUTING: Final = frozenset({"queue", "exchange", "routing_key"})
-
-
-class CallerArguments(tuple[object, ...]):
-    """Positional arguments that the caller of a task has written.
-
-    Only values that fit the annotations are accepted of them and of the keyword arguments that go
-    with them. ``apply_async`` and ``apply`` of a registered task accept wire forms as well, because
-    Celery calls them with what it has read from a message.
-    """
-
-    __slots__ = ()
 
 
 class AsyncTask(ReplacingTask[P, R_co]):
@@ -300,7 +294,9 @@ class AsyncTask(ReplacingTask[P, R_co]):
             **options: object,
         ) -> Signature[R_co]:
             codec = self._tomskit_codec
-            args, kwargs = codec.encode_some(args or (), kwargs or {})
+            args, kwargs = codec.encode_some(
+                positional_arguments(self.name, args), named_arguments(self.name, kwargs)
+            )
             kind = PartialSignature if codec.misses_some(args, kwargs) else TypedSignature
             if options.get("immutable"):
                 kind = ImmutableSignature
@@ -325,7 +321,7 @@ class AsyncTask(ReplacingTask[P, R_co]):
         if isinstance(args, CallerArguments):
             # As a plain tuple: not all serializers know what to do with another one.
             return self._check((*args,), dict(kwargs or {}))
-        wire: Arguments = tuple(args or ()), dict(kwargs or {})
+        wire = positional_arguments(self.name, args), named_arguments(self.name, kwargs)
         if self._sends_objects():
             return wire
         codec = self._tomskit_codec

@@ -13,7 +13,7 @@ from typing import Final
 
 from typing_extensions import Format, get_annotations
 
-from tomskit.celery._values.parameters import Arguments, Parameters
+from tomskit.celery._values.parameters import Arguments, Parameters, parameters_of
 from tomskit.celery._values.plain import never_plain, plain_check
 from tomskit.celery._values.results import Result
 from tomskit.celery._values.wire import to_whole_wire
@@ -254,11 +254,10 @@ class Codec:
 
     @functools.cached_property
     def _parameters(self) -> Parameters | None:
-        parameters = [*inspect.signature(self._function).parameters.values()]
         hints = self._hints
         resolved = [
             parameter.replace(annotation=hints.get(parameter.name, parameter.empty))
-            for parameter in parameters[1 if self._bind else 0 :]
+            for parameter in parameters_of(self._function, bind=self._bind)
         ]
         if resolved and all(one.annotation is one.empty for one in resolved):
             return None
@@ -293,7 +292,9 @@ def _annotations(function: Callable[..., object], *, bind: bool) -> dict[str, ob
         found |= {name: one for name, one in given.items() if one is not declared.empty}
     if bind:
         # The task itself is never converted, and its class may be known to checkers only.
-        found.pop(next(iter(inspect.signature(function).parameters), "self"), None)
+        first = next(iter(inspect.signature(function).parameters.values()), None)
+        if first is not None and first.kind is not first.VAR_POSITIONAL:
+            found.pop(first.name, None)
     return found
 
 

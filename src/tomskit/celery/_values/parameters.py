@@ -28,10 +28,22 @@ from tomskit.celery._values.slots import Slot, is_about, misfit, misfit_on_the_w
 from tomskit.celery._values.wire import NO_WIRE_FORM, to_whole_wire, to_wire
 from tomskit.errors import TaskArgumentsError
 
-__all__ = ("Arguments", "Parameters")
+__all__ = ("Arguments", "Parameters", "parameters_of")
 
 Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
 """Positional and keyword arguments of a call."""
+
+
+def parameters_of(function: Callable[..., object], *, bind: bool) -> list[inspect.Parameter]:
+    """The parameters of a task's function that take the arguments of a call.
+
+    Args:
+        function: The function.
+        bind: Whether the task is passed to it first. ``*args`` takes that and more.
+    """
+    parameters = [*inspect.signature(function).parameters.values()]
+    has_own = bind and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL
+    return parameters[1:] if has_own else parameters
 
 
 class Parameters:
