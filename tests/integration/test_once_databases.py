@@ -495,6 +495,22 @@ def test_statements_that_commit_in_mysql_are_refused(made: Any) -> None:
     assert (count(orders), count(once)) == (0, 0)
 
 
+@pytest.mark.usefixtures("mariadb")
+def test_a_table_that_takes_two_ids_for_one_is_an_error_that_names_both() -> None:
+    """The second task must not answer the result of the first one."""
+
+    async def change() -> None:
+        async with db.engine.begin() as connection:
+            column = "task_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+            await connection.execute(text(f"ALTER TABLE tomskit_once MODIFY {column}"))
+
+    AsyncRuntime.run(change())
+    assert run(place, "a", task_id="Abc").get() == "placed a"
+    with pytest.raises(ConfigurationError, match=r"'abc'.* a mark of 'Abc'.*utf8mb4_bin"):
+        run(place, "b", task_id="abc").get()
+    assert (count(orders), count(once)) == (1, 1)
+
+
 @async_shared_task(once=True)
 async def answers(size: int) -> str:
     runs.append("answers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Coroutine, Generator
+from collections.abc import Collection, Coroutine, Generator, Iterable
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 
 from kombu.serialization import dumps, loads
 from kombu.utils.encoding import str_to_bytes
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import Row, bindparam, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from tomskit.celery._client.recording import as_bytes, as_text
-from tomskit.errors import NotInitializedError
+from tomskit.errors import ConfigurationError, NotInitializedError
 from tomskit.resources import background
 from tomskit.sqlalchemy.away import has_conflict, is_away, is_of_database
 from tomskit.sqlalchemy.database import Database
@@ -119,18 +119,28 @@ async def find_mark_surely(database: Database, task_id: str) -> Stored | None:
     """The same where a mark is expected: a server that is behind another one must not answer.
 
     What distributes statements among servers gives one that locks rows to the server that is written to.
+
+    Raises:
+        ConfigurationError: The database has taken the mark of another task for this one's.
     """
     if (stored := await find_mark(database, task_id)) is not None:
         return stored
-    locking = _COLUMNS.where(once.c.task_id == _key(task_id)).with_for_update(read=True)
+    key = _key(task_id)
+    locking = _COLUMNS.where(once.c.task_id == key).with_for_update(read=True)
 
-    async def find() -> _Row | None:
+    async def find() -> dict[str, _Row]:
         async with database.engine.begin() as connection:
-            found = (await connection.execute(locking)).one_or_none()
-        return None if found is None else (found[1], found[2], found[3])
+            return _by_id(await connection.execute(locking))
 
     found = await _in_time(find())
-    return None if found is None else _loaded(found)
+    if found and key not in found:
+        others = ", ".join(map(repr, found))
+        raise ConfigurationError(
+            f"The task {task_id!r} cannot be marked as run, as tomskit_once has a mark of {others}, which its "
+            "column task_id takes for the same. It must compare every byte: give the column the collation that "
+            "tomskit.sqlalchemy.tables.metadata has, in MySQL utf8mb4_bin."
+        )
+    return _loaded(found[key]) if found else None
 
 
 def _loaded(row: _Row) -> Stored:
@@ -218,7 +228,10 @@ _WRITE: Final = insert(once).values(
 async def _select(database: Database, keys: Collection[str]) -> dict[str, _Row]:
     with _missing_table_named():
         async with database.engine.connect() as connection:
-            rows = (await connection.execute(_COLUMNS.where(once.c.task_id.in_(keys)))).all()
+            return _by_id(await connection.execute(_COLUMNS.where(once.c.task_id.in_(keys))))
+
+
+def _by_id(rows: Iterable[Row[str, str | None, str | None, str | None]]) -> dict[str, _Row]:
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
