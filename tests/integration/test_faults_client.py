@@ -13,7 +13,6 @@ from tests.support.client_place import SECONDS, ClientPlace, client_of, client_p
 from tests.support.patience import patience, wait_until
 from tests.support.servers import RedisServer
 from tomskit.celery._client.result import TypedResult
-from tomskit.redis.away import ServerAwayError
 
 # Celery calls what newer versions of redis-py have deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -100,16 +99,6 @@ def test_a_task_is_sent_on_a_connection_that_has_gone_silent(
         return place.queued()
 
     assert place.run(main) == 2
-
-
-def test_a_store_that_never_answers_is_not_tried_again_and_again(place: ClientPlace) -> None:
-    place.results.accept_silently()
-
-    with pytest.raises(ServerAwayError, match="Results cannot be waited for"):
-        place.result("one").get(timeout=1)
-
-    # Each of them takes the whole timeout.
-    assert place.results.accepted < 10
 
 
 def test_a_broker_that_may_not_be_written_to_is_an_error_that_says_so(place: ClientPlace) -> None:

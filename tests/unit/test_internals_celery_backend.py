@@ -1,6 +1,7 @@
 """What tomskit relies on in Celery beyond its public names: result backends."""
 
 import inspect
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -289,9 +290,9 @@ def test_a_result_consumer_has_what_we_override_and_use(backend: Any) -> None:
 
 
 def test_a_consumer_of_results_that_cannot_connect() -> None:
-    """``ResultConsumer.reconnect_on_error``, which calls `_reconnect` after `_connection_errors`.
+    """``ResultConsumer.reconnect_on_error``, which connects again after `_connection_errors`.
 
-    That calls `_reconnect_pubsub`. Who waits is among the `_pending_results`.
+    Ours calls `_reconnect_pubsub`. Who waits is among the `_pending_results`.
     """
     app = Celery("results", set_as_current=False, backend="redis://localhost:1/0")
     consumer: Any = untyped(app.backend).result_consumer
@@ -304,6 +305,37 @@ def test_a_consumer_of_results_that_cannot_connect() -> None:
     with consumer.reconnect_on_error():
         fail()
     assert calls == ["reconnect"]
+
+
+def test_a_consumer_of_results_reads_what_is_stored_before_it_waits(backend: Any) -> None:
+    """``ResultConsumer.on_wait_for_pending``, which may be called again where it has failed."""
+    consumer = backend.result_consumer
+    seen: list[object] = []
+
+    def keep(meta: dict[str, str], _: object) -> None:
+        seen.append(meta["task_id"])
+
+    consumer.on_state_change = keep
+
+    class Result:
+        def _iter_meta(self, **_: object) -> Iterator[dict[str, str]]:
+            yield {"task_id": "id", "status": "STARTED"}
+
+    for _ in range(2):
+        consumer.on_wait_for_pending(Result(), timeout=1.0)
+
+    assert seen == ["id", "id"]
+
+
+def test_a_consumer_of_results_unsubscribes_in_one_place(backend: Any) -> None:
+    """``ResultConsumer._flush_pending_unsubscribe``, which is called for a result that is collected."""
+    consumer = backend.result_consumer
+    calls: list[object] = []
+    consumer._flush_pending_unsubscribe = lambda: calls.append("flushed")
+
+    consumer.cancel_for("id")
+
+    assert calls == ["flushed"]
 
 
 def _fail_to_connect() -> None:

@@ -292,3 +292,46 @@ def test_what_moves_on_a_connection_of_a_loop_is_counted(server: Server) -> None
     assert read == [(0, 0), (0, 0), (7, 0)]
     assert written[0] == 7
     assert written[1] > 0
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_what_a_new_connection_does_first_can_be_replaced(kind: Any) -> None:
+    """The parameter ``redis_connect_func``, which is given the connection.
+
+    That has ``on_connect``, `next_health_check` and `health_check_interval`.
+    """
+    given: list[Any] = []
+    connection = kind(redis_connect_func=given.append, health_check_interval=30, socket_timeout=2)
+    ours, theirs = socket.socketpair()
+    connection._connect = lambda: ours
+    try:
+        connection.connect()
+        assert given == [connection]
+        assert_has(connection, "next_health_check", "on_connect", "disconnect")
+        assert (connection.health_check_interval, connection.socket_timeout) == (30, 2)
+    finally:
+        connection.disconnect()
+        theirs.close()
+
+
+def test_a_connection_that_was_checked_is_not_asked_again(server: Server) -> None:
+    """`next_health_check`: without it the first command would be a PING with retries of its own."""
+
+    def connected(connection: Any) -> None:
+        connection.next_health_check = float("inf")
+
+    kind: Any = redis.Connection
+    connection = kind(
+        host="127.0.0.1",
+        port=server.port,
+        health_check_interval=30,
+        redis_connect_func=connected,
+    )
+    connection.connect()
+    accepted = server.accept()
+    try:
+        connection.send_command("ECHO", "x")
+        assert b"PING" not in accepted.recv(1000)
+    finally:
+        connection.disconnect()
+        accepted.close()

@@ -19,6 +19,7 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     recorded       templates of messages that are kept
     shapes         recorded messages, published without kombu's publish path
     listening      results, as a thread waits for them
+    waiting        how long it does where their server does not answer
     replies        results that come in messages
     quiet_backend  the result backend, where tasks are sent in an event loop
     error_backend  the result backend, which stores what errors are made of

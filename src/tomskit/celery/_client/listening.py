@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Final
 
 import redis.exceptions
 from celery import Celery, states
 from celery.utils.log import get_logger
 from typing_extensions import override
 
-from tomskit.celery._client.retrying import Outage, Retrying, publish_pauses
+from tomskit.celery._client.retrying import Outage, Retrying, pauses_of, publish_pauses
+from tomskit.celery._client.waiting import log_in, reading, until_the_end
 from tomskit.celery._internals.celery_backend import (
-    RedisBackend,
     ResultConsumer,
     is_redis_backend,
     replace_result_consumer,
@@ -22,7 +24,7 @@ from tomskit.celery._internals.celery_backend import (
 from tomskit.celery.fast_redis.deadlines import SECONDS
 from tomskit.redis.away import ServerAwayError, is_away
 
-__all__ = ("close_connections", "keep_replies", "listen_well", "results_away")
+__all__ = ("close_connections", "keep_replies", "listen_well")
 
 logger = get_logger(__name__)
 
@@ -43,6 +45,8 @@ def listen_well(backend: object) -> None:
     ``rpc://`` does, gets them from the queue of the thread that has sent the tasks, whichever thread looks.
     """
     if is_redis_backend(backend):
+        # redis-py's parameter.
+        backend.connparams["redis_connect_func"] = log_in
         replace_result_consumer(backend, _ListeningConsumer)
     # Celery takes the queue of the thread that first asks, and for an event loop a thread of its own does.
     getattr(backend, "oid", None)
@@ -58,9 +62,8 @@ def close_connections(backend: object) -> None:
         backend.client.connection_pool.disconnect()
 
 
-def results_away(backend: RedisBackend, reason: Exception) -> ServerAwayError:
-    """The error of whoever waits for a result while the backend's server is away."""
-    return ServerAwayError(f"Results cannot be waited for: {backend.as_uri()} is away. {reason}")
+_cancelling: Final[ContextVar[bool]] = ContextVar("tomskit_cancelling", default=False)
+"""Whether a consumer unsubscribes from what nobody waits for any more."""
 
 
 class _ListeningConsumer(ResultConsumer):
@@ -73,33 +76,66 @@ class _ListeningConsumer(ResultConsumer):
         super().__init__(*args, **options)
         self._seconds: float = self.backend.connparams.get("socket_timeout") or SECONDS
         self._looked_at = time.monotonic()
+        self._outage = Outage("listen for results", "the result backend", logger)
 
     @override
     @contextmanager
     def reconnect_on_error(self) -> Generator[None]:
-        pubsub = self._pubsub
-        heard_before = pubsub is not None and pubsub.connection is not None
+        has_heard = self._has_heard
         try:
             yield
         except TimeoutError:
             raise  # of a wait for the next announcement
         except self._connection_errors as error:
-            if not heard_before and isinstance(error, redis.exceptions.TimeoutError):
-                # redis-py has tried it on several connections, each of which took the whole timeout.
-                raise results_away(self.backend, error) from error
-            try:
-                self._connect_again(patient=heard_before)
-            except self._connection_errors as exc:
-                raise results_away(self.backend, exc) from exc
+            if _cancelling.get():
+                self._drop_connection()
+            elif has_heard:
+                self._try_again(self._reconnect_pubsub, has_heard=True)
+            else:
+                self._raise_if_silent(error)
+                self._try_again(self._reconnect_pubsub, has_heard=False)
 
-    def _connect_again(self, *, patient: bool) -> None:
-        if patient:
-            # As often as the settings for results say.
-            self._reconnect()
-            return
-        # It was never there: as often as publishing is tried.
-        outage = Outage("listen for results", "the result backend", logger)
-        Retrying(outage, pauses=publish_pauses(self.app.conf)).run(self._reconnect_pubsub)
+    @property
+    def _has_heard(self) -> bool:
+        return self._pubsub is not None and self._pubsub.connection is not None
+
+    def _raise_if_silent(self, error: Exception) -> None:
+        """Raise the error of a server that does not answer."""
+        if _is_silent(error):
+            with reading(self.backend):
+                raise error
+
+    def _try_again(self, operation: Callable[[], object], *, has_heard: bool) -> None:
+        """Try it as often as the settings for results say; if Redis was never there, those for publishing."""
+        policy = self.backend.retry_policy
+        pauses = pauses_of(**policy) if has_heard else publish_pauses(self.app.conf)
+        retrying = Retrying(self._outage, is_away=_may_return, pauses=until_the_end(pauses))
+        with reading(self.backend):
+            retrying.run(operation)
+
+    def _drop_connection(self) -> None:
+        """Let the next one who waits make another connection. The subscriptions of this one have ended with it."""
+        if not self.subscribed_to and self._pubsub is not None:
+            self._pubsub.close()
+            self._pubsub = None
+
+    @override
+    def _flush_pending_unsubscribe(self) -> None:
+        # A result is collected at any time, in any thread: that is no place to wait for a server.
+        token = _cancelling.set(True)
+        try:
+            super()._flush_pending_unsubscribe()
+        finally:
+            _cancelling.reset(token)
+
+    @override
+    def on_wait_for_pending(self, result: Any, **options: Any) -> None:
+        look = partial(super().on_wait_for_pending, result, **options)
+        try:
+            look()
+        except self._connection_errors as error:
+            self._raise_if_silent(error)
+            self._try_again(look, has_heard=self._has_heard)
 
     @override
     def drain_events(self, timeout: float | None = None) -> None:
@@ -126,13 +162,17 @@ class _ListeningConsumer(ResultConsumer):
         keys = tuple(self.subscribed_to)
         if not keys:
             return
+        values: list[Any] = []
         try:
-            values: list[Any] = self.backend.client.mget(keys)
+            values = self.backend.client.mget(keys)
+        except self._connection_errors as error:
+            self._raise_if_silent(error)
+            # That looks for them as well.
+            self._try_again(self._reconnect_pubsub, has_heard=True)
         except Exception as exc:
             if not is_away(exc):
                 raise
             logger.debug("Cannot look for results, which may be there: %r", exc)
-            return
         ended = [meta for value in values if value is not None and (meta := self._ended(value))]
         with self._locked():
             missed = [meta for meta in ended if self._is_waited_for(meta)]
@@ -151,3 +191,15 @@ class _ListeningConsumer(ResultConsumer):
 
     def _is_waited_for(self, meta: dict[str, Any]) -> bool:
         return self.backend.get_key_for_task(meta["task_id"]) in self.subscribed_to
+
+
+def _is_silent(error: BaseException | None) -> bool:
+    """Whether the server does not answer: redis-py has tried it on two connections already."""
+    if isinstance(error, ServerAwayError):
+        return _is_silent(error.__cause__)
+    return isinstance(error, redis.exceptions.TimeoutError)
+
+
+def _may_return(error: Exception) -> bool:
+    """Whether it may help to try again."""
+    return is_away(error) and not _is_silent(error)

@@ -16,6 +16,7 @@ from tomskit.celery._client.client import subscriptions_of
 from tomskit.celery._client.progress import watch_progress
 from tomskit.celery._client.states import StatefulResult, tasks_before
 from tomskit.celery._client.threads import in_thread
+from tomskit.celery._client.waiting import reading, waiting
 from tomskit.celery._internals.celery import assert_will_not_block
 from tomskit.celery._internals.celery_results import keep_outcome, raise_error_of_parents
 from tomskit.celery._values.progress import progress_loader
@@ -88,7 +89,9 @@ class TypedResult(StatefulResult[R_co]):
         if disable_sync_subtasks:
             assert_will_not_block()
         if self._cache is None and timeout is not None and timeout <= 0:
-            if not await in_thread(functools.partial(self._look, propagate=propagate)):
+            with waiting(timeout):
+                ended = await in_thread(functools.partial(self._look, propagate=propagate))
+            if not ended:
                 raise CeleryTimeoutError("The operation timed out.")
         elif self._cache is None:
             try:
@@ -177,6 +180,18 @@ class TypedResult(StatefulResult[R_co]):
         def children(self) -> list[ResultBase] | None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     else:
+
+        def get(self, timeout=None, *args, **kwargs):
+            with waiting(timeout):
+                return super().get(timeout, *args, **kwargs)
+
+        def forget(self):
+            with reading(self.backend):
+                super().forget()
+
+        def _get_task_meta(self):
+            with reading(self.backend):
+                return super()._get_task_meta()
 
         def _set_cache(self, d):
             # Every reader calls this: get(), ready(), result, and the join of a group.

@@ -14,6 +14,7 @@ from typing_extensions import override
 from tomskit.celery._client.ignored import is_ignored
 from tomskit.celery._client.result import TypedResult
 from tomskit.celery._client.states import StatefulSet
+from tomskit.celery._client.waiting import waiting
 from tomskit.celery._internals.celery_results import kept_outcome
 
 if TYPE_CHECKING:
@@ -90,6 +91,14 @@ class TypedResultSet(StatefulSet, Generic[R_co]):
             # Celery asks the first member, which may be one without a result.
             expected = (result for result in self.results if not is_ignored(result))
             return getattr(next(expected, None), "supports_native_join", False)
+
+        def join_native(self, timeout=None, *args, **kwargs):
+            with waiting(timeout):
+                return super().join_native(timeout, *args, **kwargs)
+
+        def join(self, timeout=None, *args, **kwargs):
+            with waiting(timeout):
+                return super().join(timeout, *args, **kwargs)
 
         def iter_native(self, timeout=None, *args, **kwargs):
             expected = [one for one in self.results if isinstance(one, AsyncResult)]

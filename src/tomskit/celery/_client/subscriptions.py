@@ -11,8 +11,8 @@ from celery import states
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from tomskit.celery._client.listening import results_away
 from tomskit.celery._client.retrying import Outage, Retrying, is_away, pauses_of, publish_pauses
+from tomskit.celery._client.waiting import results_away
 from tomskit.celery._internals.celery_backend import stored_state
 from tomskit.celery._internals.redis_connections import is_array, parameters_of, traffic_of
 from tomskit.celery.fast_redis.batches import Batches

@@ -42,10 +42,14 @@ The ``__dict__`` of a `RedisBackend`
     When it is missing: ``get()`` raises AttributeError; where `drain_events` is not called, it waits for
     ever on a connection that is dead.
 
-`ResultConsumer.reconnect_on_error`, `_reconnect`, `_reconnect_pubsub`, `_connection_errors`,
-`_pending_results`
-    For: ``delay()`` and ``get()`` that end soon, with one sentence, while Redis is away from the start.
+`ResultConsumer.reconnect_on_error`, `_reconnect_pubsub`, `_connection_errors`, `_pending_results` and
+`on_wait_for_pending`
+    For: ``delay()`` and ``get()`` that end soon, with one sentence, while Redis is away.
     When it is missing: they end after 20 tries, with Celery's error, or with AttributeError.
+
+`ResultConsumer._flush_pending_unsubscribe`
+    For: results that are collected while Redis is away, which wait for nothing.
+    When it is missing: they try to unsubscribe for 20 s, and Python prints a traceback.
 
 `RedisBackend.client`, its ``connection_pool``
     For: the address and the parameters of connections to that server.
@@ -220,7 +224,8 @@ if TYPE_CHECKING:
         def on_state_change(self, meta: dict[str, Any], message: object) -> None: ...
         def _locked(self) -> AbstractContextManager[None]: ...
         def reconnect_on_error(self) -> AbstractContextManager[None]: ...
-        def _reconnect(self) -> None: ...
+        def on_wait_for_pending(self, result: Any, **options: Any) -> None: ...
+        def _flush_pending_unsubscribe(self) -> None: ...
         def _reconnect_pubsub(self) -> None: ...
 
 else:

@@ -18,6 +18,11 @@
     For: hearing that a queue is not empty any more, without a blocking command.
     When it is missing: a worker on the Redis fast path raises AttributeError when it connects.
 
+The parameter ``redis_connect_func`` of connections, `Connection.on_connect`, `next_health_check`,
+`health_check_interval` and `socket_timeout`
+    For: hearing sooner of a results' Redis that accepts connections and never answers.
+    When it is missing: ``delay()`` and ``get()`` raise TypeError or AttributeError where they connect.
+
 `Connection.can_read`, ``send_command``, ``pack_commands``, ``send_packed_command``, ``read_response``
     For: writing many commands at once, and reading the answers when they come.
     When it is missing: a worker on the Redis fast path raises an error when it connects.
@@ -80,6 +85,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "POOLS_OWN",
+    "BlockingConnection",
     "Command",
     "Connection",
     "LoopConnection",
@@ -127,6 +133,17 @@ class Connection(Protocol):
     def send_packed_command(self, command: object, check_health: bool = True) -> None: ...
     def read_response(self, *, push_request: bool = False) -> object: ...
     def can_read(self, timeout: float = 0) -> bool: ...
+    def disconnect(self) -> None: ...
+
+
+class BlockingConnection(Protocol):
+    """``redis.Connection``, when it has just been connected."""
+
+    socket_timeout: float | None
+    health_check_interval: float
+    next_health_check: float
+
+    def on_connect(self) -> None: ...
     def disconnect(self) -> None: ...
 
 

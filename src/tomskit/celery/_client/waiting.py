@@ -1,0 +1,99 @@
+"""How long a thread waits for results whose server does not answer: not much longer than it was told to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from redis.exceptions import RedisError
+
+from tomskit.celery._internals.celery_backend import is_redis_backend
+from tomskit.celery.fast_redis.deadlines import SECONDS
+from tomskit.redis.away import ServerAwayError, is_away
+
+if TYPE_CHECKING:
+    from tomskit.celery._internals.celery_backend import RedisBackend
+    from tomskit.celery._internals.redis_connections import BlockingConnection
+
+__all__ = ("log_in", "reading", "results_away", "until_the_end", "waiting")
+
+_ALMOST: Final = 0.9
+
+
+class _Wait(NamedTuple):
+    begun: float
+    seconds: float
+
+    @property
+    def left(self) -> float:
+        return self.begun + self.seconds - time.monotonic()
+
+
+_wait: Final[ContextVar[_Wait | None]] = ContextVar("tomskit_wait", default=None)
+
+
+@contextmanager
+def waiting(seconds: float | None) -> Generator[None]:
+    """Try nothing again, in this thread, when so many seconds have passed; None has no limit."""
+    token = _wait.set(None if seconds is None else _Wait(time.monotonic(), seconds))
+    try:
+        yield
+    finally:
+        _wait.reset(token)
+
+
+def until_the_end(pauses: Iterator[float]) -> Iterator[float]:
+    """Pauses between tries, while there is time for them.
+
+    Raises:
+        celery.exceptions.TimeoutError: There is none left, and what was left is over.
+    """
+    for pause in pauses:
+        wait = _wait.get()
+        if wait is not None and wait.left <= pause:
+            time.sleep(max(wait.left, 0.0))
+            raise CeleryTimeoutError("The operation timed out.")
+        yield pause
+
+
+def log_in(connection: BlockingConnection) -> None:
+    """Do what redis-py does on a new connection, unless a silent server has used up the time.
+
+    Raises:
+        celery.exceptions.TimeoutError: It has.
+    """
+    wait, now = _wait.get(), time.monotonic()
+    patience = connection.socket_timeout or SECONDS
+    # Who has no time at all, and asks for what is there already, may connect once.
+    if wait is not None and wait.left <= 0 and now - wait.begun >= patience * _ALMOST:
+        connection.disconnect()
+        raise CeleryTimeoutError("The operation timed out.")
+    # Else the first command would be a health check, with retries of its own, each of which takes the timeout.
+    connection.next_health_check = now + connection.health_check_interval
+    connection.on_connect()
+
+
+@contextmanager
+def reading(backend: object) -> Generator[None]:
+    """Raise one error where a backend for Redis cannot be asked, whichever redis-py raises.
+
+    Raises:
+        ServerAwayError: Its server is away.
+    """
+    try:
+        yield
+    except ServerAwayError:
+        raise
+    except (RedisError, OSError) as exc:
+        if is_redis_backend(backend) and is_away(exc):
+            raise results_away(backend, exc) from exc
+        raise
+
+
+def results_away(backend: RedisBackend, reason: Exception) -> ServerAwayError:
+    """The error of whoever waits for a result while the backend's server is away."""
+    return ServerAwayError(f"Results cannot be waited for: {backend.as_uri()} is away. {reason}")
