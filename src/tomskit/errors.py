@@ -74,8 +74,9 @@ class TaskArgumentsError(TomsKitError, TypeError):
 class TaskExitError(TomsKitError, RuntimeError):
     """A task raised something that is not an `Exception`, such as KeyboardInterrupt or SystemExit.
 
-    The task fails with this error, once; the worker goes on. Its message names what was raised. So it does under the
-    asyncio, threads and solo pools if Python cannot make a traceback of an error, as a method of its class fails.
+    The task fails with this error, once; the worker goes on. Its message names what was raised. So it does if
+    Python cannot make a traceback or a copy of an error, as a method of its class fails; of a plain task's
+    under the asyncio, threads and solo pools.
     """
 
 

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from tomskit.errors import ConfigurationError, ProviderError
 from tomskit.protocols import ResourceProvider
+from tomskit.showing import shown
 
 __all__ = ("Background", "Resources", "background")
 
@@ -81,7 +82,7 @@ class Resources:
                     raise
                 raise ProviderError(
                     provider.name,
-                    f"The resource provider {provider.name!r} did not start: {exc!r}",
+                    f"The resource provider {provider.name!r} did not start: {shown(exc)}",
                 ) from exc
             started.append(provider)
         self._running.add(asyncio.get_running_loop())
@@ -131,9 +132,9 @@ class Resources:
                 except Exception as error:
                     if error is not exc:
                         logger.error(  # noqa: TRY400 (the traceback to log is that of `error`)
-                            "The resource provider %r failed to clean up after a task that raised %r",
+                            "The resource provider %r failed to clean up after a task that raised %s",
                             name,
-                            exc,
+                            shown(exc),
                             exc_info=error,
                         )
             raise

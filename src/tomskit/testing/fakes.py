@@ -96,7 +96,9 @@ class FakeTask:
         self.retried.append(RetryCall(args, kwargs, exc, countdown))
         limit = self.max_retries if max_retries in {_DEFAULT, None} else max_retries
         if limit is not None and self.request.retries >= limit:
-            raise exc or MaxRetriesExceededError(
+            if exc is not None:
+                raise exc
+            raise MaxRetriesExceededError(
                 f"Can't retry {self.name}[{self.request.id}] args:{args} kwargs:{kwargs}"
             )
         when: Any = countdown  # celery-types wants a Real, which no float is to type checkers

@@ -7,6 +7,7 @@ from traceback import clear_frames
 from typing import Any, Final, TypeGuard
 
 from celery.backends.base import Backend
+from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.exceptions import EncodeError
 
 from tomskit.celery._app import AsyncApp
@@ -42,6 +43,9 @@ def carry_errors(app: AsyncApp, backend: Backend) -> Backend:
         return stored
 
     def exception_to_python(exc: object) -> object:
+        if isinstance(exc, BaseException) and not isinstance(exc, UnpickleableExceptionWrapper):
+            # Celery takes one that counts as false for none at all.
+            return exc
         if not (_is_dict(exc) and exc.get("exc_type") and exc.get("exc_module")):
             return celerys_read(exc)
         allowed = app.config.CELERY_RESULT_ERROR_MODULES

@@ -47,7 +47,8 @@ def drop_tracebacks(outcome: object) -> None:
         for part in outcome:
             if isinstance(part, ExceptionInfo):
                 for error in _errors_of(part.exception):
-                    error.__traceback__ = None
+                    # Not the attribute: a class may refuse to set any.
+                    BaseException.with_traceback(error, None)
 
 
 def _errors_of(outcome: object) -> Iterator[BaseException]:
@@ -55,16 +56,21 @@ def _errors_of(outcome: object) -> Iterator[BaseException]:
     left, known = [outcome], set[int]()
     while left:
         error = left.pop()
-        if not isinstance(error, BaseException) or id(error) in known:
+        if not _is_error(error) or id(error) in known:
             continue
         known.add(id(error))
         yield error
         left += [error.__cause__, error.__context__]
         found: Any = error
-        if isinstance(error, _AROUND):
+        if issubclass(type(error), _AROUND):
             left.append(found.exc)
-        elif isinstance(error, BaseExceptionGroup):
+        elif issubclass(type(error), BaseExceptionGroup):
             left += found.exceptions
+
+
+def _is_error(value: object) -> TypeGuard[BaseException]:
+    # Its class may say that it is another.
+    return issubclass(type(value), BaseException)
 
 
 def _is_tuple(outcome: object) -> TypeGuard[tuple[object, ...]]:

@@ -50,6 +50,7 @@ from typing_extensions import override
 
 from tomskit.celery._internals.celery_task_lines import sends_events
 from tomskit.errors import TaskExitError
+from tomskit.showing import shown
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -156,7 +157,7 @@ class WorkerRequest(_Request):
 
 def _info_without(error: BaseException) -> ExceptionInfo:
     try:
-        raise TaskExitError(f"The task raised {error!r}")  # noqa: TRY301 (Celery wants a traceback)
+        raise TaskExitError(f"The task raised {shown(error)}")  # noqa: TRY301 (Celery wants a traceback)
     except TaskExitError:
         return ExceptionInfo()
 

@@ -96,7 +96,8 @@ def leave_out_others(error: BaseException | None) -> None:
     rest: TracebackType | None = None
     for entry in reversed(mine):
         rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    error.__traceback__ = rest
+    # Not the attribute: its class may refuse to set any.
+    BaseException.with_traceback(error, rest)
 
 
 def call_nothing_but(

@@ -7,6 +7,7 @@
     execution   one coroutine on the loop, while a thread waits for it
     guard       time limits of a coroutine: interrupted, ended, abandoned
     steering    turning a cancellation at an await into another exception
+    odd_errors  errors of tasks that cannot be shown or copied
     greenlets   plain functions that wait without blocking the loop
     places      where such code runs, and what it may do there
     host        an app's runtime together with the app's resources

@@ -88,7 +88,8 @@ class Guard:
     def raised(self, exc: BaseException) -> BaseException:
         """What a coroutine was interrupted with, where a provider made it wait; else `exc`."""
         if self.pending is not None and isinstance(exc, asyncio.CancelledError):
-            return self.take_pending() or exc
+            pending = self.take_pending()
+            return exc if pending is None else pending
         return exc
 
     def stop(self) -> None:

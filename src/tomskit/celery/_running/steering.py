@@ -9,12 +9,12 @@ from collections.abc import Coroutine, Generator
 from typing import Any, Final, NamedTuple, Never, Protocol, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
-from kombu.utils.encoding import safe_repr
 from typing_extensions import override
 
 from tomskit.celery._internals.python import leave_out_others
 from tomskit.celery._running.strays import lineage
 from tomskit.errors import TaskExitError
+from tomskit.showing import shown
 
 __all__ = (
     "NO_LIMITS",
@@ -182,6 +182,6 @@ def exit_error(error: BaseException) -> TaskExitError:
 
     Celery's tracer lets such a thing through, to end the process. Other tasks run in it.
     """
-    failure = TaskExitError(f"The task raised {safe_repr(error)}")
+    failure = TaskExitError(f"The task raised {shown(error)}")
     failure.__cause__ = error
     return failure

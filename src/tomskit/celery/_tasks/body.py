@@ -15,6 +15,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
 from tomskit.celery._outbox.databases import database_of
+from tomskit.celery._running.odd_errors import raise_showable
 from tomskit.celery._running.places import Identity, LeanCall, here, place_of_task
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.celery._running.strays import lineage
@@ -143,6 +144,7 @@ def bodies_of(
             if reporters:
                 _end_reports(self, call, exc)
             call.fails()
+            raise_showable(exc)
             raise
 
     @functools.wraps(function)
@@ -161,8 +163,8 @@ def bodies_of(
             dump = codec.dump_result if is_sent else _as_it_is
             body = functools.partial(begin, self, args, kwargs)
             return _result_of(self, request, body, dump, is_nested)
-        except BaseException:
-            _fails_here()
+        except BaseException as exc:
+            _fail_here(exc, is_called=is_nested or request.called_directly)
             raise
         finally:
             _running.reset(token)
@@ -197,10 +199,13 @@ def _innermost() -> Identity | None:
     return running
 
 
-def _fails_here() -> None:
+def _fail_here(error: BaseException, *, is_called: bool) -> None:
+    """Prepare for what Celery does with a failed task; who has called its body directly gets the error as it is."""
     place = here()
     if place is not None:
         place.fails()
+    if not is_called:
+        raise_showable(error)
 
 
 def _result_of(

@@ -7,6 +7,7 @@ a flag of the process that refuses all waiting for results, which stays set wher
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -19,6 +20,7 @@ from tomskit.celery._internals.celery_tasks import OverriddenRetries, eager_argu
 from tomskit.celery._running.context import keep_by_execution
 
 if TYPE_CHECKING:
+    from celery.exceptions import Retry
     from celery.result import AsyncResult, EagerResult
 
 __all__ = ("ContainedTask",)
@@ -78,6 +80,29 @@ class ContainedTask(Task[P, R_co]):
             return self.apply(
                 args, kwargs, task_id=task_id, link=link, link_error=link_error, **options
             )
+
+        def retry(
+            self,
+            args: Sequence[object] | None = None,
+            kwargs: Mapping[str, object] | None = None,
+            exc: Exception | None = None,
+            *more: object,
+            **options: object,
+        ) -> Retry:
+            """Retry the task; as of ``celery.Task``, but for an `exc` that counts as false.
+
+            Celery takes it for none. It is raised when there have been too many retries.
+            """
+            try:
+                return super().retry(args, kwargs, exc, *more, **options)
+            except self.MaxRetriesExceededError:
+                if exc is None:
+                    raise
+            # As Celery raises others.
+            handled = sys.exception()
+            if handled is exc:
+                raise  # noqa: PLE0704 (what the caller handles)
+            raise exc from handled
 
         def apply(self, *args: object, **options: object) -> EagerResult[R_co]:
             # Several may run in one context of threads that the client starts for them.

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import MemberDescriptorType
-from typing import Final, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from celery.utils.log import get_logger
 from pydantic_core import InitErrorDetails, ValidationError
@@ -32,6 +32,13 @@ from tomskit.errors import RemoteTaskError
 __all__ = ("error_from",)
 
 logger: Final = get_logger(__name__)
+
+_base: Final[Any] = vars(BaseException)
+"""What Python itself keeps of an error. Its class may refuse that anything is set."""
+
+
+_FAILURES: Final = (Exception, SystemExit, GeneratorExit)
+"""What methods of an error's class may raise, which is the application's; a reader is not to end by them."""
 
 
 def error_from(stored: Mapping[str, object], allowed: Sequence[str]) -> Exception:
@@ -57,7 +64,7 @@ def error_from(stored: Mapping[str, object], allowed: Sequence[str]) -> Exceptio
         error = _unknown_error(module, name, args, details.get("bases"), allowed)
     cause = details.get("cause")
     if is_plain_dict(cause):
-        error.__cause__ = error_from(cause, allowed)
+        _base["__cause__"].__set__(error, error_from(cause, allowed))
     return error
 
 
@@ -83,10 +90,10 @@ def _made(
         if is_plain_dict(state):
             _set(error, {one: _read(value, allowed) for one, value in state.items()})
         # Of a text __init__ may have made another one.
-        error.args = args
+        _base["args"].__set__(error, args)
         # It may need an attribute that is not there.
         _ = str(error), repr(error)
-    except Exception:  # noqa: BLE001
+    except _FAILURES:
         # Its class is the application's.
         return None
     return error
@@ -115,7 +122,7 @@ def _set(error: Exception, attributes: Mapping[str, object]) -> None:
 def _called(kind: type[Exception], args: Sequence[object]) -> Exception | None:
     try:
         error: object = kind(*args)
-    except Exception:  # noqa: BLE001
+    except _FAILURES:
         return None
     # A class may make something else of itself.
     return error if _is_error(error) else None
@@ -193,7 +200,7 @@ def _derived_error(
     try:
         error = unknown_error(module, name, base, *args)
         _ = str(error), repr(error)
-    except Exception:  # noqa: BLE001
+    except _FAILURES:
         # It cannot be made of these, or not together with our class.
         return None
     return error

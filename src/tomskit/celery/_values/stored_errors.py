@@ -57,7 +57,7 @@ def original_of(error: Exception) -> Exception:
         is_it = names == (type(original).__module__, type(original).__name__)
     else:
         # It takes a base class that pickle can copy, if there is one.
-        is_it = isinstance(original, type(error)) and original.args == error.args
+        is_it = isinstance(original, type(error)) and not _differ(original.args, error.args)
     return original if is_it else error
 
 
@@ -91,7 +91,7 @@ class _Writer:
             made_of, state = _made_of(error)
             self._is_exact = True
             args = [self._write(one, depth) for one in error.args]
-            if args != [*error.args]:
+            if _differ(args, [*error.args]):
                 details["args"] = args
             if made_of is not None:
                 shown = _without_hidden(error, made_of)
@@ -195,9 +195,17 @@ def _made_of(
     if not is_tuple(reduced) or reduced[0] is not type(error):
         return None, {**_held(error), **slots}
     args, state = reduced[1], reduced[_STATE] if len(reduced) > _STATE else None
-    is_other = is_tuple(args) and args != error.args
+    is_other = is_tuple(args) and _differ(args, error.args)
     held = state if is_plain_dict(state) else {}
     return args if is_other and is_tuple(args) else None, {**held, **slots}
+
+
+def _differ(one: object, other: object) -> bool:
+    try:
+        return bool(one != other)
+    except Exception:  # noqa: BLE001
+        # What compares them is the application's, such as that of arrays.
+        return True
 
 
 def _held(error: BaseException) -> Mapping[str, object]:

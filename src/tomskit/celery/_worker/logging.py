@@ -16,6 +16,7 @@ from typing_extensions import override
 from tomskit.celery._running.context import task_id_context
 from tomskit.celery._running.repeated_lines import RecordMaker
 from tomskit.celery._running.stream_lines import MakeText, TextMaker
+from tomskit.showing import name_of, shown
 
 __all__ = ("TASK_LOG_FORMAT", "WORKER_LOG_FORMAT", "install_task_id", "note_format")
 
@@ -167,8 +168,13 @@ class _Formatter(ColorFormatter, TextMaker):
 
     @override
     def formatException(self, ei: Any) -> str:
+        try:
+            text = super().formatException(ei)
+        except Exception as exc:  # noqa: BLE001 (a method of its class, or of one before it)
+            # Logging would try to show this one, with the other as its context.
+            text = f"{name_of(ei[1])}, of which no traceback can be made: {shown(exc)}"
         # The error's text may come from a message.
-        return _CONTROL_IN_LINES.sub(_shown, super().formatException(ei))
+        return _CONTROL_IN_LINES.sub(_shown, text)
 
     @override
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:

@@ -195,7 +195,7 @@ class _PoolBackend(Backend):
         if not place.waits_for_stores:
             self._calls.detach(partial(self._store, name, *args, **kwargs))
             return None
-        if not place.may_store() or (place.has_started and states.STARTED in args):
+        if not place.may_store() or (place.has_started and _is_start(name, *args, **kwargs)):
             return None
         with self._calls.failures.storing(place):
             if self.in_loop is None:
@@ -217,3 +217,15 @@ class _PoolBackend(Backend):
         @property
         def __class__(self):  # noqa: ANN204 (the class of the other backend)
             return type(self._celerys)
+
+
+def _is_start(name: str, *args: object, **kwargs: object) -> bool:
+    """Whether a call stores that a task has started. What it stores may be anything, and equal anything."""
+    if name != "store_result":
+        return False
+    state = args[_STATE] if len(args) > _STATE else kwargs.get("state")
+    return type(state) is str and state == states.STARTED
+
+
+_STATE: Final = 2
+"""Which argument of ``store_result`` the state is."""

@@ -9,11 +9,11 @@ from typing import Final, Protocol
 
 from billiard.einfo import ExceptionInfo
 from celery.utils.log import get_logger
-from kombu.utils.encoding import safe_repr
 
 from tomskit.celery._internals.celery_worker import Revocable
 from tomskit.celery._running.steering import exit_error
 from tomskit.errors import TaskExitError
+from tomskit.showing import shown
 
 __all__ = ("Callbacks", "Report", "Told", "ignore", "info_of", "log_failure")
 
@@ -143,7 +143,8 @@ def log_failure(info: ExceptionInfo) -> None:
     """The callback for an error that nobody handles."""
     # Billiard keeps it in an exception that shows its traceback.
     error: BaseException | None = getattr(info.exception, "exc", info.exception)
-    logger.error("A function in the pool failed: %r", error, exc_info=error)
+    text = "None" if error is None else shown(error)
+    logger.error("A function in the pool failed: %s", text, exc_info=error)
 
 
 def info_of(error: BaseException) -> ExceptionInfo:
@@ -157,7 +158,7 @@ def info_of(error: BaseException) -> ExceptionInfo:
             return ExceptionInfo()
         except Exception:  # noqa: BLE001 (a method of the error's class, or of one before it)
             failure = TaskExitError(
-                f"The task raised {safe_repr(exc)}, of which no traceback can be made"
+                f"The task raised {shown(exc)}, of which no traceback can be made"
             )
     try:
         raise failure
