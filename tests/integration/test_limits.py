@@ -3,7 +3,8 @@
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from tests.support.deployment import Deployment, eventually
+from tests.support.deployment import SERVICE, Deployment, eventually
+from tests.support.remote import control
 from tests.support.workers import Pool
 
 
@@ -77,6 +78,20 @@ def test_coroutine_that_swallows_its_cancellation_is_abandoned(deployment: Deplo
 
     worker.wait_for_line(r"swallow_cancellation\[.*is abandoned")
     assert deployment.call("add", 1, 2) == 3
+
+
+def test_limits_are_changed_and_taken_away_by_remote_control(service: Deployment) -> None:
+    name = f"{SERVICE}.sleep"
+    control(service, "time_limit", task_name=name, soft=0.5, hard=60)
+    try:
+        with pytest.raises(SoftTimeLimitExceeded):
+            service.call("sleep", 20)
+        # The call's own goes before.
+        assert service.call("sleep", 2.5, soft_time_limit=20) == "slept"
+    finally:
+        control(service, "time_limit", task_name=name)
+
+    assert service.call("sleep", 2.5) == "slept"
 
 
 # Solo is as threads; for the asyncio pool test_asyncio_pool_limits has both.

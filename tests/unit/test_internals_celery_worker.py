@@ -40,6 +40,7 @@ from tomskit.celery._internals.celery_worker import (
     obey_commands_by,
     quit_requested,
     quit_worker,
+    renew_strategy,
     request_of,
     restores_prefetch,
     send_events_as_celery,
@@ -392,6 +393,31 @@ def test_an_ordinary_call_goes_past_the_handler_unless_the_prefetch_count_is_res
 
 
 def _work() -> None: ...
+
+
+def test_a_strategy_takes_the_limits_that_its_task_has_when_it_is_made(
+    celery_app: Celery, celery_task: Any
+) -> None:
+    """``Consumer.strategies`` and ``Task.start_strategy``."""
+    made: list[object] = []
+
+    def start(app: object, consumer: object) -> object:
+        made.append((app, consumer))
+        return "new"
+
+    consumer = SimpleNamespace(app=celery_app, strategies={celery_task.name: "old", "gone": "old"})
+    assert_accepts(type(celery_task), "start_strategy", None, celery_app, consumer)
+    celery_task.start_strategy = start
+
+    for name in (celery_task.name, "gone", "unknown", None):
+        renew_strategy(consumer, name)
+
+    assert consumer.strategies == {celery_task.name: "new", "gone": "old"}
+    assert made == [(celery_app, consumer)]
+    assert "start_strategy" in untyped(Consumer).update_strategies.__code__.co_names
+    assert (
+        "default_soft_time_limit" in untyped(celery_request).create_request_cls.__code__.co_cellvars
+    )
 
 
 def test_a_consumer_connects_and_says_when_it_is_ready() -> None:

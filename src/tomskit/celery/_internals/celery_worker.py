@@ -73,6 +73,10 @@ The arguments of the tracer, `fast_trace_task`: six, the first of which are name
     handler takes it.
     When it is missing: the first message is rejected; the log has an AttributeError.
 
+`Consumer.strategies`, and `Task.start_strategy`, which makes what is in it and takes the time limits of that moment
+    For: limits that remote control changes, under prefork.
+    When it is missing: ``celery control time_limit`` has no effect there, as in plain Celery; the log has an error.
+
 `Consumer.timer`, its ``call_after`` and ``cancel`` of what that returns
     For: knowing a connection that lasts from one that is lost again at once.
     When it is missing: the worker raises AttributeError when its broker is back.
@@ -138,6 +142,7 @@ __all__ = (
     "obey_commands_by",
     "quit_requested",
     "quit_worker",
+    "renew_strategy",
     "request_of",
     "restores_prefetch",
     "run_consumer_loop",
@@ -252,6 +257,13 @@ if TYPE_CHECKING:
 else:
     Consumer = object
     TaskPool = BasePool
+
+
+def renew_strategy(consumer: Any, name: object) -> None:
+    """Let a worker take the time limits that a task has now for the messages that it gets from now on."""
+    task = consumer.app.tasks.get(name)
+    if task is not None and name in consumer.strategies:
+        consumer.strategies[name] = task.start_strategy(consumer.app, consumer)
 
 
 def restores_prefetch(consumer: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Messages that no worker can read: each is rejected once, with the reason."""
+"""Messages that no worker can read, each of which is rejected once, with the reason; and commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kombu.pidbox import Node
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from tomskit.celery._internals.celery_worker import Consumer
+from tomskit.celery._internals.celery_worker import Consumer, renew_strategy
 from tomskit.celery.fast_redis.calls import Arguments, ordinary_call
 from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, is_object, is_text
 from tomskit.celery.fast_redis.parts import in_front
@@ -130,6 +130,14 @@ class GuardedNode(Node):
             super().handle_message(body, message)
         except ERRORS_OF_DATA as exc:
             logger.critical("Dropped a command of remote control: %r. It is %s", exc, _shown(body))
+
+    @override
+    def handle(self, method: str, arguments: dict[str, Any] | None = None) -> object:
+        reply: object = super().handle(method, arguments)
+        if method == "time_limit" and arguments and self.state is not None:
+            # The limits that a pool of processes enforces are those of when the worker began.
+            renew_strategy(self.state.consumer, arguments.get("task_name"))
+        return reply
 
     @override
     def reply(self, *args: Any, **kwargs: Any) -> None:
