@@ -51,7 +51,10 @@ class FrozenSlotsError(Exception):
 
 class ReadyForAllError(Exception):
     def __getattr__(self, name: str) -> object:
-        return lambda *_, **__: self
+        return self
+
+    def __call__(self, *_: object, **__: object) -> object:
+        return self
 
 
 class Incomparable:
@@ -119,8 +122,12 @@ def _cyclic() -> Exception:
 def _nested_groups(depth: int) -> Exception:
     group: Exception = ValueError("innermost")
     for _ in range(depth):
-        group = ExceptionGroup("g", [group])
+        group = _in_group(group)
     return group
+
+
+def _in_group(error: Exception) -> Exception:
+    return ExceptionGroup("g", [error])
 
 
 def _caused_by(cause: BaseException) -> Exception:
