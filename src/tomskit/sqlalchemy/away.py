@@ -15,6 +15,7 @@ __all__ = (
     "is_lost",
     "is_missing_table",
     "is_of_database",
+    "is_read_only",
     "is_refused_after_another",
 )
 
@@ -23,11 +24,17 @@ _DRIVERS: Final = frozenset({"aiomysql", "asyncpg", "psycopg", "pymysql", "sqlit
 _AWAY_IN_MYSQL: Final = frozenset({1040, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1927})
 """Too many connections, a node that is no part of its cluster, shutdown, aborted connection, network errors,
 too many connections of a user, killed connection."""
+_READ_ONLY_IN_MYSQL: Final = 1836
+_OPTION_OF_MYSQL: Final = 1290
+"""The server's options do not allow a statement. Of these, --read-only and its like are set when another server is to
+take the place of this one."""
 _CLIENT_ERRORS_OF_MYSQL: Final = range(2000, 2070)
-_UNDONE_IN_MYSQL: Final = frozenset({1020, 1206, 1213})
-"""A row that has changed since the transaction's snapshot, too many locks, and a deadlock."""
+_UNDONE_IN_MYSQL: Final = frozenset({1020, 1206, 1213, 3101})
+"""A row that has changed since the transaction's snapshot, too many locks, a deadlock, and a transaction that the
+other servers of its group have refused."""
 _LOCK_TIMEOUT_IN_MYSQL: Final = 1205
-_CONFLICTS_IN_MYSQL: Final = frozenset({1020, 1213, _LOCK_TIMEOUT_IN_MYSQL})
+_CONFLICTS_IN_MYSQL: Final = frozenset({1020, 1213, 3101, 3572, _LOCK_TIMEOUT_IN_MYSQL})
+"""Also a lock that was not free at once, where a statement says NOWAIT."""
 _NO_SAVEPOINT_IN_MYSQL: Final = 1305
 _AWAY_IN_POSTGRES: Final = frozenset({"25P03", "53300", "57P01", "57P02", "57P03", "57P05"})
 """A connection that was idle in a transaction for too long, too many connections, shutdown by an
@@ -51,13 +58,27 @@ def is_away(error: BaseException) -> bool:
         return isinstance(error, OSError) and not isinstance(error, SSLCertVerificationError)
     number, state = _codes(original)
     if number is not None:
-        return number in _AWAY_IN_MYSQL or number in _CLIENT_ERRORS_OF_MYSQL
+        return number in _AWAY_IN_MYSQL or number in _CLIENT_ERRORS_OF_MYSQL or is_read_only(error)
     if state is not None:
         return state in _AWAY_IN_POSTGRES or state.startswith("08")
     # psycopg has no state to tell where it could not connect, and asyncpg none for a closed connection.
     return (
         type(original).__name__ == "OperationalError" and _driver(original) == "psycopg"
     ) or _is_of_closed_connection(original)
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether a server of MySQL takes no writes now, as one does that is about to be replaced by another.
+
+    PostgreSQL is started again for that, which ends all connections.
+    """
+    original = _original(error)
+    if original is None:
+        return False
+    number, text = _codes(original)[0], str(original).lower()
+    return number == _READ_ONLY_IN_MYSQL or (
+        number == _OPTION_OF_MYSQL and ("read-only" in text or "read_only" in text)
+    )
 
 
 def is_lost(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from tomskit._internals.sqlalchemy import CREATOR
-from tomskit.sqlalchemy.away import is_lost
+from tomskit.sqlalchemy.away import is_lost, is_read_only
 
 __all__ = ("drop_lost_connections", "limit_connecting")
 
@@ -47,12 +47,16 @@ def limit_connecting(engine: Engine, seconds: float) -> None:
 
 
 def drop_lost_connections(engine: Engine) -> None:
-    """Let an engine drop a connection of which only the driver knows that it is lost, and those that are as old."""
+    """Let an engine drop a connection of which only the driver knows that it is lost, and those that are as old.
+
+    So it does where the server has become read-only: another one may have taken over its name.
+    """
     event.listen(engine, "handle_error", _note_loss)
 
 
 def _note_loss(context: ExceptionContext) -> None:
-    if not context.is_disconnect and is_lost(context.original_exception):
+    error = context.original_exception
+    if not context.is_disconnect and (is_lost(error) or is_read_only(error)):
         context.is_disconnect = True
 
 

@@ -16,6 +16,7 @@ from tomskit.sqlalchemy.away import (
     has_conflict,
     is_away,
     is_of_database,
+    is_read_only,
     is_refused_after_another,
 )
 from tomskit.sqlalchemy.database import Database
@@ -100,7 +101,7 @@ class Repeats:
             isinstance(error, marks.NoAnswerError) or (is_of_database(error) and is_away(error))
         ):
             return False
-        self._losses = self._losses + 1 if has_answered else 0
+        self._losses = self._losses + 1 if has_answered and not is_read_only(error) else 0
         if self._losses > LOSSES:
             error.add_note(
                 f"The connection to the database was lost {self._losses} times in a row while "
