@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import String, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -106,6 +107,45 @@ class TestScope:
             return outer is not inner and db.session is outer
 
         assert AsyncRuntime.run(work())
+
+    def test_scope_may_be_entered_again_after_it_was_left(self) -> None:
+        async def work() -> bool:
+            scope = db.scope()
+            async with scope:
+                first = db.session
+                await count()
+            async with scope:
+                await count()
+                return db.session is not first
+
+        assert AsyncRuntime.run(work())
+
+    def test_scope_that_is_entered_already_is_refused(self) -> None:
+        async def work() -> None:
+            scope = db.scope()
+            async with scope:
+                with pytest.raises(ConfigurationError, match="Make a scope for each"):
+                    await scope.__aenter__()
+                await count()
+            with pytest.raises(NotInitializedError):
+                str(scope.session)
+
+        AsyncRuntime.run(work())
+
+    @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+    def test_lazy_loading_is_an_error_that_says_how_to_load(self) -> None:
+        async def work() -> str:
+            note = await add("a")
+            db.session.expire(note)
+            return note.words
+
+        with pytest.raises(StatementError) as caught:
+            AsyncRuntime.run(work())
+
+        assert "await db.session.refresh(" in "".join(caught.value.__notes__)
+        # What SQLAlchemy has not awaited is in its traceback.
+        del caught
+        gc.collect()
 
     def test_coroutine_that_outlives_its_task_gets_a_clear_error(self) -> None:
         async def straggler(go: asyncio.Event) -> str:

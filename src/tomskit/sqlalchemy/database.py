@@ -26,6 +26,7 @@ from tomskit.errors import ConfigurationError, MissingDriverError, NotInitialize
 from tomskit.sqlalchemy.config import MYSQL_PORT_IS_MISSING, DatabaseConfig
 from tomskit.sqlalchemy.connecting import drop_lost_connections, limit_connecting
 from tomskit.sqlalchemy.cutting import cut
+from tomskit.sqlalchemy.explaining import explain_lazy_loading
 from tomskit.sqlalchemy.sessions import ENDED, watch
 from tomskit.sqlalchemy.tracked import end_session, new_session
 
@@ -94,6 +95,7 @@ class _Pool:
             create = sqlalchemy.ext.asyncio.create_async_engine
             self.engine = create(config.SQLALCHEMY_DATABASE_URI, **options)
             drop_lost_connections(self.engine.sync_engine)
+            explain_lazy_loading(self.engine.sync_engine)
             watch(self.engine.sync_engine)
             limit_connecting(self.engine.sync_engine, config.SQLALCHEMY_CONNECT_TIMEOUT)
             if config.mysql_port_is_missing:
@@ -163,6 +165,11 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
 
     @override
     async def __aenter__(self) -> Self:
+        if self._open:
+            raise ConfigurationError(
+                "This scope is entered already, and a second task in it would share its session. Make a scope "
+                "for each: async with db.scope()"
+            )
         self._open = True
         self._token = self._variable.set(self)
         return self
@@ -182,10 +189,11 @@ class SessionScope(AbstractAsyncContextManager["SessionScope", None]):
                 self._variable.reset(self._token)
             except ValueError:
                 pass
-        if self._session is not None:
+        session, self._session = self._session, None
+        if session is not None:
             # A cancellation must not interrupt it, or the connection would go back to the pool with
             # its transaction open.
-            ending = end_session(self._session, ENDED, asyncio.current_task())
+            ending = end_session(session, ENDED, asyncio.current_task())
             await asyncio.shield(asyncio.ensure_future(ending))
 
 
