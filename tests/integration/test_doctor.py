@@ -452,6 +452,7 @@ def test_a_module_that_cannot_be_imported(
     assert shown in report.shown("modules")
     assert "correct the module, or its name in include" in report.shown("modules")
     assert (f"({broken}, line 2)" in report.shown("modules")) is (module == "broken")
+    assert "without the module not all tasks are known" in report.shown("annotations")
     assert report.status("broker") == {"ok"}
 
 

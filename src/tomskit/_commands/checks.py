@@ -56,6 +56,7 @@ def load_modules(app: AsyncCelery) -> Iterator[Finding]:
             "No worker can start: correct the module, or its name in include, CELERY_INCLUDE, "
             "CELERY_IMPORTS or autodiscover_tasks().",
         )
+        yield Finding("annotations", "skipped", "without the module not all tasks are known")
 
 
 def _described_with_place(exc: Exception) -> str:

@@ -49,7 +49,10 @@ def doctor(ctx: click.Context, as_json: bool, timeout: float) -> None:
         raise click.UsageError(
             f"{app!r} is not an AsyncCelery app. Name yours: celery -A app doctor", ctx
         )
-    findings = [*load_modules(app), *examine(app, CHECKS, timeout)]
+    findings = [*load_modules(app)]
+    known = {finding.name for finding in findings}
+    rest = {name: check for name, check in CHECKS.items() if name not in known}
+    findings += examine(app, rest, timeout)
     failed = any(finding.status == "failed" for finding in findings)
     if as_json:
         shown = [finding.as_dict() for finding in findings]
