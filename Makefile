@@ -124,7 +124,7 @@ integration: $(VENV)/.dev servers ## run the integration tests on real servers a
 test-lowest: $(VENV)/.created servers ## unit and integration tests, lowest versions that pyproject.toml admits
 	@$(VERSIONS) lowest $(TESTS)
 
-test-newest: $(VENV)/.created servers ## the same, newest versions, pre-releases of celery and kombu
+test-newest: $(VENV)/.created servers ## the same, newest versions, pre-releases of celery and kombu, hiredis
 	@$(VERSIONS) newest $(TESTS)
 
 test-pythons: $(VENV)/.created servers ## the same, each Python that is installed, 3.11 and newer

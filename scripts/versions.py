@@ -1,7 +1,7 @@
 """Run the tests with other versions of the dependencies and of Python.
 
     lowest   the lowest versions of the package's direct dependencies that pyproject.toml admits
-    newest   the newest versions of everything, and of celery and kombu pre-releases as well
+    newest   the newest versions of everything, and of celery and kombu pre-releases as well; with hiredis
     pythons  each Python that the package's classifiers name, and the next one, where it is installed
 
 Each gets a virtual environment of its own, .venv-lowest, .venv-newest or .venv-py3.11 and so on,
@@ -39,6 +39,8 @@ EXTRAS: Final = ["mysql", "sqlite", "postgres"]
 INSTALL: Final = ["--editable", f".[{','.join(EXTRAS)}]", "--group", "test"]
 PRE_RELEASES: Final = ["celery", "kombu"]
 """Packages of which `newest` takes pre-releases."""
+ALSO: Final = ["hiredis"]
+"""Packages that `newest` installs besides: where hiredis is there, redis-py reads answers by it."""
 SHOWN: Final = ["celery", "kombu", "redis", "sqlalchemy", "pydantic"]
 """Packages whose versions the table shows."""
 FAILURES_SHOWN: Final = 20
@@ -270,7 +272,7 @@ def prepare(plan: Plan) -> None:
     pip = [plan.python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
     _call([*pip, "--upgrade", PIP])
     if plan.newest:
-        _call([*pip, "--upgrade", "--upgrade-strategy=eager", *INSTALL])
+        _call([*pip, "--upgrade", "--upgrade-strategy=eager", *INSTALL, *ALSO])
         # Only of these two: --pre counts for everything that the same command installs.
         _call([*pip, "--upgrade", "--pre", *PRE_RELEASES])
     else:
