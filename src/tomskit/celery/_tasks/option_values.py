@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kombu
 
@@ -42,10 +42,6 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -54,8 +50,24 @@ def _is_time(value: Any) -> bool:
     return _is_number(value) and 0 <= value < math.inf
 
 
-def _is_backoff(value: object) -> bool:
-    return isinstance(value, bool) or _is_time(value)
+def _is_count(value: Any) -> bool:
+    # Retries are compared with it: infinity has no limit either.
+    return _is_number(value) and not math.isnan(value)
+
+
+def _is_backoff(value: Any) -> bool:
+    # Celery makes a number of it, also of a text from the environment.
+    try:
+        return 0 <= float(value) < math.inf
+    except (ValueError, TypeError):
+        return False
+
+
+def _is_longest_backoff(value: Any) -> bool:
+    try:
+        return int(value) >= 0
+    except (ValueError, TypeError, OverflowError):
+        return False
 
 
 def _is_rate(value: Any) -> bool:
@@ -70,7 +82,18 @@ def _are_errors(value: Any) -> bool:
     # An iterator would have nothing left for Celery.
     if isinstance(value, str) or not hasattr(value, "__len__"):
         return False
-    return all(isinstance(one, type) and issubclass(one, BaseException) for one in value)
+    return all(map(_is_class_of_errors, value))
+
+
+def _is_class_of_errors(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _may_be_thrown(value: object) -> bool:
+    # Celery asks isinstance.
+    if isinstance(value, tuple):
+        return all(map(_may_be_thrown, cast("tuple[object, ...]", value)))
+    return _is_class_of_errors(value)
 
 
 def _is_queue(value: object) -> bool:
@@ -82,7 +105,6 @@ def _is_mapping(value: object) -> bool:
 
 
 _TEXT: Final = _is_text, "it is a text"
-_WHOLE: Final = _is_whole, "it is a whole number"
 _TIME: Final = _is_time, "it is a number of seconds"
 _ERRORS: Final = _are_errors, "it is a tuple of classes of errors, such as (ConnectionError,)"
 
@@ -94,12 +116,12 @@ _CHECKS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "rate_limit": (_is_rate, "a rate limit is a number of tasks, such as 5, 5/s, 5/m or 5/h"),
     "time_limit": _TIME,
     "soft_time_limit": _TIME,
-    "max_retries": _WHOLE,
+    "max_retries": (_is_count, "it is a number, or None for no limit"),
     "default_retry_delay": _TIME,
     "retry_backoff": (_is_backoff, "it is True, False or a number of seconds"),
-    "retry_backoff_max": _TIME,
+    "retry_backoff_max": (_is_longest_backoff, "it is a number of seconds"),
     "retry_kwargs": (_is_mapping, "it is a dict of arguments of self.retry"),
     "autoretry_for": _ERRORS,
     "dont_autoretry_for": _ERRORS,
-    "throws": _ERRORS,
+    "throws": (_may_be_thrown, "it is a class of errors, or a tuple of such"),
 }
