@@ -16,7 +16,7 @@ from redis import Redis
 from tests.support.hostile import call
 from tests.support.patience import WaitedInVainError, wait_until
 from tests.support.workers import Worker
-from tomskit.celery.fast_redis.guarded import is_object
+from tomskit.celery.fast_redis.payloads import is_object
 
 __all__ = ("Target", "attack", "mutant")
 

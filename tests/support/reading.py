@@ -14,9 +14,9 @@ from kombu.utils.json import loads
 from tests.support import hostile
 from tomskit.celery._worker.unreadable import problem_of
 from tomskit.celery.fast_redis.calls import ordinary_call
-from tomskit.celery.fast_redis.guarded import (
+from tomskit.celery.fast_redis.guarded import GuardedChannel
+from tomskit.celery.fast_redis.payloads import (
     ERRORS_OF_DATA,
-    GuardedChannel,
     decoded_json,
     is_object,
     readable,

@@ -6,8 +6,8 @@ from binascii import a2b_base64
 
 import pytest
 
-from tomskit.celery.fast_redis.guarded import decoded_json
 from tomskit.celery.fast_redis.long_messages import LONG, any_part, decode_base64, split_body
+from tomskit.celery.fast_redis.payloads import decoded_json
 
 TEXT = "ü" * LONG
 

@@ -20,8 +20,8 @@ from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import Consumer, renew_strategy
 from tomskit.celery.fast_redis.calls import Arguments, ordinary_call
-from tomskit.celery.fast_redis.guarded import ERRORS_OF_DATA, is_object, is_text
 from tomskit.celery.fast_redis.parts import in_front
+from tomskit.celery.fast_redis.payloads import ERRORS_OF_DATA, is_object, is_text
 from tomskit.redis.away import is_refused, shown
 
 if TYPE_CHECKING:

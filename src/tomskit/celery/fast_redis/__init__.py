@@ -5,8 +5,10 @@ Chosen by ``CELERY_REDIS_FAST_PATH``. Keys and formats are kombu's and Celery's 
 For a worker:
 
     parts         the connection of a worker, made of these classes and kombu's
-    channel       kombu's channel and its acknowledgements, without waiting for Redis
+    channel       kombu's channel, without waiting for Redis
+    acknowledging  the acknowledgements of a turn, in one go
     guarded       a channel that messages which cannot be read do not end
+    payloads      what is in queues, read
     long_messages  messages of more than a megabyte, read in short steps
     calls         messages that only say what to call
     conversation  the commands of a channel, and their answers

@@ -9,11 +9,10 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from queue import Empty
 from socket import AF_INET, SHUT_WR, SOCK_STREAM, fromfd
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
-from kombu.exceptions import SerializationError, SerializerNotInstalled
 from kombu.transport import virtual
 from typing_extensions import override
 
@@ -24,94 +23,20 @@ from tomskit.celery._internals.kombu_redis import (
     replace_callback,
 )
 from tomskit.celery._internals.redis_connections import Connection, socket_of
-from tomskit.celery._values.fast_json import loads
-from tomskit.celery.fast_redis.long_messages import LONG, any_part, decode_base64
+from tomskit.celery.fast_redis.long_messages import decode_base64
 from tomskit.celery.fast_redis.outstanding import KeepingChannel
+from tomskit.celery.fast_redis.payloads import ERRORS_OF_DATA, decoded_json, readable
 
-__all__ = (
-    "ERRORS_OF_DATA",
-    "GuardedChannel",
-    "GuardedMessage",
-    "ReadPayload",
-    "decoded_json",
-    "is_object",
-    "is_text",
-    "readable",
-)
+__all__ = ("GuardedChannel", "GuardedMessage", "ReadPayload")
 
 logger: Final = get_logger(__name__)
-
-ERRORS_OF_DATA: Final = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    SerializationError,
-    SerializerNotInstalled,
-    TypeError,
-    ValueError,
-)
-"""What code raises that is given something else than it expects. A server that is away, a pool that
-is closed and memory that is exhausted raise others, and are no fault of a message."""
-
-
-_DIGITS: Final = bytes(ord("0") if chr(code).isdecimal() else 0 for code in range(128)) + bytes(128)
-_LONG_NUMBER: Final = b"0" * 19
-"""orjson makes a float of an integer of more than 64 bits. To look for so many digits in a text in which
-all are the same takes a tenth of the time of a regular expression: 0.8 us for a message."""
-
 
 _SILENCE: Final = 2.0
 """How many seconds late the answer to BRPOP is when other connections are no longer trusted. A false alarm
 costs that they are made again."""
 
-_OBJECT: Final[type[Any]] = dict
-
 _LAST_ANSWER: Final = 1.0
 """How many seconds to wait for Redis to close a connection of which it has been told that it ends."""
-
-_MOST_CONTAINERS: Final = 200
-"""orjson reads what is nested so deeply that Python's own code, Celery's for example, fails with it."""
-
-
-def decoded_json(raw: object) -> object | None:
-    """What a JSON text says; None where kombu's reader may read it in another way, or refuse it."""
-    if isinstance(raw, str):
-        raw = raw.encode("utf-8", "surrogatepass")
-    if (
-        not isinstance(raw, bytes)
-        or (len(raw) > _MOST_CONTAINERS and raw.count(b"[") + raw.count(b"{") > _MOST_CONTAINERS)
-        or (
-            _is_read_otherwise(raw)
-            if len(raw) <= LONG
-            else any_part(raw, len(_LONG_NUMBER), _is_read_otherwise)
-        )
-    ):
-        return None
-    try:
-        found: object = loads(raw)
-    except ValueError:
-        return None
-    return found
-
-
-def _is_read_otherwise(raw: bytes) -> bool:
-    return b"__type__" in raw or _LONG_NUMBER in raw.translate(_DIGITS)
-
-
-def is_text(value: object) -> bool:
-    """Whether this is a text that can be sent to Redis; lone surrogates cannot."""
-    if not isinstance(value, str):
-        return False
-    try:
-        return value.isascii() or bool(value.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def is_object(value: object) -> TypeGuard[dict[str, object]]:
-    """Whether this was a JSON object."""
-    return isinstance(value, dict)
 
 
 class GuardedMessage(virtual.Message):
@@ -312,50 +237,3 @@ def _end_writing(connection: Connection) -> None:
         # Not of the socket itself: one of TLS could not read any more.
         with fromfd(used.fileno(), AF_INET, SOCK_STREAM) as same:
             same.shutdown(SHUT_WR)
-
-
-def readable(raw: Any, queue: str) -> dict[str, Any]:
-    """A message from a queue, without the parts that kombu cannot read and does not need.
-
-    Raises:
-        LookupError, TypeError, ValueError: It is not a message of kombu's.
-    """
-    properties: dict[str, Any] = raw["properties"]
-    payload: dict[str, Any] = raw
-    if _has_all(raw, properties):
-        return payload
-    if not is_text(properties["delivery_tag"]):
-        raise ValueError("the delivery tag is not text")
-    info: object = properties.get("delivery_info")
-    priority: object = properties.get("priority")
-    if not _names_a_place(info):
-        properties = {**properties, "delivery_info": {"exchange": "", "routing_key": queue}}
-    if isinstance(priority, float):
-        # Infinity has no priority queue.
-        properties = {**properties, "priority": 0}
-    if properties is not raw["properties"]:
-        payload = {**payload, "properties": properties}
-    if not isinstance(raw.get("headers"), dict):
-        # Without headers it names no task, and a worker rejects it.
-        payload = {**payload, "headers": {}}
-    return payload
-
-
-def _has_all(raw: Any, properties: Any) -> bool:
-    """Whether a message is as most are, all in ASCII. To ask what else `readable` asks takes 2 us more."""
-    tag, info = properties["delivery_tag"], properties.get("delivery_info")
-    return (
-        type(tag) is str
-        and tag.isascii()
-        and type(info) is _OBJECT
-        and type(exchange := info.get("exchange")) is str
-        and exchange.isascii()
-        and type(key := info.get("routing_key")) is str
-        and key.isascii()
-        and type(properties.get("priority")) is not float
-        and type(raw.get("headers")) is _OBJECT
-    )
-
-
-def _names_a_place(info: object) -> bool:
-    return is_object(info) and is_text(info.get("exchange")) and is_text(info.get("routing_key"))

@@ -11,7 +11,8 @@ from kombu import Connection
 from kombu.transport import redis as kombu_redis
 
 from tomskit.celery._internals.kombu_redis import MultiChannelPoller, Transport
-from tomskit.celery.fast_redis.channel import FastChannel, FastQoS
+from tomskit.celery.fast_redis.acknowledging import FastQoS
+from tomskit.celery.fast_redis.channel import FastChannel
 from tomskit.celery.fast_redis.connections import AwayConnection
 from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.outstanding import KeepingQoS
