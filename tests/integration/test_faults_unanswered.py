@@ -23,7 +23,8 @@ TRIED = 2
 
 
 @pytest.fixture
-def place(running: RedisServer) -> Iterator[ClientPlace]:
+def place(running: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientPlace]:
+    monkeypatch.setattr("tomskit.celery._client.retrying._LEAST_SILENCE", 0.0)
     with client_place(running) as place:
         yield place
 

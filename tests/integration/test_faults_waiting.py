@@ -32,7 +32,8 @@ def running() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def place(running: RedisServer) -> Iterator[ClientPlace]:
+def place(running: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientPlace]:
+    monkeypatch.setattr("tomskit.celery._client.retrying._LEAST_SILENCE", 0.0)
     # Tried five times, for a second or so, where it was there before.
     policy = {"max_retries": 5, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
     with client_place(running) as place:

@@ -400,8 +400,15 @@ def test_server_that_leaves_two_new_connections_unanswered_is_not_tried_again(cl
 
 
 def test_new_connections_that_are_given_up_sooner_are_tried_for_as_long(clock: Clock) -> None:
-    # 5 s, 10.5 s, 16 s after the first one was begun.
+    # The first one counts as ten seconds.
     assert tries_of_silence(clock, 5.0, timeout=10.0) == 3
+
+
+@pytest.mark.parametrize(("timeout", "tries"), [(1.0, 9), (5.0, 3), (8.0, 2)])
+def test_short_timeouts_give_the_server_some_time_to_come_back(
+    clock: Clock, timeout: float, tries: int
+) -> None:
+    assert tries_of_silence(clock, timeout, timeout) == tries
 
 
 def test_another_error_in_between_begins_anew(clock: Clock) -> None:

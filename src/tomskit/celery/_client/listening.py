@@ -62,6 +62,9 @@ def close_connections(backend: object) -> None:
         backend.client.connection_pool.disconnect()
 
 
+_TRIED: Final = 2
+"""How many connections redis-py tries before it says that the server does not answer."""
+
 _cancelling: Final[ContextVar[bool]] = ContextVar("tomskit_cancelling", default=False)
 """Whether a consumer unsubscribes from what nobody waits for any more."""
 
@@ -89,28 +92,31 @@ class _ListeningConsumer(ResultConsumer):
         except self._connection_errors as error:
             if _cancelling.get():
                 self._drop_connection()
-            elif has_heard:
-                self._try_again(self._reconnect_pubsub, has_heard=True)
             else:
-                self._raise_if_silent(error)
-                self._try_again(self._reconnect_pubsub, has_heard=False)
+                self._try_again(self._reconnect_pubsub, error, has_heard=has_heard)
 
     @property
     def _has_heard(self) -> bool:
         return self._pubsub is not None and self._pubsub.connection is not None
 
-    def _raise_if_silent(self, error: Exception) -> None:
-        """Raise the error of a server that does not answer."""
-        if _is_silent(error):
-            with reading(self.backend):
-                raise error
+    def _try_again(
+        self, operation: Callable[[], object], error: Exception, *, has_heard: bool
+    ) -> None:
+        """Try, after an error, as often as the settings for results say.
 
-    def _try_again(self, operation: Callable[[], object], *, has_heard: bool) -> None:
-        """Try it as often as the settings for results say; if Redis was never there, those for publishing."""
+        If Redis was never there, as those for publishing say.
+        """
         policy = self.backend.retry_policy
         pauses = pauses_of(**policy) if has_heard else publish_pauses(self.app.conf)
-        retrying = Retrying(self._outage, is_away=_may_return, pauses=until_the_end(pauses))
+        retrying = Retrying(
+            self._outage,
+            pauses=until_the_end(pauses),
+            timeout=self._seconds,
+            connections=_TRIED,
+            is_unanswered=_is_silent,
+        )
         with reading(self.backend):
+            time.sleep(retrying.failed(error))
             retrying.run(operation)
 
     def _drop_connection(self) -> None:
@@ -134,8 +140,7 @@ class _ListeningConsumer(ResultConsumer):
         try:
             look()
         except self._connection_errors as error:
-            self._raise_if_silent(error)
-            self._try_again(look, has_heard=self._has_heard)
+            self._try_again(look, error, has_heard=self._has_heard)
 
     @override
     def drain_events(self, timeout: float | None = None) -> None:
@@ -166,9 +171,8 @@ class _ListeningConsumer(ResultConsumer):
         try:
             values = self.backend.client.mget(keys)
         except self._connection_errors as error:
-            self._raise_if_silent(error)
             # That looks for them as well.
-            self._try_again(self._reconnect_pubsub, has_heard=True)
+            self._try_again(self._reconnect_pubsub, error, has_heard=True)
         except Exception as exc:
             if not is_away(exc):
                 raise
@@ -194,12 +198,7 @@ class _ListeningConsumer(ResultConsumer):
 
 
 def _is_silent(error: BaseException | None) -> bool:
-    """Whether the server does not answer: redis-py has tried it on two connections already."""
+    """Whether the server does not answer."""
     if isinstance(error, ServerAwayError):
         return _is_silent(error.__cause__)
     return isinstance(error, redis.exceptions.TimeoutError)
-
-
-def _may_return(error: Exception) -> bool:
-    """Whether it may help to try again."""
-    return is_away(error) and not _is_silent(error)

@@ -35,7 +35,10 @@ _LONGEST_PAUSE: Final = 2.0
 
 _NEW_CONNECTIONS: Final = 2
 """How many new connections a server may leave without an answer, one after the other, where it is not waited for."""
-_ALMOST: Final = 0.9
+_LEAST_SILENCE: Final = 12.0
+"""Seconds for which it is waited for at least: some are back after ten, and timeouts may be short."""
+_EARLY: Final = 0.1
+"""Which part of a timeout timers may be early."""
 
 _REMINDER_SECONDS: Final = 60.0
 """How often the log says that the server is still away."""
@@ -130,9 +133,11 @@ class Retrying:
             until the server returns.
         given_up: When it is set, the next error is raised.
         timeout: Seconds in which the server is to answer a new connection. If it has left two of them in a
-            row without an answer, for twice as long in all, the error is raised: each takes the whole timeout,
-            so that all of the retries would last many times as long as for a server that refuses connections.
-            None has no such limit.
+            row without an answer, for twice as long in all, or 12 s where that is longer, the error is raised:
+            each takes the whole timeout, so that all of the retries would last many times as long as for a
+            server that refuses connections. None has no such limit.
+        connections: How many connections were not answered, one after the other, where one try has failed so.
+        is_unanswered: Whether an error means that.
     """
 
     def __init__(
@@ -143,8 +148,12 @@ class Retrying:
         pauses: Iterator[float] | None = None,
         given_up: threading.Event | None = None,
         timeout: float | None = None,
+        connections: int = 1,
+        is_unanswered: Callable[[Exception], bool] = lambda exc: isinstance(exc, UnansweredError),
     ) -> None:
         self._timeout = timeout
+        self._connections = connections
+        self._is_unanswered = is_unanswered
         self._unanswered = 0
         self._unanswered_since = 0.0
         self._outage = outage
@@ -170,19 +179,18 @@ class Retrying:
         return pause
 
     def _stays_silent(self, exc: Exception) -> bool:
-        if not isinstance(exc, UnansweredError):
+        if self._timeout is None:
+            return False
+        if not self._is_unanswered(exc):
             self._unanswered = 0
             return False
         now = time.monotonic()
         if not self._unanswered:
-            self._unanswered_since = now
-        self._unanswered += 1
-        return (
-            self._timeout is not None
-            and self._unanswered >= _NEW_CONNECTIONS
-            # Timers may be a little early. The first connection has had its time before.
-            and now - self._unanswered_since >= self._timeout * _ALMOST
-        )
+            # The first ones have had their time before.
+            self._unanswered_since = now - self._timeout * self._connections
+        self._unanswered += self._connections
+        longest = max(self._timeout * _NEW_CONNECTIONS, _LEAST_SILENCE) - self._timeout * _EARLY
+        return self._unanswered >= _NEW_CONNECTIONS and now - self._unanswered_since >= longest
 
     def succeeded(self) -> None:
         """Note that a try has succeeded, or that the server has answered."""
