@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 from kombu.exceptions import OperationalError
@@ -89,3 +90,22 @@ def test_whoever_publishes_hears_of_it(place: ClientPlace, tell: Ask, heard: boo
         return place.broker.accepted - before
 
     assert place.run(main) == TRIED
+
+
+def test_results_are_put_into_a_set_without_waiting_for_their_server(place: ClientPlace) -> None:
+    place.results.accept_silently()
+
+    async def main() -> Any:
+        made = place.app.ResultSet([place.result("one")])
+        made.add(place.result("two"))
+        nested: Any = place.app.GroupResult("inner", [place.result("three")])
+        return made, place.app.GroupResult("outer", [nested, made[0]])
+
+    results, group = place.run(main)
+    assert place.results.accepted == 0
+
+    place.results.heal()
+    for number, task_id in enumerate(["one", "two", "three"], 1):
+        place.store(task_id, number)
+    assert results.get(timeout=patience(10)) == [1, 2]
+    assert group.get(timeout=patience(10)) == [[3], 1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -16,13 +18,35 @@ from tomskit.celery._internals.celery_backend import STORING_CHORDS, SUBSCRIBING
 from tomskit.celery._running.places import here
 from tomskit.redis.away import ServerAwayError
 
-__all__ = ("keep_quiet",)
+__all__ = ("keep_quiet", "without_subscribing")
 
 logger: Final = get_logger(__name__)
 
 _storing_chord: Final = ContextVar("storing_chord", default=False)
 """Whether Celery stores a chord. It makes a result of the members for that and drops it, and a process that
 subscribes to them would stay so for ever: nobody asks that result."""
+
+
+_making_set: Final = ContextVar("tomskit_making_set", default=False)
+"""Whether results are put into a set in an event loop, whose thread Celery would subscribe in."""
+
+
+@contextmanager
+def without_subscribing() -> Generator[None]:
+    """Do not subscribe to results in the thread of a running event loop. Elsewhere this does nothing."""
+    token = _making_set.set(_is_in_loop())
+    try:
+        yield
+    finally:
+        _making_set.reset(token)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def keep_quiet(app: AsyncApp, backend: Backend) -> Backend:
@@ -44,8 +68,9 @@ class _Method:
         self._in_thread = in_thread
 
     def __call__(self, *args: Any, **kwargs: Any) -> object:
-        if not self._in_thread and (recording_here.get() is not None or _storing_chord.get()):
-            # Nobody waits for the result before the message is published.
+        is_quiet = recording_here.get() is not None or _storing_chord.get() or _making_set.get()
+        if is_quiet and not self._in_thread:
+            # Nobody waits for the result, or not before the message is published.
             return args[0] if args else None
         place = here()
         if place is None or place.producer_for(self._app) is None:

@@ -12,6 +12,7 @@ from celery.result import AsyncResult, GroupResult, ResultSet
 from typing_extensions import override
 
 from tomskit.celery._client.ignored import is_ignored
+from tomskit.celery._client.quiet_backend import without_subscribing
 from tomskit.celery._client.result import TypedResult
 from tomskit.celery._client.states import StatefulSet
 from tomskit.celery._client.waiting import waiting
@@ -85,6 +86,15 @@ class TypedResultSet(StatefulSet, Generic[R_co]):
         ) -> list[R_co]: ...
 
     else:
+
+        def __init__(self, *args, **kwargs):
+            # Celery subscribes to each of them now. We do where they are waited for.
+            with without_subscribing():
+                super().__init__(*args, **kwargs)
+
+        def add(self, result):
+            with without_subscribing():
+                super().add(result)
 
         @property
         def supports_native_join(self):
