@@ -18,7 +18,7 @@ from tests.support.patience import patience
 from tests.support.remote import control, fresh_key, inspect
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
-from tomskit.celery import AsyncCelery, CeleryConfig, TypedResult, chain, chord
+from tomskit.celery import AsyncCelery, CeleryConfig, TypedResult, chain, chord, group
 from tomskit.sqlalchemy import DatabaseProvider
 from tomskit.sqlalchemy.database import db
 
@@ -311,6 +311,32 @@ def test_links_are_called_by_each_delivery(served: Bank) -> None:
     eventually(lambda: served.names("transfers") == ["a", "doubled a"])
     served.wait_until_idle()
     assert served.names("transfers") == ["a", "doubled a"]
+
+
+@pytest.mark.parametrize("kind", ["task", "chain", "group", "chord", "link of a link"])
+def test_links_without_ids_have_their_effects_once(served: Bank, kind: str) -> None:
+    linked: list[Any] = [
+        task(served, service.note_with_result).si(f"linked {number}") for number in range(3)
+    ]
+    untyped_chain: Any = chain
+    links: dict[str, Callable[[], Any]] = {
+        "task": lambda: linked[0],
+        "chain": lambda: untyped_chain(*linked),
+        "group": lambda: group(linked),
+        "chord": lambda: chord(linked[:2], linked[2]),
+        "link of a link": lambda: linked[0].set(link=[linked[1]]),
+    }
+    call = task(served, service.note).options(task_id="one", link=links[kind]())
+    for _ in range(3):
+        call.delay("a")
+    names = ["a", *(f"linked {number}" for number in range(_LINKED[kind]))]
+    eventually(lambda: served.names("transfers")[: len(names)] == names)
+    served.wait_until_idle()
+    assert served.names("transfers") == names
+
+
+_LINKED = {"task": 1, "chain": 3, "group": 3, "chord": 3, "link of a link": 2}
+"""How many tasks each of them calls."""
 
 
 def test_transfers_that_get_into_deadlocks_are_repeated(served: Bank) -> None:

@@ -9,6 +9,7 @@ and published by workers.
     databases  which database a task with once=True has its effects in
     once       once=True: a body in one transaction, with a mark of the task's id
     repeats    whether and when such a body is repeated after an error of the database
+    links      the ids of what is called after such a body, the same after each delivery
     marks      the table of marks: what earlier deliveries have returned
     publisher  publishes what the transactions of an event loop have committed
     store      the table of messages: publishes them in batches, and deletes what the broker has

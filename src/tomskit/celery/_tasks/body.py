@@ -273,9 +273,12 @@ def _once(  # noqa: PLR0917 (as `_result_of` has them)
     dump: Callable[[object], object],
     is_nested: bool,
 ) -> Coroutine[object, Never, object]:
+    from tomskit.celery._outbox.links import name_links
     from tomskit.celery._outbox.once import OnceCall, run_once
 
     has_message = not (is_nested or request.called_directly)
+    if has_message:
+        name_links(request)
     call = OnceCall(
         name=f"{task.name}[{request.id}]",
         task_id=request.id if has_message else None,
