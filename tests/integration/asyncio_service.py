@@ -535,6 +535,16 @@ async def fail_together() -> None:
         children.create_task(_fail())
 
 
+@async_shared_task
+async def fail_after_another() -> None:
+    first: Exception | None = None
+    try:
+        await _fail()
+    except Exception as exc:  # noqa: BLE001 (kept, as by code that tries again)
+        first = exc
+    raise RuntimeError(repr(first))
+
+
 @async_shared_task(soft_time_limit=0.1)
 async def exceed_soft_limit() -> None:
     await asyncio.sleep(3600)

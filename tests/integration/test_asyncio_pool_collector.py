@@ -65,6 +65,7 @@ def test_the_collector_is_as_before_when_the_pool_has_stopped(deployment: Deploy
         ("fail", ("failed",), 0),
         ("fail_because", (), 0),
         ("fail_together", (), 0),
+        ("fail_after_another", (), 0),
         ("exceed_soft_limit", (), 0),
         ("retry_in", (0,), OF_RETRY),
         ("retry_because", (), OF_RETRY),

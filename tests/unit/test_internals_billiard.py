@@ -1,6 +1,8 @@
 """What tomskit relies on in billiard beyond its public names."""
 
-from typing import Any, TypeVar
+import sys
+from typing import Any, Final, TypeVar
+from weakref import ref
 
 import pytest
 from billiard import process
@@ -14,6 +16,13 @@ from tests.support.contracts import assert_has, untyped
 from tomskit.celery._internals.billiard import drop_tracebacks, is_pool_process
 
 E = TypeVar("E", bound=Exception)
+
+
+_kept: Final[list[ref[Exception]]] = []
+
+
+class AnotherError(Exception):
+    """One to which there can be weak references."""
 
 
 def test_only_the_main_process_is_called_mainprocess() -> None:
@@ -56,6 +65,17 @@ def test_the_errors_that_led_to_it_have_no_traceback_either() -> None:
     assert [one.__traceback__ for one in (retry, tried, member, cause)] == [None] * 4
 
 
+def test_a_failure_leaves_no_local_variables_that_hold_each_other() -> None:
+    """``f_locals`` of a frame, which billiard reads and Celery does not clear."""
+    info = _outcome_of("keeps_another")
+    kept = _kept.pop()
+    assert kept() is not None or sys.version_info >= (3, 13)
+
+    drop_tracebacks((1, info, 1.0))
+
+    assert kept() is None
+
+
 def _raised(error: E) -> E:
     try:
         raise error
@@ -67,6 +87,7 @@ def _outcome_of(name: str) -> ExceptionInfo:
     app: Any = Celery("app", backend="cache+memory://", set_as_current=False)
     app.task(_fail, name="fails")
     app.task(_retry, name="retried", bind=True)
+    app.task(_fail_after_another, name="keeps_another")
     task = app.tasks[name]
     info = build_tracer(name, task, app=app)("id", [], {}, {"id": "id"}).retval
     assert isinstance(info, ExceptionInfo)
@@ -75,6 +96,15 @@ def _outcome_of(name: str) -> ExceptionInfo:
 
 def _fail() -> None:
     raise ValueError
+
+
+def _fail_after_another() -> None:
+    try:
+        raise AnotherError
+    except AnotherError as exc:
+        another = exc
+    _kept.append(ref(another))
+    raise RuntimeError("failed")
 
 
 def _retry(self: Task[..., object]) -> None:

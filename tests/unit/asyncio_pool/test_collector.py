@@ -76,6 +76,37 @@ def test_it_looks_when_the_process_has_grown() -> None:
     collector.restore()
 
 
+def test_it_looks_as_well_when_freed_memory_stays_with_the_process() -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+            self.memory = bytearray(b"x" * 5000)
+
+    gc.set_threshold(*USUAL)
+    collector = Collector()
+    collector.relax()
+    # Those between the cycles keep the system from getting their memory back.
+    between: list[bytes] = []
+    alive: set[weakref.ref[Cycle]] = set()
+    most = [0]
+
+    def make_and_drop() -> bool:
+        for number in range(100):
+            alive.add(weakref.ref(Cycle(), alive.discard))
+            if number % 5 == 0:
+                between.append(b"y" * 600)
+        before = len(alive)
+        collector.look()
+        if len(alive) < before:
+            most.append(before)
+        return len(most) > 5
+
+    wait_until(make_and_drop, 60.0, "cycles are collected")
+    _, first, *later = most
+    assert max(later) <= 1.5 * first
+    collector.restore()
+
+
 def test_restoring_undoes_it() -> None:
     gc.set_threshold(*USUAL)
     collector = Collector()

@@ -6,7 +6,7 @@ The name "MainProcess" of `current_process`
     When it is missing: a worker with the solo pool starts its runtime twice, the second time without
     effect.
 
-`ExceptionInfo.exception`, and `ExceptionWithTraceback.exc`
+`ExceptionInfo.exception`, and `ExceptionWithTraceback.exc`; a traceback's frames, whose ``f_locals`` billiard reads
     For: dropping the traceback of a task that failed or is retried, which is a cycle of thousands of objects.
     When it is missing: after a failed task the log has an AttributeError; Celery is told of the failure.
 """
@@ -14,12 +14,15 @@ The name "MainProcess" of `current_process`
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import TracebackType
 from typing import Any, Final, TypeGuard
 
 from billiard import einfo
 from billiard.einfo import ExceptionInfo
 from billiard.process import current_process
 from celery.exceptions import Retry
+
+from tomskit.celery._internals.python import is_closed_by_clearing
 
 __all__ = ("drop_tracebacks", "is_pool_process")
 
@@ -46,9 +49,24 @@ def drop_tracebacks(outcome: object) -> None:
     if _is_tuple(outcome):
         for part in outcome:
             if isinstance(part, ExceptionInfo):
+                # Of a retry it is an error around another one, which has none: nothing has been cleared.
+                _empty_locals(getattr(part.exception, "__traceback__", None))
                 for error in _errors_of(part.exception):
                     # Not the attribute: a class may refuse to set any.
                     BaseException.with_traceback(error, None)
+
+
+def _empty_locals(entry: TracebackType | None) -> None:
+    """Empty the dictionaries of local variables that billiard has had made of frames.
+
+    Celery clears the frames, and up to Python 3.12 not these. One that holds an error whose traceback has its
+    frame is a cycle, with all that the task had in its hands.
+    """
+    while entry is not None:
+        if not is_closed_by_clearing(entry.tb_frame):
+            # To ask for it is to have it made again, of what there is now.
+            _ = entry.tb_frame.f_locals
+        entry = entry.tb_next
 
 
 def _errors_of(outcome: object) -> Iterator[BaseException]:

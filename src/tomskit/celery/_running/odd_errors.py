@@ -81,6 +81,8 @@ def _in_place_of(error: BaseException) -> TaskExitError | None:
         traceback.format_exception(error)
     except BaseException as exc:  # noqa: BLE001 (a method of the application's may raise anything)
         return TaskExitError(f"{what}, of which no traceback can be made: {shown(exc)}")
+    if issubclass(type(error), TaskPredicate):
+        return None  # it can be copied, and a copy of a Retry is a cycle
     try:
         # With an Exception here Celery takes a text of its own, or stores another error in its place.
         with suppress(Exception):

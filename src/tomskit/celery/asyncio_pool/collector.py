@@ -5,7 +5,9 @@ collections took a fifth of a worker's time, in pauses of 100 ms (measured with 
 1000 at once). A task of this pool leaves no cycles, so there is little to find.
 
 Code of tasks may leave some, and few objects may hold much memory: an HTTP client that is dropped is a
-cycle with a TLS context of half a megabyte. So it is also looked when the process has grown.
+cycle with a TLS context of half a megabyte. So it is also looked when the process has grown. Memory that is freed
+need not go back to the system, and the process then grows no more until as much garbage lies in it: so it is looked
+as well when there are as many more objects as there were when that was last worth its time.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class Collector:
         self._next_look = 0.0
         self._size = 0
         self._growth = _GROWTH
+        self._objects: int | None = None
 
     def relax(self) -> None:
         """Collect more rarely, and never the objects that exist now, which are mostly modules.
@@ -69,11 +72,19 @@ class Collector:
             self._collect_if_grown(_resident_bytes())
 
     def _collect_if_grown(self, size: int) -> None:
-        if size - self._size < self._growth:
+        # Made since the last collection, less those that are gone again.
+        objects, *_ = gc.get_count()
+        has_as_many = self._objects is not None and objects >= self._objects
+        if size - self._size < self._growth and not has_as_many:
             self._size = min(self._size, size)
             return
         found = gc.collect()
-        self._growth = _GROWTH if found >= _SOME else min(2 * self._growth, _MOST_GROWTH)
+        if found < _SOME:
+            self._growth = min(2 * self._growth, _MOST_GROWTH)
+            self._objects = None
+        else:
+            self._growth = _GROWTH
+            self._objects = objects if self._objects is None else min(self._objects, objects)
         self._size = _resident_bytes()
 
     def restore(self) -> None:
