@@ -259,6 +259,12 @@ def test_results_in_a_database_that_is_away(deployment: Deployment) -> None:
     assert "geheim-4711" not in report.text
 
 
+def test_results_that_are_messages(deployment: Deployment) -> None:
+    report = examine(deployment, CELERY_RESULT_BACKEND="rpc://")
+    assert report.shown("results").startswith("rpc://: a result was stored and read")
+    assert report.status("results") == {"ok"}
+
+
 def test_a_server_that_is_no_redis(deployment: Deployment) -> None:
     with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
         report = examine(

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import celery
 import kombu
+from celery.app.task import Context
 from celery.backends.base import DisabledBackend
+from celery.backends.rpc import RPCBackend
 from celery.utils import uuid
 from celery.utils.nodenames import default_nodename
 from kombu.transport import redis as kombu_redis
@@ -175,7 +177,7 @@ def results(app: AsyncCelery) -> Iterator[Finding]:
         yield Finding("results", "skipped", "no result backend")
         return
     probe = f"tomskit-doctor-{uuid()}"
-    backend.store_result(probe, "well", "SUCCESS")
+    backend.store_result(probe, "well", "SUCCESS", request=_caller(app, backend, probe))
     try:
         found = backend.get_result(probe)
     finally:
@@ -185,6 +187,15 @@ def results(app: AsyncCelery) -> Iterator[Finding]:
         yield Finding("results", "ok", f"{where}: a result was stored and read")
     else:
         yield Finding("results", "failed", f"{where}: stored 'well' and read {found!r}")
+
+
+def _caller(app: AsyncCelery, backend: object, task_id: str) -> Context | None:
+    """The request of a task, for results that are messages and go to whoever has sent it."""
+    if not isinstance(backend, RPCBackend):
+        return None
+    with app.producer_pool.acquire(block=True) as producer:
+        backend.on_task_call(producer, task_id)  # declares the queue
+    return Context(id=task_id, correlation_id=task_id, reply_to=backend.oid)
 
 
 def _where_results_are(app: AsyncCelery) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from celery.contrib.testing.worker import start_worker
+from celery.contrib.testing.worker import TestWorkController, start_worker
+from typing_extensions import override
 
 from tomskit.celery.app import AsyncCelery
 from tomskit.errors import ConfigurationError
@@ -16,6 +17,9 @@ __all__ = ("worker",)
 _IN_MEMORY: Final = ("cache+memory", "memory")
 _POLLING_INTERVAL: Final = 0.02
 """Seconds between two looks for messages in memory. kombu lets a second pass, for each task and each end."""
+_LONGEST_WAIT: Final = 0.1
+"""Seconds that a worker waits for a message in memory until it looks whether it is to stop. Celery waits two
+seconds, and two more after it has looked."""
 
 
 @contextmanager
@@ -55,17 +59,38 @@ def worker(
             concurrency=concurrency,
             perform_ping_check=False,
             shutdown_timeout=shutdown_timeout,
+            WorkController=_StopsSoon if _is_in_memory(app) else TestWorkController,
         ),
     ):
         yield
+
+
+class _StopsSoon(TestWorkController):
+    """A worker that does not wait long for its next message where it is to stop."""
+
+    __test__ = False
+
+    @override
+    def on_consumer_ready(self, consumer: Any) -> None:
+        connection = consumer.connection
+        drain: Callable[..., object] = connection.drain_events
+
+        def drain_events(*, timeout: float) -> object:
+            return drain(timeout=min(timeout, _LONGEST_WAIT))
+
+        connection.drain_events = drain_events
+        super().on_consumer_ready(consumer)
+
+
+def _is_in_memory(app: AsyncCelery) -> bool:
+    return str(app.conf.broker_read_url or app.conf.broker_url).startswith(_IN_MEMORY)
 
 
 @contextmanager
 def _looked_at_often(app: AsyncCelery) -> Generator[None]:
     """A broker in memory is looked at often, unless the app says how often."""
     before: Mapping[str, object] = app.conf.broker_transport_options
-    broker = str(app.conf.broker_read_url or app.conf.broker_url)
-    if broker.startswith(_IN_MEMORY):
+    if _is_in_memory(app):
         app.conf.broker_transport_options = {"polling_interval": _POLLING_INTERVAL, **before}
     try:
         yield

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
+from kombu import Connection
+from kombu.transport.virtual import Transport
 
 from tomskit.celery import AsyncCelery
 from tomskit.errors import ConfigurationError
@@ -16,3 +20,23 @@ def test_results_in_memory_do_not_leave_a_pool_of_processes() -> None:
         worker(app, pool="prefork"),
     ):
         pass
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_a_worker_of_messages_in_memory_looks_often_whether_it_is_to_stop(
+    pool: Literal["threads", "solo"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+    wait = Transport.drain_events
+
+    def noted(self: Transport, connection: Connection, timeout: float | None = None) -> None:
+        waits.append(timeout)
+        wait(self, connection, timeout=timeout)
+
+    monkeypatch.setattr(Transport, "drain_events", noted)
+    app = AsyncCelery("tests", broker="memory://", backend="cache+memory://", set_as_current=False)
+
+    with worker(app, pool=pool):
+        pass
+
+    assert {*waits} == {0.1}
