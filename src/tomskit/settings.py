@@ -40,6 +40,7 @@ from tomskit.variables import (
     UnlessFor,
     check_files,
     env_file,
+    in_lower_case,
     misspelt,
     rename,
 )
@@ -224,10 +225,10 @@ def _warn_of_misspelt(settings: type[TomsKitBaseSettings], variables: Collection
         return
     known = {ENV_FILE, *_variables(TomsKitBaseSettings)}
     unread = [name for name in variables if name.startswith(tuple(settings.variable_prefixes))]
-    remarks = {
-        name: f"did you mean {nearest}?"
-        for name, nearest in misspelt(unread, settings.variable_prefixes, known).items()
-    }
+    meant = misspelt(unread, settings.variable_prefixes, known)
+    if settings.model_config.get("case_sensitive"):
+        meant |= in_lower_case(variables, settings.variable_prefixes, known)
+    remarks = {name: f"did you mean {nearest}?" for name, nearest in meant.items()}
     remarks |= settings.remarks_on([name for name in unread if name not in known])
     if remarks:  # so the others are not looked for in vain: that may take long
         others = settings.variables_of_others()

@@ -31,6 +31,7 @@ __all__ = (
     "UnlessFor",
     "check_files",
     "env_file",
+    "in_lower_case",
     "misspelt",
     "place_of",
     "rename",
@@ -196,6 +197,27 @@ def misspelt(
         if nearest is not None:
             found[name] = nearest
     return found
+
+
+def in_lower_case(
+    variables: Collection[str], prefixes: Iterable[str], known: Collection[str]
+) -> dict[str, str]:
+    """Find the variables that are known in upper case, which pydantic's settings read by default.
+
+    Args:
+        variables: Names of variables that are set.
+        prefixes: What the names to look at begin with, in upper case.
+        known: The names that something reads.
+
+    Returns:
+        The known name of each, unless that is set as well.
+    """
+    upper = {name: name.upper() for name in variables if name != name.upper()}
+    return {
+        name: meant
+        for name, meant in upper.items()
+        if meant in known and meant not in variables and meant.startswith(tuple(prefixes))
+    }
 
 
 def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:

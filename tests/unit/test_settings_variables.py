@@ -175,3 +175,34 @@ def test_only_names_with_a_prefix_are_looked_at() -> None:
     assert misspelt(["A_B", "X_HOST", "A_HOST"], ["A_"], ["A_HOSTS", "A_B"]) == {
         "A_HOST": "A_HOSTS"
     }
+
+
+@pytest.mark.parametrize("name", ["celery_broker_redis_host", "Celery_Broker_Redis_Host"])
+def test_a_variable_in_lower_case_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "redis")
+    with pytest.warns(SettingsWarning, match=f"{name} .did you mean CELERY_BROKER_REDIS_HOST"):
+        config = CeleryConfig()
+    assert config.CELERY_BROKER_REDIS_HOST == "localhost"
+
+
+def test_a_line_in_lower_case_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("db_host=mysql\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(SettingsWarning, match=r"db_host .did you mean DB_HOST"):
+        DatabaseConfig()
+
+
+@pytest.mark.filterwarnings("error")
+def test_variables_in_lower_case_that_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("redis_something", "tomskit_env_file", "celery_broker_redis_host"):
+        monkeypatch.setenv(name, "redis")
+    monkeypatch.setenv("CELERY_BROKER_REDIS_HOST", "redis")
+    assert CeleryConfig().CELERY_BROKER_REDIS_HOST == "redis"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_may_read_variables_in_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lenient(CeleryConfig, case_sensitive=False): ...
+
+    monkeypatch.setenv("celery_broker_redis_host", "redis")
+    assert Lenient().CELERY_BROKER_REDIS_HOST == "redis"
