@@ -116,7 +116,7 @@ class CallOptions(TypedDict, total=False, closed=True):
     priority: int
     serializer: str
     compression: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, object]
     shadow: str
     """Another name for the logs."""
     task_id: str

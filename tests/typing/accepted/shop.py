@@ -166,6 +166,10 @@ def later(order_id: UUID, when: datetime) -> Sequence[AsyncResult[str]]:
     assert_type(charge.si(order_id, amount=Decimal(3)), ImmutableSignature[str])
     one = charge.apply_async((order_id, Decimal(3)), eta=when, queue="night", priority=9)
     assert_type(one, TypedResult[str])
+    price.apply_async(["tea"], {"currency": "EUR"}, headers={"attempt": 2, "tenant": "a"})
+    price.apply(["tea"])
+    price.map(["tea", "coffee"])
+    price.map(sku for sku in ("tea", "coffee"))
     other = charge.apply_async(kwargs={"order_id": order_id, "amount": 3}, countdown=1.5)
     return [one, other]
 

@@ -17,6 +17,13 @@ order_id = uuid4()
 amount = Decimal(3)
 
 
+def many() -> None:
+    price.map([1, 2])  # E: int for str
+    resize.map(["a.png"])  # E: keyword-only crop has no default
+    nothing.map([1])  # E: there are no parameters
+    price.apply_async("tea")  # E: neither a tuple nor a list
+
+
 def delay() -> None:
     price.delay()  # E: sku is missing
     price.delay(3)  # E: int for str

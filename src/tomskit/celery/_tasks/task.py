@@ -126,7 +126,7 @@ class AsyncTask(ReplacingTask[P, R_co]):
 
     async def aapply_async(
         self,
-        args: tuple[object, ...] | None = None,
+        args: tuple[object, ...] | list[object] | None = None,
         kwargs: Mapping[str, object] | None = None,
         **options: Unpack[CallOptions],
     ) -> TypedResult[R_co]:
@@ -198,14 +198,14 @@ class AsyncTask(ReplacingTask[P, R_co]):
         @override
         def apply_async(  # type: ignore[override]
             self,
-            args: tuple[object, ...] | None = None,
+            args: tuple[object, ...] | list[object] | None = None,
             kwargs: Mapping[str, object] | None = None,
             **options: Unpack[CallOptions],
         ) -> TypedResult[R_co]: ...
         @override
         def apply(  # type: ignore[override]
             self,
-            args: tuple[object, ...] | None = None,
+            args: tuple[object, ...] | list[object] | None = None,
             kwargs: Mapping[str, object] | None = None,
             *,
             throw: bool | None = None,
@@ -214,6 +214,8 @@ class AsyncTask(ReplacingTask[P, R_co]):
         ) -> TypedEagerResult[R_co]: ...
         @override
         def AsyncResult(self, task_id: str) -> TypedResult[R_co]: ...  # type: ignore[override]
+        @override
+        def map(self: Callable[[T], R], it: Iterable[T]) -> xmap: ...  # pyright: ignore[reportGeneralTypeIssues]
 
         # What a subclass overrides, as a plain function or as a coroutine function.
         @override
