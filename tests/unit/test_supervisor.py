@@ -1,16 +1,20 @@
 """The supervisor of ``celery workers``, with commands that are no workers."""
 
 import asyncio
+import functools
 import io
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from tests.support.patience import patience
+from tests.support.patience import patience, wait_until
 from tomskit._commands.supervisor import PASSED_ON, Supervisor
 from tomskit._commands.workers import workers
 from tomskit.celery._worker.supervised import READY_VARIABLE
@@ -19,7 +23,8 @@ from tomskit.celery._worker.supervised import READY_VARIABLE
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
     """Let the signals that a supervisor takes mean what they did before."""
-    before = {number: signal.getsignal(number) for number in (*PASSED_ON, signal.SIGHUP)}
+    others = (signal.SIGHUP, signal.SIGTSTP, signal.SIGCONT)
+    before = {number: signal.getsignal(number) for number in (*PASSED_ON, *others)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -72,3 +77,44 @@ def test_more_workers_than_a_machine_can_have_are_refused(monkeypatch: pytest.Mo
     result = CliRunner().invoke(workers, ["--processes", "1000000"])
     assert result.exit_code == 2
     assert "1000000 workers are too many for this machine" in " ".join(result.output.split())
+
+
+SUPERVISOR = """
+import sys
+from tomskit._commands.supervisor import run_workers
+
+# The first process leads its group, as a worker does that has a pool of processes.
+command = "sleep 600 & echo $$ $!; wait"
+sys.exit(run_workers({name: ["/bin/sh", "-c", command] for name in ("one", "two")}))
+"""
+
+
+def test_all_are_suspended_together_and_go_on_together() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        lines = [supervisor.stdout.readline() for _ in range(2)]
+        processes = [supervisor.pid, *(int(one) for line in lines for one in line.split()[2:])]
+        assert len(processes) == 5
+        try:
+            for number, are_suspended in ((signal.SIGTSTP, True), (signal.SIGCONT, False)) * 2:
+                supervisor.send_signal(number)
+                as_told = functools.partial(have_state, processes, are_suspended)
+                wait_until(as_told, 30, f"all to have got {number.name}")
+        finally:
+            supervisor.send_signal(signal.SIGCONT)
+            supervisor.send_signal(signal.SIGQUIT)
+            for process in processes[1:]:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
+
+def have_state(processes: list[int], are_suspended: bool) -> bool | None:
+    pids = ",".join(map(str, processes))
+    states = subprocess.check_output(["ps", "-o", "stat=", "-p", pids], text=True).split()
+    assert len(states) == len(processes)
+    return all(state.startswith("T") == are_suspended for state in states) or None

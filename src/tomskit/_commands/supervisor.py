@@ -42,7 +42,8 @@ class Supervisor:
     A worker that ends by itself with an error, or is killed, is started again, after a pause that
     grows. One that cannot even start for the first time is a mistake in the configuration: it stops
     all. One that was told to stop (``celery control shutdown``) stays stopped. SIGHUP lets all finish
-    their tasks and starts them again, for a new version of the application.
+    their tasks and starts them again, for a new version of the application. Ctrl-Z (SIGTSTP) suspends
+    all of them until SIGCONT, as it does with a single worker.
 
     Args:
         commands: The command of each worker, by the name that is shown in front of its lines.
@@ -76,6 +77,8 @@ class Supervisor:
         for number in PASSED_ON:
             loop.add_signal_handler(number, self._pass_on, number)
         loop.add_signal_handler(signal.SIGHUP, self._restart)
+        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+        loop.add_signal_handler(signal.SIGCONT, self._signal_groups, signal.SIGCONT)
         await asyncio.gather(*(self._keep_running(worker) for worker in self._workers))
         return self._exit_code
 
@@ -92,6 +95,15 @@ class Supervisor:
         for worker in self._workers:
             worker.is_restarted = worker.is_running
             worker.send(signal.SIGTERM)
+
+    def _suspend(self) -> None:
+        # Otherwise they would go on without a reader of what they write, and stand still when the pipe is full.
+        self._signal_groups(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _signal_groups(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            worker.send(number, to_pool=True)
 
     def _stop(self, number: signal.Signals) -> None:
         if not self._stopping.is_set():
@@ -153,10 +165,14 @@ class _Worker:
     def is_running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    def send(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals, *, to_pool: bool = False) -> None:
+        """Send it a signal, and to the processes of its pool as well with `to_pool`."""
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                if to_pool:
+                    os.killpg(self._process.pid, number)  # it leads a group, as of a session
+                else:
+                    self._process.send_signal(number)
 
     async def run(self, output: _Output) -> tuple[int, bool]:
         """Run it once; returns its exit code, and whether it has become ready."""
