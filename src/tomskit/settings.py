@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import ChainMap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, overload
 
@@ -152,6 +153,12 @@ class TomsKitBaseSettings(_Settings):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         check_fields(cls)
+        # Of all its bases: one class may have the settings of several.
+        bases = [base for base in cls.__bases__ if issubclass(base, TomsKitBaseSettings)]
+        if "variable_prefixes" not in vars(cls):
+            cls.variable_prefixes = [one for base in bases for one in base.variable_prefixes]
+        if "renamed" not in vars(cls):
+            cls.renamed = dict(ChainMap(*(dict(base.renamed) for base in bases)))
 
     variable_prefixes: ClassVar[Sequence[str]] = ()
     """Of variables that look like these settings and are none, such ones are named in a warning."""

@@ -10,6 +10,7 @@ from redis.asyncio import ConnectionPool
 
 from tomskit import TomsKitBaseSettings
 from tomskit.redis import RedisConfig
+from tomskit.settings import SettingsWarning
 
 DEFAULTS: dict[str, object] = {
     "REDIS_HOST": "localhost",
@@ -74,7 +75,8 @@ def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_lower_case_environment_variable_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("redis_db", "3")
-    assert RedisConfig().REDIS_DB == 0
+    with pytest.warns(SettingsWarning, match="redis_db .did you mean REDIS_DB"):
+        assert RedisConfig().REDIS_DB == 0
 
 
 def test_redis_py_reads_the_url_as_configured() -> None:

@@ -7,6 +7,7 @@ from tomskit.celery import CeleryConfig
 from tomskit.defaults import is_configured
 from tomskit.errors import ConfigurationError
 from tomskit.redis import RedisConfig
+from tomskit.settings import SettingsWarning
 from tomskit.sqlalchemy import DatabaseConfig
 
 
@@ -180,3 +181,69 @@ def test_a_default_that_would_have_no_effect_is_refused(name: str, way_out: str)
     members = {"__annotations__": {name: str}, name: "redis://broker/0", "__module__": __name__}
     with pytest.raises(ConfigurationError, match=f"{name} in the class Shop .*{way_out}"):
         type("Shop", (CeleryConfig,), members)
+
+
+class Everything(CeleryConfig, DatabaseConfig, RedisConfig):
+    """All settings of a project in one class."""
+
+    REDIS_DB: int = 4
+
+
+def test_one_class_for_everything(monkeypatch: pytest.MonkeyPatch, make_app: MakeApp) -> None:
+    monkeypatch.setenv("DB_USERNAME", "shop")
+    settings = Everything(
+        CELERY_BROKER_REDIS_HOST="broker", DB_HOST="database", DB_PORT=3306, REDIS_HOST="redis"
+    )
+    app = make_app(settings)
+
+    uri = "mysql+aiomysql://shop@database:3306/tomskitdb"
+    assert settings.SQLALCHEMY_DATABASE_URI == app.db_config.SQLALCHEMY_DATABASE_URI == uri
+    assert uri.replace("aiomysql", "pymysql") == settings.SQLALCHEMY_DATABASE_SYNC_URI
+    assert (app.redis_config.REDIS_HOST, app.redis_config.REDIS_DB) == ("redis", 4)
+    assert app.conf.broker_url == "redis://broker:6379/0"
+
+
+def test_one_class_for_everything_with_urls() -> None:
+    settings = Everything(
+        SQLALCHEMY_DATABASE_URI="postgresql+asyncpg://u:p%40@database:5433/shop?ssl=require",
+        REDIS_URL="redis://redis:6380/2",
+    )
+
+    assert settings.database_config().SQLALCHEMY_DATABASE_URI == (
+        "postgresql+asyncpg://u:p%40@database:5433/shop?ssl=require"
+    )
+    assert settings.redis_config().REDIS_PORT == 6380
+
+
+def test_one_class_for_everything_prefers_the_fields_for_tasks() -> None:
+    settings = Everything(DB_HOST="database", CELERY_DB_HOST="tasks", CELERY_DB_PORT=3306)
+
+    assert settings.database_config().DB_HOST == "tasks"
+
+
+class Stores(DatabaseConfig, RedisConfig): ...
+
+
+def test_one_class_for_database_and_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://redis:6380/2")
+    monkeypatch.setenv("SQLALCHEMY_DATABASE_URI", "mysql+aiomysql://u:p@database:3306/shop")
+    stores = Stores()
+
+    assert (stores.REDIS_HOST, stores.REDIS_PORT, stores.REDIS_DB) == ("redis", 6380, 2)
+    assert (stores.DB_HOST, stores.DB_PORT, stores.DB_USERNAME) == ("database", 3306, "u")
+
+
+def test_one_class_for_everything_knows_all_earlier_and_misspelt_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_CLUSTERS", "a:1,b:2")
+    monkeypatch.setenv("REDIS_USE_CLUSTER", "true")
+    monkeypatch.setenv("REDIS_DB", "0")
+    monkeypatch.setenv("DB_USER", "shop")
+    with pytest.warns(SettingsWarning) as caught:
+        settings = Everything()
+
+    said = " ".join(str(one.message) for one in caught)
+    assert settings.REDIS_CLUSTER_NODES == "a:1,b:2"
+    assert "REDIS_CLUSTERS is now called REDIS_CLUSTER_NODES" in said
+    assert "DB_USER (did you mean DB_USERNAME?)" in said

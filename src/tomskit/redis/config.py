@@ -257,7 +257,7 @@ class RedisConfig(TomsKitBaseSettings):
     )
 
     @model_validator(mode="after")
-    def _use_the_url(self) -> Self:
+    def _use_the_redis_url(self) -> Self:
         if self.given_redis_url is not None:
             instead_of_parts(self, "REDIS_URL", redis_parts(parse_redis_url(self.given_redis_url)))
         return self

@@ -225,7 +225,7 @@ class DatabaseConfig(TomsKitBaseSettings):
     SQLALCHEMY_POOL_ECHO: bool = Field(default=False, description="Log what the pool does.")
 
     @model_validator(mode="after")
-    def _use_the_url(self) -> Self:
+    def _use_the_database_url(self) -> Self:
         if self.given_database_uri is not None:
             use_database_url(
                 self, self.given_database_uri, url="SQLALCHEMY_DATABASE_URI", prefix=""

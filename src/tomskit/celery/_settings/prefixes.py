@@ -44,7 +44,13 @@ def setting_name(field: str, info: FieldInfo) -> str:
 
 
 def read_like(settings: TomsKitBaseSettings, target: type[ConfigT]) -> ConfigT:
-    """Read a `target` from the environment, and from the file that `settings` was read from."""
+    """Read a `target` from the environment, and from the file that `settings` was read from.
+
+    A class of settings that is a `target` as well has these fields itself, arguments and changed defaults
+    included.
+    """
+    if isinstance(settings, target):
+        return without_prefix(settings, target, "")
     options: dict[str, Any] = {"_env_file": settings.env_file_in_use}
     return target(**options)
 

@@ -51,7 +51,7 @@ class ResourceSettings(TomsKitBaseSettings):
     """The database and the Redis that CeleryConfig gives to tasks."""
 
     # -- the database of db.session, and of results with the type "database"
-    given_database_uri: DatabaseUrl = Field(
+    given_task_database_uri: DatabaseUrl = Field(
         default=None,
         alias="CELERY_SQLALCHEMY_DATABASE_URI",
         exclude=True,
@@ -152,7 +152,7 @@ class ResourceSettings(TomsKitBaseSettings):
 
     @model_validator(mode="after")
     def _use_the_urls(self) -> Self:
-        if (uri := self.given_database_uri) is not None:
+        if (uri := self.given_task_database_uri) is not None:
             use_database_url(self, uri, url="CELERY_SQLALCHEMY_DATABASE_URI", prefix=PREFIX)
         if (url := self.given_worker_redis_url) is not None:
             parts = redis_parts(parse_redis_url(url))
