@@ -142,4 +142,4 @@ def test_map_checks_items_and_sends_results(app: AsyncCelery) -> None:
     starred = scale.starmap([(pictures[0], 2.0)]).apply_async().get()
     assert cast("list[dict[str, object]]", starred)[0]["width"] == 1280
     with pytest.raises(TaskArgumentsError):
-        width.map(["a"])
+        width.map(["a"])  # type: ignore[list-item]
