@@ -50,7 +50,10 @@ def run_in_all_slots(
 ) -> list[AsyncResult[object]]:
     """Run tasks that end when they are let; all have begun."""
     sent = [place.send(task, "ended") for _ in range(slots_of(pool))]
-    wait_until(lambda: all(one.state == "STARTED" for one in sent), 30, "the tasks run")
+    # A state can be read before the worker has the answer to its write: cut off then, it writes it again before
+    # the task runs. The asyncio pool writes it while the task runs.
+    place.wait_for_count("begun", len(sent))
+    wait_until(lambda: all(one.state == "STARTED" for one in sent), 30, "the states are stored")
     return sent
 
 
