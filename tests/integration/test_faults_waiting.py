@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from tests.support.client_place import ClientPlace, client_place
 from tests.support.patience import patience, wait_until
 from tests.support.servers import RedisServer
+from tomskit.celery._client.listening import close_connections
 from tomskit.celery._client.result_sets import TypedResultSet
 from tomskit.redis.away import ServerAwayError
 
@@ -203,3 +204,48 @@ def test_a_result_is_collected_at_once_while_its_server_is_away(
     place.results.heal()
     place.store("next", 2)
     assert place.result("next").get(timeout=patience(10)) == 2
+
+
+def test_who_has_given_up_subscribing_is_not_taken_for_subscribed(place: ClientPlace) -> None:
+    silence(place)
+    with pytest.raises(CeleryTimeoutError):
+        place.result("later").get(timeout=1)
+
+    backend: Any = place.app.backend
+    assert not backend.result_consumer.subscribed_to
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["never heard", "heard"])
+@pytest.mark.parametrize("fault", ["refuse", "silence"])
+def test_who_sends_a_task_does_not_wait_for_the_server_of_results(
+    place: ClientPlace, fault: str, before: bool
+) -> None:
+    policy = {"max_retries": 1000, "interval_start": 1, "interval_step": 0, "interval_max": 0}
+    place.app.conf.result_backend_transport_options = {"retry_policy": policy}
+    place.app.conf.task_publish_retry_policy = policy
+    got: list[object] = []
+
+    # Each thread has connections of its own.
+    def client() -> None:
+        if before:
+            heard(place)
+        if fault == "refuse":
+            place.results.refuse()
+        else:
+            silence(place)
+        sent = [place.app.send_task("nothing") for _ in range(3)]
+        place.results.heal()
+        place.store(sent[-1].id, 1)
+        got.append(sent[-1].get(timeout=patience(10)))
+        backend: Any = place.app.backend
+        backend.result_consumer.stop()
+        # Results that are collected later would connect again to unsubscribe.
+        backend.result_consumer.subscribed_to.clear()
+        close_connections(backend)
+
+    thread = threading.Thread(target=client, daemon=True)
+    thread.start()
+    thread.join(patience(30))
+
+    assert got == [1]
+    assert place.queued() == 3

@@ -156,8 +156,9 @@ class _ListeningConsumer(ResultConsumer):
             self._looked_at = time.monotonic()
         try:
             super().consume_from(task_id)
-        except ServerAwayError:
-            # Otherwise whoever waits for it later would be taken for subscribed.
+        except BaseException:
+            # Also where the time is over, or at a KeyboardInterrupt. Otherwise whoever waits for it later would
+            # be taken for subscribed.
             self.subscribed_to.discard(self.backend.get_key_for_task(task_id))
             for pending in self._pending_results:
                 pending.pop(task_id, None)

@@ -9,11 +9,13 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from celery.backends.base import Backend
+from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.utils.log import get_logger
 
 from tomskit.celery._app import AsyncApp
 from tomskit.celery._client.recording import recording_here
 from tomskit.celery._client.threads import in_thread
+from tomskit.celery._client.waiting import waiting
 from tomskit.celery._internals.celery_backend import STORING_CHORDS, SUBSCRIBING
 from tomskit.celery._running.places import here
 from tomskit.redis.away import ServerAwayError
@@ -76,20 +78,24 @@ class _Method:
         if place is None or place.producer_for(self._app) is None:
             if self._in_thread:
                 return self._store(*args, **kwargs)
-            try:
-                return self._celerys(*args, **kwargs)
-            except ServerAwayError as exc:
-                if self._name != "on_task_call":
-                    raise
-                # The broker may be there. Whoever waits for the result tries again.
-                logger.debug("Not subscribed before the task is sent: %s", exc)
-                return None
+            call = self._subscribe if self._name == "on_task_call" else self._celerys
+            return call(*args, **kwargs)
         if self._in_thread:
             # Each thread has a backend of its own: Celery's are not made to be shared.
             return place.wait_to_the_end(
                 in_thread(lambda: getattr(self._app.backend, self._name)(*args, **kwargs))
             )
         return args[0] if args else None
+
+    def _subscribe(self, *args: Any, **kwargs: Any) -> object:
+        try:
+            # Who sends a task does not wait for the results' server: the broker may be there.
+            with waiting(0):
+                return self._celerys(*args, **kwargs)
+        except (ServerAwayError, CeleryTimeoutError) as exc:
+            # Whoever waits for the result tries again.
+            logger.debug("Not subscribed before the task is sent: %s", exc)
+            return None
 
     def _store(self, *args: Any, **kwargs: Any) -> object:
         token = _storing_chord.set(True)

@@ -54,7 +54,8 @@ def until_the_end(pauses: Iterator[float]) -> Iterator[float]:
     """
     for pause in pauses:
         wait = _wait.get()
-        if wait is not None and wait.left <= pause:
+        # Another connection may be made at once, in place of one that was lost.
+        if wait is not None and pause > 0 and wait.left <= pause:
             time.sleep(max(wait.left, 0.0))
             raise CeleryTimeoutError("The operation timed out.")
         yield pause
