@@ -99,8 +99,8 @@ KNOWN: Final[Mapping[str, Mapping[str, str]]] = {
         "done.result()": "The worker's thread runs what it asks for, while the worker does.",
     },
     "tomskit/celery/asyncio_pool/hub.py": {"future.result()": _DONE, "done.result()": _DONE},
-    "tomskit/celery/asyncio_pool/loop_socket.py": {
-        "poller.poll(None if self._timeout is None else self._timeout * 1000)": (
+    "tomskit/celery/fast_redis/sockets.py": {
+        "poller.poll(None if seconds is None else seconds * 1000)": (
             "Connections of ours have a socket timeout; None is what the user has set."
         )
     },

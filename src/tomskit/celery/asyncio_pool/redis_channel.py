@@ -22,7 +22,11 @@ from tomskit.celery.fast_redis.parts import Parts, fast_parts
 from tomskit.celery.fast_redis.poller import WatchfulPoller
 
 if TYPE_CHECKING:
+    from socket import socket
+
     import redis
+
+    from tomskit.celery.fast_redis.sockets import PacedSocket
 
 __all__ = ("waiting_parts",)
 
@@ -40,19 +44,8 @@ class _WaitingConnection(AwayConnection):
             super().connect()
 
     @override
-    def _connect(self) -> object:
-        return LoopSocket(super()._connect())
-
-    @override
-    def read_response(self, *args: object, **kwargs: object) -> object:
-        sock: object = self._sock
-        if not isinstance(sock, LoopSocket):
-            return super().read_response(*args, **kwargs)
-        sock.begin_answer()
-        try:
-            return super().read_response(*args, **kwargs)
-        finally:
-            sock.end_answer()
+    def _paced(self, connected: socket) -> PacedSocket:
+        return LoopSocket(connected)
 
 
 class _WaitingChannel(GuardedChannel):

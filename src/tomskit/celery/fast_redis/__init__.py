@@ -13,6 +13,7 @@ For a worker:
     calls         messages that only say what to call
     conversation  the commands of a channel, and their answers
     connections   a connection that is lost when Redis cannot do what it is asked
+    sockets       answers that come slowly, and hardly at all
     silence       a broker that does not answer while the worker stops
     outstanding   what a lost connection leaves to the next one
     unfetched     what does not arrive, however often it is fetched

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -11,7 +11,11 @@ from typing_extensions import override
 
 from tomskit.celery._internals.redis_connections import WaitingConnection, is_array
 from tomskit.celery.fast_redis.silence import silence
+from tomskit.celery.fast_redis.sockets import PacedSocket
 from tomskit.redis.away import ServerAwayError, is_away
+
+if TYPE_CHECKING:
+    from socket import socket
 
 __all__ = ("AwayConnection",)
 
@@ -34,12 +38,15 @@ class AwayConnection(WaitingConnection):
             self.socket_connect_timeout = min(connect_timeout or limit, limit)
             self.socket_timeout = min(timeout or limit, limit)
         try:
-            return super()._connect()
+            return self._paced(super()._connect())
         except TimeoutError:
             silence.found(time.monotonic() - made_at)
             raise
         finally:
             self.socket_connect_timeout, self.socket_timeout = connect_timeout, timeout
+
+    def _paced(self, connected: socket) -> PacedSocket:
+        return PacedSocket(connected)
 
     @override
     def send_packed_command(self, command: object, check_health: bool = True) -> None:
@@ -56,9 +63,14 @@ class AwayConnection(WaitingConnection):
     @override
     def read_response(self, *args: object, **kwargs: object) -> object:
         limit = silence.limit(self._made_at)
-        if limit is not None and self._sock is not None:
-            self._sock.settimeout(limit)
+        used: object = self._sock
+        if not isinstance(used, PacedSocket):
+            # Not connected; redis-py says so.
+            return super().read_response(*args, **kwargs)
+        if limit is not None:
+            used.settimeout(limit)
         began = time.monotonic()
+        used.begin_answer()
         try:
             answer = super().read_response(*args, **kwargs)
         except RedisTimeoutError:
@@ -74,6 +86,8 @@ class AwayConnection(WaitingConnection):
             if found is None:
                 return answer
             error = found
+        finally:
+            used.end_answer()
         # Answers of other commands may be left.
         self.disconnect()
         raise ServerAwayError(str(error)) from error

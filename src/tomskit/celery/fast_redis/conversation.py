@@ -31,8 +31,10 @@ from tomskit.celery._internals.redis_connections import (
     on_invalidation,
     socket_of,
 )
+from tomskit.celery.fast_redis.deadlines import SECONDS
 from tomskit.celery.fast_redis.packing import packed
 from tomskit.celery.fast_redis.scripts import FETCH, fetched
+from tomskit.celery.fast_redis.sockets import NOT_YET, PacedSocket, Reading
 from tomskit.celery.fast_redis.unfetched import Unfetched
 
 if TYPE_CHECKING:
@@ -129,6 +131,7 @@ class Conversation:
         self._channel = channel
         self._sock: socket | None = None
         self._expected: deque[Callable[[Any], None]] = deque()
+        self._reading: Reading | None = None
         self._lists: list[str] = []
         self._order: list[str] = []
         self._asked = 0
@@ -177,7 +180,7 @@ class Conversation:
     def turn(self) -> None:
         """Send what there is to send; called in each turn of the worker."""
         self.thread = threading.get_ident()
-        if self._expected:
+        if self.expects_answers:
             self._check_deadline()
         qos: TurnQoS = self._channel.qos
         # Not later: a task that has ended runs again if the worker is killed before.
@@ -239,15 +242,24 @@ class Conversation:
         # A broker that disappears without closing the connection never answers, and nothing else
         # would notice.
         waited, limit = time.monotonic() - self._waiting_since, self._channel.socket_timeout
-        if limit is None or waited < limit or self._connection.can_read(0):
+        if limit is None or waited < limit:
+            return
+        used: object = None if self._reading is None else self._reading.source
+        if self._is_reading and isinstance(used, PacedSocket):
+            if not used.stands_still():
+                return
+        elif self._connection.can_read(0):
             return
         self._connection.disconnect()
         raise ConnectionResetError(f"Redis has not answered for {waited:.0f} s")
 
     # -- answers
 
-    def read(self) -> int:
-        """Read the answers that have arrived, and deliver messages.
+    def read(self, until: float | None = None) -> int:
+        """Read what has arrived, and deliver messages. What is there of a long answer is no reason to wait.
+
+        Args:
+            until: Up to when the rest of an answer is waited for all the same, by ``time.monotonic()``.
 
         Returns:
             How many.
@@ -255,15 +267,15 @@ class Conversation:
         connection, before = self._connection, self._channel.delivered
         try:
             while True:
-                if self._expected:
-                    try:
-                        answer = connection.read_response()
-                    except ResponseError as exc:
-                        answer = exc
+                reading = self._reading_of(connection)
+                answer = reading.read(is_push=not self._expected, until=until)
+                if answer is NOT_YET:
+                    break
+                if reading.is_push:
+                    raise_error(answer)
+                else:
                     self._waiting_since = time.monotonic()
                     self._expected.popleft()(answer)
-                else:
-                    connection.read_response(push_request=True)
                 if not connection.can_read(0):
                     break
         except self._channel.connection_errors:
@@ -272,28 +284,48 @@ class Conversation:
         if not self.is_possible and not self._expected:
             # What was to be sent with the next command.
             self._channel.qos.finish()
-        if self.reauthenticates and not self._expected:
+        if self.reauthenticates and not self.expects_answers:
             self.reauthenticates = False
             self._channel.reauthenticate()
         return self._channel.delivered - before
 
+    def _reading_of(self, connection: Connection) -> Reading:
+        known = self._reading
+        if known is None or known.dead or known.source is not socket_of(connection):
+            known = self._reading = Reading(connection)
+        return known
+
     @property
     def expects_answers(self) -> bool:
-        """Whether the next thing that Redis sends answers a command of the conversation."""
-        return bool(self._expected)
+        """Whether the next thing that Redis sends answers a command of the conversation, or ends what it has begun."""
+        return bool(self._expected) or self._is_reading
+
+    @property
+    def _is_reading(self) -> bool:
+        reading = self._reading
+        return reading is not None and reading.is_under_way and not reading.dead
 
     def finish(self) -> None:
-        """Wait for the answers that are outstanding, where they can still come."""
+        """Wait for the answers that are outstanding, where they can still come, and soon."""
+        until = time.monotonic() + (self._channel.socket_timeout or SECONDS)
         while self._expected:
-            if socket_of(self._connection) is not self._sock:
+            connection = self._connection
+            if socket_of(connection) is not self._sock:
                 self.forget_expected()
                 return
-            self.read()
+            self.read(until)
+            if self._is_reading and time.monotonic() >= until:
+                # It comes, and may take minutes. Another connection can tell what is to be told.
+                connection.disconnect()
+                raise ConnectionResetError("The rest of an answer comes too slowly")
 
     def forget_expected(self) -> None:
         """Expect no answers any more: the connection is lost."""
         self._expected.clear()
         self._fetching = False
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.give_up()
 
     def _on_change(self, _: object) -> None:
         self._may_have_messages = True
