@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.patience import patience, wait_until
@@ -116,3 +117,35 @@ def test_the_system_probes_its_connections(config: RedisConfig) -> None:
         return found
 
     assert asyncio.run(main()) == [1, 30, 5, 3, 45_000]
+
+
+@pytest.mark.parametrize("in_a_pipeline", [False, True])
+def test_a_server_that_became_a_replica_is_left_for_the_one_that_has_its_name(
+    proxy: Proxy, config: RedisConfig, redis_server: RedisServer, in_a_pipeline: bool
+) -> None:
+    """Its connections stay open, and redis-py would use them for ever."""
+
+    async def increase() -> object:
+        if not in_a_pipeline:
+            return await redis_client.incr("key")
+        untyped: Any = redis_client
+        async with untyped.pipeline(transaction=False) as pipe:
+            pipe.ping()
+            pipe.incr("key")
+            pipe.ping()
+            return (await pipe.execute())[1]
+
+    async def main(replica: RedisServer, master: RedisServer) -> object:
+        proxy.redirect(replica.host, replica.port)
+        provider = await opened(config)
+        try:
+            with pytest.raises(ReadOnlyError):
+                await increase()
+            proxy.lead_to(master.host, master.port)
+            return await increase()
+        finally:
+            await provider.shutdown()
+
+    master = f"{redis_server.host} {redis_server.port}"
+    with RedisServer(config=[("databases", "2000"), ("replicaof", master)]) as replica:
+        assert asyncio.run(main(replica, redis_server)) == 1

@@ -85,6 +85,10 @@ class Proxy:
         self._target = (host, port)
         self.kill()
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Forward new connections to another server, and leave those that there are."""
+        self._target = (host, port)
+
     def accept_silently(self) -> None:
         """Accept new connections from now on, and neither forward nor answer anything on them."""
         self._call(lambda: setattr(self, "_silent", True))

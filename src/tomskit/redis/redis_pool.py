@@ -13,10 +13,12 @@ from weakref import WeakKeyDictionary
 
 from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import deprecated, override
 
@@ -101,7 +103,7 @@ def _create(config: RedisConfig) -> tuple[Redis | RedisCluster, list[_Close]]:
     if config.REDIS_USE_SENTINEL:
         return _create_sentinel(config)
     pool = _WaitingPool(
-        connection_class=SSLConnection if config.REDIS_USE_SSL else Connection,
+        connection_class=_WatchedSSL if config.REDIS_USE_SSL else _Watched,
         host=config.REDIS_HOST,
         port=config.REDIS_PORT,
         db=config.REDIS_DB,
@@ -154,6 +156,28 @@ def _create_sentinel(config: RedisConfig) -> tuple[Redis, list[_Close]]:
     return master, [master.aclose, *(node.aclose for node in sentinel.sentinels)]
 
 
+class _Watched(Connection):
+    """Notes that its server has become a replica.
+
+    Such a server leaves connections open, and another one may have its name by now.
+    """
+
+    is_demoted: bool = False
+
+    @override
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        untyped: Any = super()
+        try:
+            return await untyped.read_response(*args, **options)
+        except ReadOnlyError:
+            self.is_demoted = True
+            raise
+
+
+class _WatchedSSL(_Watched, SSLConnection):
+    """The same with TLS."""
+
+
 class _WaitingPool(BlockingPool):
     """Lets a command wait for a free connection without a limit, where redis-py's pool raises.
 
@@ -171,6 +195,15 @@ class _WaitingPool(BlockingPool):
                     raise
             waited += _WARN_AFTER
             _warn_of_waiting(waited, self.max_connections)
+
+    @override
+    async def release(self, connection: AbstractConnection) -> None:
+        try:
+            if isinstance(connection, _Watched) and connection.is_demoted:
+                connection.is_demoted = False
+                await connection.disconnect()
+        finally:
+            await super().release(connection)
 
 
 class _WaitingSentinelPool(SentinelConnectionPool, _WaitingPool):
