@@ -37,6 +37,15 @@ async def create_user(name: str) -> int:
 @async_shared_task
 async def greet(name: str) -> str:
     return f"Hello {name}"
+
+
+@async_shared_task(once=True)
+async def invite(name: str) -> int:
+    user = User(name=name)
+    db.session.add(user)
+    await db.session.flush()
+    greet.delay_on_commit(name)
+    return user.id
 """
 
 CONFTEST = """
@@ -54,7 +63,7 @@ import asyncio
 
 import pytest
 from sqlalchemy import func, select
-from tasks import User, create_user, greet
+from tasks import User, create_user, greet, invite
 
 from tomskit.celery import AsyncRuntime
 from tomskit.sqlalchemy.database import db
@@ -81,6 +90,10 @@ def test_async_code(tomskit_app, tomskit_sent):
 def test_a_worker(tomskit_worker, turn):
     assert greet.delay("Ada").get(timeout=60) == "Hello Ada"
     assert create_user.delay("Ada").get(timeout=60) == 1
+
+
+def test_a_task_that_runs_once(tomskit_worker):
+    assert [invite.options(task_id="one").delay("Ada").get(timeout=60) for _ in range(2)] == [1, 1]
 
 
 def test_what_nobody_ran_is_gone(tomskit_app):
@@ -147,7 +160,7 @@ def test_the_fixtures(pytester: pytest.Pytester) -> None:
 
     result = run_tests(pytester)
 
-    result.assert_outcomes(passed=7)
+    result.assert_outcomes(passed=8)
 
 
 ELSEWHERE = "redis://127.0.0.1:1/0"
@@ -175,7 +188,7 @@ def test_tests_never_use_the_servers_of_the_application(
 
     result = run_tests(pytester, "-k", "database or after_it")
 
-    result.assert_outcomes(passed=3, deselected=4)
+    result.assert_outcomes(passed=3, deselected=5)
 
 
 def test_the_fixtures_use_an_app_of_the_project(

@@ -55,7 +55,7 @@ def tomskit_redis() -> RedisConfig | None:
 
 @pytest.fixture
 def tomskit_metadata() -> MetaData | None:
-    """The tables that the test's database gets; override it to return ``Base.metadata``."""
+    """The tables that the test's database gets, beside those of once; override it to return ``Base.metadata``."""
     return None
 
 
@@ -88,6 +88,7 @@ def tomskit_app(
             async def create_tables() -> None:
                 async with db.engine.begin() as connection:
                     await connection.run_sync(metadata.create_all)
+                await db.create_tables()
 
             AsyncRuntime.run(create_tables())
         yield app
