@@ -54,6 +54,8 @@ ASKING: dict[str, Ask] = {
     "ready": lambda place: place.result("later").ready(),
     "result": lambda place: place.result("later").result,
     "forget": lambda place: place.result("later").forget(),
+    "restore": lambda place: place.app.GroupResult.restore("group"),
+    "delete": lambda place: place.app.GroupResult("group", []).delete(),
     "get of a set": lambda place: _set_of(place).get(),
     "join of a set": lambda place: _set_of(place).join(),
 }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
-from celery import states
+from celery import current_app, states  # pyright: ignore[reportUnusedImport]
 from celery.result import AsyncResult, GroupResult, ResultSet
 from typing_extensions import override
 
@@ -15,7 +15,7 @@ from tomskit.celery._client.ignored import is_ignored
 from tomskit.celery._client.quiet_backend import without_subscribing
 from tomskit.celery._client.result import TypedResult
 from tomskit.celery._client.states import StatefulSet
-from tomskit.celery._client.waiting import waiting
+from tomskit.celery._client.waiting import reading, waiting
 from tomskit.celery._internals.celery_results import kept_outcome
 
 if TYPE_CHECKING:
@@ -200,6 +200,19 @@ class TypedGroupResult(TypedResultSet[R_co], GroupResult):
             backend: Backend | None = None,
             app: Celery | None = None,
         ) -> Self | None: ...
+
+    else:
+
+        @classmethod
+        def restore(cls, id, backend=None, app=None):  # noqa: A002, ANN206
+            app = app or (current_app if isinstance(cls.app, property) else cls.app)
+            backend = backend or app.backend
+            with reading(backend):
+                return super().restore(id, backend, app)
+
+        def delete(self, backend=None):
+            with reading(backend or self.app.backend):
+                super().delete(backend)
 
 
 def _awaitable(result: ResultBase) -> _Awaitable:
