@@ -1,10 +1,13 @@
 """An application whose tasks are interrupted while a library waits, or raise what is no Exception."""
 
 import asyncio
+import time
+from pathlib import Path
 
 import anyio
 import httpx
-from celery.exceptions import WorkerLostError
+from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
 from typing_extensions import override
 
 from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig, async_shared_task
@@ -125,3 +128,22 @@ async def count(key: str) -> None:
 @async_shared_task
 async def add(a: int, b: int) -> int:
     return a + b
+
+
+@shared_task
+def clean_up_at_soft_limit(folder: str) -> int:
+    """Goes on at its soft limit until there is a file `free`; how often it was interrupted."""
+    interrupted = 0
+    while True:
+        try:
+            if Path(folder, "free").exists():
+                return interrupted
+            time.sleep(0.02)
+        except SoftTimeLimitExceeded:
+            interrupted += 1
+            Path(folder, "cleans up").touch()
+
+
+@shared_task
+def sleep_for_ever() -> None:
+    time.sleep(FOR_EVER)

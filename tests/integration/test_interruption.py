@@ -2,13 +2,16 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGTERM
 
 import pytest
 from celery import states
-from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from tests.integration.interrupted_service import NO_EXCEPTIONS
 from tests.support.deployment import TIMEOUT, Deployment, eventually, working
+from tests.support.patience import slowed
 from tests.support.remote import fresh_key, state, unacked
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.workers import Pool
@@ -149,3 +152,23 @@ def test_a_task_that_raises_the_error_of_a_lost_worker_fails_once(interrupted: D
     assert interrupted.send(f"{SERVICE}.add", 1, 2).get(timeout=TIMEOUT) == 3
     eventually(lambda: not unacked(interrupted, sent))
     assert interrupted.key(key) == "1"
+
+
+def test_a_soft_limit_interrupts_once_though_the_worker_stops_meanwhile(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """Celery's prefork pool interrupts again, also what writes the result: then the worker never ends."""
+    worker = deployment.worker("prefork", 2, module=SERVICE)
+    last = deployment.send(f"{SERVICE}.sleep_for_ever", time_limit=slowed(4.0))
+    name = f"{SERVICE}.clean_up_at_soft_limit"
+    cleaning = deployment.send(name, str(tmp_path), soft_time_limit=0.3)
+    eventually((tmp_path / "cleans up").exists)
+
+    worker.send_signal(SIGTERM)
+    # The worker looks at all limits at once.
+    with pytest.raises(TimeLimitExceeded):
+        last.get(timeout=TIMEOUT)
+    (tmp_path / "free").touch()
+
+    assert cleaning.get(timeout=TIMEOUT) == 1
+    assert worker.wait() == 0

@@ -218,3 +218,30 @@ def test_a_process_that_was_given_a_job_is_active(plain: Any, pool: Any) -> None
 
 def test_other_pools_keep_nothing() -> None:
     assert tags_of_kept(Mock(_pool=None)) == tags_of_kept(object()) == set()
+
+
+def test_limits_are_looked_at_by_a_class_that_the_pool_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``AsynPool.TimeoutHandler`` and its `on_soft_timeout`."""
+    handler: Any = untyped(AsynPool).TimeoutHandler
+    assert_signature(handler, "on_soft_timeout", "(self, job)")
+    assert issubclass(untyped(KeepingPool).TimeoutHandler, handler)
+    killed: list[int] = []
+
+    def kill(pid: int, signal: int) -> None:
+        assert signal == untyped(billiard_pool).SIG_SOFT_TIMEOUT
+        killed.append(pid)
+
+    monkeypatch.setattr(billiard_pool, "_kill", kill)
+    limits: Any = untyped(KeepingPool).TimeoutHandler([Mock(pid=1)], {}, 1.0, None)
+    cache: dict[int, Any] = limits.cache
+    job: Any = ApplyResult(cache, str)
+    job._worker_pid, job._time_accepted = 1, 0.001
+
+    for _ in range(2):
+        # As at a warm shutdown: with a loop of its own, which knows nothing of an earlier one.
+        limits._it = None
+        limits.handle_event()
+
+    assert killed == [1]

@@ -22,12 +22,18 @@ and ``_is_alive`` of a process
 ``AsynPool._worker_active``
     For: not stopping a process that has just been given a job when the pool shrinks.
     When it is missing: the pool may stop such a process, and its task fails or starts again.
+
+``AsynPool.TimeoutHandler``, a class whose `on_soft_timeout` interrupts the process of a job
+    For: interrupting a task once. At a warm shutdown billiard looks at all limits anew, and knows of no
+    soft limit that it has told.
+    When it is missing: a task that cleans up at its soft limit is interrupted again when the worker stops.
+    Interrupted while it writes its result, the process leaves a part of that in the pipe, and the worker never ends.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
-from weakref import ref
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from weakref import WeakSet, ref
 
 from billiard import pool as billiard_pool
 from celery.concurrency.prefork import TaskPool as PreforkPool
@@ -68,8 +74,29 @@ if TYPE_CHECKING:
         def _put_back(self, job: _Job) -> None: ...
         def _worker_active(self, worker: _Process) -> bool: ...
 
+    class _Limits:
+        """``billiard.pool.TimeoutHandler``."""
+
+        def __init__(self, *args: object) -> None: ...
+        def on_soft_timeout(self, job: object) -> None: ...
+
 else:
     _Jobs = object
+    _Limits = billiard_pool.TimeoutHandler
+
+
+class _InterruptingOnce(_Limits):
+    """Interrupts each job once at its soft limit."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.interrupted = WeakSet[object]()
+
+    @override
+    def on_soft_timeout(self, job: object) -> None:
+        if job not in self.interrupted:
+            self.interrupted.add(job)
+            super().on_soft_timeout(job)
 
 
 class KeepingJobs(_Jobs):
@@ -79,6 +106,8 @@ class KeepingJobs(_Jobs):
     delivers them again. But they run, since what was written to a process cannot be taken back. So they are
     kept, and their messages are acknowledged and delivered to nobody else.
     """
+
+    TimeoutHandler: ClassVar[Any] = _InterruptingOnce
 
     def handed_over(self) -> list[_Job]:
         """Jobs that were written to a process, perhaps in part, and that it has not reported as begun."""
