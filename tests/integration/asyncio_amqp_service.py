@@ -1,4 +1,4 @@
-"""The tasks of asyncio_stop_service, on RabbitMQ, with heartbeats every second."""
+"""The tasks of asyncio_stop_service, on RabbitMQ, with heartbeats every second or less often."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ app = AsyncCelery(
     "asyncio-amqp",
     config=CeleryConfig(),
     broker=os.environ["AMQP_BROKER"],
-    broker_heartbeat=2,
+    broker_heartbeat=int(os.environ.get("AMQP_HEARTBEAT", "2")),
     broker_transport_options={},
 )

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
+from urllib.parse import urlsplit
 
 import pytest
 from celery import Celery
@@ -12,9 +13,12 @@ from celery.result import AsyncResult
 
 from tests.support.deployment import TIMEOUT, Deployment, eventually
 from tests.support.outages import FREE, OUTAGE, SERVICE, SLOTS, outcomes, set_free
-from tests.support.patience import slowed
+from tests.support.patience import slowed, wait_until
+from tests.support.proxy import Proxy
 from tests.support.servers.rabbitmq import RabbitMQServer
-from tests.support.workers import Worker
+from tests.support.workers import Pool, Worker
+
+LONG = "x" * 500_000
 
 
 @dataclass
@@ -45,6 +49,15 @@ def place(deployment: Deployment, rabbitmq_server: RabbitMQServer) -> Iterator[P
         set_as_current=False,
     ) as client:
         yield Place(client, deployment, worker)
+
+
+@pytest.fixture
+def proxy(rabbitmq_server: RabbitMQServer) -> Iterator[Proxy]:
+    address = urlsplit(rabbitmq_server.url)
+    assert address.hostname is not None
+    assert address.port is not None
+    with Proxy(address.hostname, address.port) as made:
+        yield made
 
 
 def test_each_task_runs_once_in_an_outage(place: Place, rabbitmq_server: RabbitMQServer) -> None:
@@ -84,3 +97,41 @@ def test_heartbeats_go_on_in_a_warm_shutdown(place: Place) -> None:
         queue = connection.SimpleQueue("celery")
         assert queue.qsize() == 0
         queue.close()
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+def test_tasks_and_a_worker_end_while_the_rest_of_a_frame_does_not_come(
+    deployment: Deployment, rabbitmq_server: RabbitMQServer, proxy: Proxy, pool: Pool
+) -> None:
+    port = urlsplit(rabbitmq_server.url).port
+    # What is cut stays in it.
+    queue = f"cut-{pool}"
+    worker = deployment.worker(
+        pool,
+        2,
+        *("-Q", queue),
+        module="tests.integration.asyncio_amqp_service",
+        environment={
+            "AMQP_BROKER": rabbitmq_server.url.replace(f":{port}", f":{proxy.port}"),
+            # The worker is told to stop before it is told that nothing comes.
+            "AMQP_HEARTBEAT": "60",
+        },
+    )
+    with Celery(
+        "client",
+        broker=rabbitmq_server.url,
+        backend=deployment.redis_db.result_url,
+        set_as_current=False,
+    ) as client:
+        send = cast("Callable[..., AsyncResult[object]]", client.send_task)
+        running = send(f"{SERVICE}.early", ("key", FREE), queue=queue)
+        eventually(lambda: running.state == "STARTED")
+
+        proxy.cut_after(200_000)
+        send(f"{SERVICE}.early", (LONG, FREE), queue=queue)
+        wait_until(lambda: proxy.has_cut, 30, "a frame was cut")
+        set_free(deployment)
+        assert running.get(timeout=TIMEOUT) == "done"
+        worker.send_signal(signal.SIGTERM)
+
+        assert worker.wait(40) == 0

@@ -21,6 +21,7 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     billiard           processes of the pool, and failed tasks
     kombu              connections, messages and the event loop of the worker
     kombu_redis        kombu's Redis transport
+    amqp               what comes from RabbitMQ
     redis_connections  connections and pools of redis-py
     pydantic_core      schemas of annotations, and models
     python             frames and callbacks of a running interpreter

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 from kombu import Connection
+from kombu.transport import pyamqp
 from kombu.transport import redis as kombu_redis
+from typing_extensions import override
 
+from tomskit.celery._internals.amqp import read_in_pieces
 from tomskit.celery._internals.kombu_redis import MultiChannelPoller, Transport
 from tomskit.celery.fast_redis.acknowledging import FastQoS
 from tomskit.celery.fast_redis.channel import FastChannel
 from tomskit.celery.fast_redis.connections import AwayConnection
+from tomskit.celery.fast_redis.deadlines import SECONDS
 from tomskit.celery.fast_redis.guarded import GuardedChannel
 from tomskit.celery.fast_redis.outstanding import KeepingQoS
 from tomskit.celery.fast_redis.poller import FastPoller, WatchfulPoller
@@ -44,15 +48,21 @@ class Parts:
 
 @cache
 def connection_class(parts: Parts) -> type[Connection]:
-    """Kombu's Connection, of transports that have these parts where they are Redis's."""
+    """Kombu's Connection, of transports that have these parts where they are Redis's.
+
+    That of AMQP does not wait for the rest of a frame, and for an answer some seconds only.
+    """
     made: dict[type[object], type[object]] = {}
 
     def get_transport_cls(self: Connection) -> type[object]:
         transport: type[object] = Connection.get_transport_cls(self)
-        if not issubclass(transport, kombu_redis.Transport):
-            return transport
         if transport not in made:
-            made[transport] = _transport_class(transport, parts)
+            if issubclass(transport, kombu_redis.Transport):
+                made[transport] = _transport_class(transport, parts)
+            elif issubclass(transport, pyamqp.Transport):
+                made[transport] = in_front(transport, _PiecewiseTransport)
+            else:
+                made[transport] = transport
         return made[transport]
 
     def as_uri(
@@ -113,6 +123,23 @@ class _OneByOne(FastQoS):
 
 
 _QOS: Final = {"elsewhere": FastQoS, "in the turn": _OneByOne}
+
+
+if TYPE_CHECKING:
+
+    class _AMQPTransport:
+        def establish_connection(self) -> object: ...
+
+else:
+    _AMQPTransport = object
+
+
+class _PiecewiseTransport(_AMQPTransport):
+    @override
+    def establish_connection(self) -> object:
+        connection = super().establish_connection()
+        read_in_pieces(connection, SECONDS)
+        return connection
 
 
 class _PollingTransport(Transport):
