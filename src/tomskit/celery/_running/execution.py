@@ -233,14 +233,19 @@ class Execution(Generic[R]):
 
     def on_soft_limit(self, seconds: float) -> None:
         """Interrupt the coroutine, which may catch that."""
-        self._log_limit(logging.WARNING, "Soft", seconds)
-        self._interrupt(SoftTimeLimitExceeded(seconds))
+        try:
+            self._log_limit(logging.WARNING, "Soft", seconds)
+        finally:
+            # Also where a handler of the application's fails.
+            self._interrupt(SoftTimeLimitExceeded(seconds))
 
     def on_hard_limit(self, seconds: float) -> None:
         """End the coroutine."""
-        self._log_limit(logging.ERROR, "Hard", seconds)
         self._over_limit = TimeLimitExceeded(seconds)
-        self._guard.end(self)
+        try:
+            self._log_limit(logging.ERROR, "Hard", seconds)
+        finally:
+            self._guard.end(self)
 
     def on_abandoned(self) -> None:
         """The thread waits no longer."""

@@ -103,10 +103,13 @@ class Guard:
         self._timers += (self._loop.call_later(seconds, call),)
 
     def _abandon(self, owner: Guarded) -> None:
-        logger.critical(
-            "%s did not end within %ss of its cancellation and is abandoned",
-            owner.name,
-            CLEANUP_SECONDS,
-        )
         self.given_up = True
-        owner.on_abandoned()
+        try:
+            logger.critical(
+                "%s did not end within %ss of its cancellation and is abandoned",
+                owner.name,
+                CLEANUP_SECONDS,
+            )
+        finally:
+            # Also where a handler of the application's fails.
+            owner.on_abandoned()

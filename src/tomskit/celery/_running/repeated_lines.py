@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -77,12 +79,20 @@ class RepeatedLine:
         self._text_of: MakeText | None = None
 
     def log(self, arguments: Mapping[str, object], task_id: str) -> None:
-        """Write the line.
+        """Write the line. A handler that fails costs the line, and not the task that it is about.
 
         Args:
             arguments: What the text names, also the record's ``data``, as in Celery's lines.
             task_id: The id of the task that the line is about.
         """
+        try:
+            self._log(arguments, task_id)
+        except Exception:  # noqa: BLE001 (handlers and filters are the application's)
+            if logging.raiseExceptions:
+                # As logging does; not where it might be logged.
+                traceback.print_exc(file=sys.__stderr__)
+
+    def _log(self, arguments: Mapping[str, object], task_id: str) -> None:
         maker = self._maker
         if (
             maker is None
