@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -36,14 +35,21 @@ class _Wait(NamedTuple):
 _wait: Final[ContextVar[_Wait | None]] = ContextVar("tomskit_wait", default=None)
 
 
-@contextmanager
-def waiting(seconds: float | None) -> Generator[None]:
-    """Try nothing again, in this thread, when so many seconds have passed; None has no limit."""
-    token = _wait.set(None if seconds is None else _Wait(time.monotonic(), seconds))
-    try:
-        yield
-    finally:
-        _wait.reset(token)
+class waiting:  # noqa: N801 (used as a context manager)
+    """Try nothing again, in this thread, when so many seconds have passed; None has no limit.
+
+    Not a generator: that of contextlib sets attributes of what comes through, and an error of a task may refuse it.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        seconds = self._seconds
+        self._token = _wait.set(None if seconds is None else _Wait(time.monotonic(), seconds))
+
+    def __exit__(self, *_: object) -> None:
+        _wait.reset(self._token)
 
 
 def until_the_end(pauses: Iterator[float]) -> Iterator[float]:
@@ -78,21 +84,27 @@ def log_in(connection: BlockingConnection) -> None:
     connection.on_connect()
 
 
-@contextmanager
-def reading(backend: object) -> Generator[None]:
+class reading:  # noqa: N801 (used as a context manager)
     """Raise one error where a backend for Redis cannot be asked, whichever redis-py raises.
+
+    Not a generator either.
 
     Raises:
         ServerAwayError: Its server is away.
     """
-    try:
-        yield
-    except ServerAwayError:
-        raise
-    except (RedisError, OSError) as exc:
-        if is_redis_backend(backend) and is_away(exc):
-            raise results_away(backend, exc) from exc
-        raise
+
+    def __init__(self, backend: object) -> None:
+        self._backend = backend
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if not isinstance(error, (RedisError, OSError)) or isinstance(error, ServerAwayError):
+            return
+        backend = self._backend
+        if is_redis_backend(backend) and is_away(error):
+            raise results_away(backend, error) from error
 
 
 def results_away(backend: RedisBackend, reason: Exception) -> ServerAwayError:
