@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from tomskit.celery._app import AsyncApp
 
-__all__ = ("Outage", "Retrying", "is_away", "pauses_of", "publish_pauses", "retry_stores")
+__all__ = (
+    "REMINDER_SECONDS",
+    "Outage",
+    "Retrying",
+    "is_away",
+    "pauses_of",
+    "publish_pauses",
+    "retry_stores",
+)
 
 R = TypeVar("R")
 
@@ -40,7 +48,7 @@ _LEAST_SILENCE: Final = 12.0
 _EARLY: Final = 0.1
 """Which part of a timeout timers may be early."""
 
-_REMINDER_SECONDS: Final = 60.0
+REMINDER_SECONDS: Final = 60.0
 """How often the log says that the server is still away."""
 
 
@@ -92,7 +100,7 @@ class Outage:
             since = now if self._since is None else self._since
             self._since = since
             self._refused |= refused
-            reminds = not begins and now - self._reminded_at >= _REMINDER_SECONDS
+            reminds = not begins and now - self._reminded_at >= REMINDER_SECONDS
             if begins or refuses or reminds:
                 self._reminded_at = now
         if refuses:

@@ -31,6 +31,11 @@
     which may swallow it.
     When it is missing: where Celery raises an error again, such a worker may not end on SIGTERM.
 
+`Consumer.ensure_connected`, which has ``ensure_connection`` of a connection call a function at each failure, and
+`broker_connection_retry_attempt`, which that counts up
+    For: one line in the log when a broker cannot be reached, and one a minute.
+    When it is missing: the log has a line for each try.
+
 `state.maybe_shutdown`
     For: ending a worker that waits for its broker.
     When it is missing: an import of tomskit.celery raises AttributeError.
@@ -239,7 +244,10 @@ if TYPE_CHECKING:
         pool: object
         strategies: dict[str, Callable[..., object]]
         on_task_message: set[Callable[[object], object]]
+        broker_connection_retry_attempt: int
 
+        @override
+        def ensure_connected(self, conn: kombu.Connection) -> kombu.Connection: ...
         @override
         def connection_for_read(self, heartbeat: float | None = None) -> kombu.Connection: ...
         @override

@@ -14,7 +14,7 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import AskError, ClusterCrossSlotError, ResponseError
 from typing_extensions import override
 
-from tomskit.celery._client.retrying import Outage, Retrying
+from tomskit.celery._client.retrying import REMINDER_SECONDS, Outage, Retrying
 from tomskit.celery._internals.celery_prefork import tags_of_kept
 from tomskit.celery._internals.celery_worker import (
     Consumer,
@@ -26,7 +26,7 @@ from tomskit.celery._internals.celery_worker import (
 from tomskit.celery._internals.kombu_redis import channels_of
 from tomskit.celery.fast_redis.outstanding import KeepingChannel, Outstanding
 from tomskit.celery.fast_redis.unfetched import Unfetched
-from tomskit.redis.away import ServerAwayError, is_away, is_refused
+from tomskit.redis.away import ServerAwayError, is_away, is_refused, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +118,34 @@ class PatientConsumer(Consumer):
                     self._pause(self._retrying.failed(exc))
                     continue
             return connection
+
+    @override
+    def ensure_connected(self, conn: Connection) -> Connection:
+        # Celery would write a line for each try.
+        connect, last = conn.ensure_connection, ""
+        next_line = 0.0
+
+        def connect_quietly(
+            write: Callable[[Exception, float], None], *args: Any, **options: Any
+        ) -> object:
+            def write_seldom(exc: Exception, pause: float) -> None:
+                nonlocal last, next_line
+                text, now = shown(exc), time.monotonic()
+                if text != last or now >= next_line:
+                    last, next_line = text, now + REMINDER_SECONDS
+                    write(exc, pause)
+                elif pause > 0:
+                    self.broker_connection_retry_attempt += 1
+
+            return connect(write_seldom, *args, **options)
+
+        # For the call below, which makes it once.
+        connection: Any = conn
+        connection.ensure_connection = connect_quietly
+        try:
+            return super().ensure_connected(conn)
+        finally:
+            del connection.ensure_connection
 
     def settle(self) -> None:
         """Acknowledge or give back what earlier connections have left; in a call that may block."""
