@@ -515,3 +515,26 @@ def test_a_consumer_knows_its_worker(worker: Any) -> None:
     assert "controller" in inspect.signature(Consumer.__init__).parameters
     assert worker.concurrency > 0
     assert issubclass(worker.pool_cls, BasePool)
+
+
+def test_a_consumer_has_a_connection_made_by_a_method_of_it_and_counts_the_tries(app: Any) -> None:
+    """``Consumer.ensure_connected``, ``broker_connection_retry_attempt``, and ``ensure_connection``."""
+    consumer = untyped(Consumer).__new__(Consumer)
+    consumer.app, consumer.first_connection_attempt = app, True
+    consumer.broker_connection_retry_attempt = 0
+    counted: list[int] = []
+
+    class Connection:
+        def ensure_connection(self, write: Any, *_: object, **__: object) -> object:
+            for pause in (2.0, 0.0, 4.0):
+                write(OSError("refused"), pause)
+                counted.append(consumer.broker_connection_retry_attempt)
+            return "connected"
+
+        def as_uri(self) -> str:
+            return "redis://server"
+
+    assert consumer.ensure_connected(Connection()) == "connected"
+
+    assert counted == [1, 1, 2]
+    assert consumer.broker_connection_retry_attempt == 0
