@@ -134,6 +134,24 @@ def test_another_thread_may_close_it(peer: Peer) -> None:
     peer.connection.other.close()
 
 
+def test_another_thread_goes_on_with_a_reading_of_its_own(peer: Peer) -> None:
+    reading = Reading(peer.connection)
+    peer.other.sendall(b":1\r\n:2\r\n")
+    assert reading.read(is_push=False) == 1
+    assert reading.can_go_on(peer.connection)
+    found: list[object] = []
+
+    def read() -> None:
+        found.append(reading.can_go_on(peer.connection))
+        found.append(Reading(peer.connection).read(is_push=False))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+
+    assert found == [False, 2]
+
+
 def test_the_end_of_a_connection_is_raised(peer: Peer) -> None:
     reading = Reading(peer.connection)
     peer.other.sendall(b"$5\r\nhe")

@@ -291,9 +291,12 @@ class Conversation:
 
     def _reading_of(self, connection: Connection) -> Reading:
         known = self._reading
-        if known is None or known.dead or known.source is not socket_of(connection):
-            known = self._reading = Reading(connection)
-        return known
+        if known is not None and known.can_go_on(connection):
+            return known
+        if known is not None and self._is_reading and known.source is socket_of(connection):
+            raise ConnectionResetError("Another thread has the first half of an answer")
+        made = self._reading = Reading(connection)
+        return made
 
     @property
     def expects_answers(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -193,7 +194,16 @@ class Reading(greenlet.greenlet):
         self.is_push: bool = False
         self.is_under_way: bool = False
         self._connection = connection
+        self._thread: Final = threading.get_ident()
         self._answer: object = None
+
+    def can_go_on(self, connection: Connection) -> bool:
+        """Whether it reads the answers of a connection, and may do so here: a greenlet belongs to its thread."""
+        return (
+            not self.dead
+            and self.source is socket_of(connection)
+            and self._thread == threading.get_ident()
+        )
 
     def read(self, *, is_push: bool, until: float | None = None) -> object:
         """Read what has come, from where it was left.
