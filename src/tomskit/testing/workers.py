@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
@@ -9,6 +10,7 @@ from typing import Any, Final, Literal
 from celery.contrib.testing.worker import TestWorkController, start_worker
 from typing_extensions import override
 
+from tomskit.celery._worker.logging import note_format
 from tomskit.celery.app import AsyncCelery
 from tomskit.errors import ConfigurationError
 
@@ -17,6 +19,8 @@ __all__ = ("worker",)
 _IN_MEMORY: Final = ("cache+memory", "memory")
 _POLLING_INTERVAL: Final = 0.02
 """Seconds between two looks for messages in memory. kombu lets a second pass, for each task and each end."""
+_LOGGERS: Final = (None, "celery", "celery.task", "multiprocessing")
+"""The loggers that Celery sets up for a worker; None is the root."""
 _LONGEST_WAIT: Final = 0.1
 """Seconds that a worker waits for a message in memory until it looks whether it is to stop. Celery waits two
 seconds, and two more after it has looked."""
@@ -32,7 +36,8 @@ def worker(
 ) -> Generator[None]:
     """Run a worker of `app` in a thread of this process.
 
-    It takes tasks when this begins, and has finished them and stopped when it ends.
+    It takes tasks when this begins, and has finished them and stopped when it ends. Logging is then as it was before:
+    Celery sets it up for a worker, with errors only.
 
     Args:
         app: The app; it becomes the current one. The asyncio pool needs a Redis or AMQP broker, solo
@@ -52,6 +57,7 @@ def worker(
             'see them: use pool="threads", or a result backend with a server.'
         )
     with (
+        _logging_kept(),
         _looked_at_often(app),
         start_worker(
             app,
@@ -63,6 +69,21 @@ def worker(
         ),
     ):
         yield
+
+
+@contextmanager
+def _logging_kept() -> Generator[None]:
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [(one, one.level, one.propagate, one.handlers[:]) for one in loggers]
+    try:
+        yield
+    finally:
+        for logger, level, propagates, handlers in before:
+            logger.setLevel(level)
+            logger.propagate = propagates
+            logger.handlers[:] = handlers
+        # What lines of a worker show is no matter of others.
+        note_format()
 
 
 class _StopsSoon(TestWorkController):

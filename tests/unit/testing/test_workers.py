@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 import pytest
@@ -20,6 +21,25 @@ def test_results_in_memory_do_not_leave_a_pool_of_processes() -> None:
         worker(app, pool="prefork"),
     ):
         pass
+
+
+def test_logging_is_as_it_was_before_when_a_worker_has_stopped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = AsyncCelery("tests", broker="memory://", backend="cache+memory://", set_as_current=False)
+    names = (None, "celery", "celery.task", "multiprocessing", "somewhere")
+    loggers = [logging.getLogger(name) for name in names]
+
+    def state() -> list[object]:
+        return [(one.level, one.propagate, one.handlers[:], one.disabled) for one in loggers]
+
+    before = state()
+    with worker(app):
+        pass
+
+    assert state() == before
+    logging.getLogger("somewhere").warning("after it")
+    assert "after it" in caplog.text
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo"])
