@@ -190,6 +190,7 @@ def test_a_byte_now_and_then_is_silence(way: str) -> None:
                 peer.other.recv(10)
 
     peer.other.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    peer.other.send(b"$1000000\r\n")
     thread = threading.Thread(target=drip)
     thread.start()
     wait = {
