@@ -34,6 +34,15 @@ class Place:
         return send(f"{SERVICE}.{task}", args)
 
 
+def client_of(deployment: Deployment, server: RabbitMQServer) -> Celery:
+    return Celery(
+        "client",
+        broker=server.url,
+        backend=deployment.redis_db.result_url,
+        set_as_current=False,
+    )
+
+
 @pytest.fixture
 def place(deployment: Deployment, rabbitmq_server: RabbitMQServer) -> Iterator[Place]:
     worker = deployment.worker(
@@ -42,12 +51,7 @@ def place(deployment: Deployment, rabbitmq_server: RabbitMQServer) -> Iterator[P
         module="tests.integration.asyncio_amqp_service",
         environment={"AMQP_BROKER": rabbitmq_server.url},
     )
-    with Celery(
-        "client",
-        broker=rabbitmq_server.url,
-        backend=deployment.redis_db.result_url,
-        set_as_current=False,
-    ) as client:
+    with client_of(deployment, rabbitmq_server) as client:
         yield Place(client, deployment, worker)
 
 
@@ -117,12 +121,7 @@ def test_tasks_and_a_worker_end_while_the_rest_of_a_frame_does_not_come(
             "AMQP_HEARTBEAT": "60",
         },
     )
-    with Celery(
-        "client",
-        broker=rabbitmq_server.url,
-        backend=deployment.redis_db.result_url,
-        set_as_current=False,
-    ) as client:
+    with client_of(deployment, rabbitmq_server) as client:
         send = cast("Callable[..., AsyncResult[object]]", client.send_task)
         running = send(f"{SERVICE}.early", ("key", FREE), queue=queue)
         eventually(lambda: running.state == "STARTED")

@@ -123,12 +123,7 @@ async def wait_for_users(session: AsyncSession) -> None:
     """
     owner = asyncio.current_task()
     if users := _users_of(session, owner):
-        logger.warning(
-            "A task has ended while its db.session was still in use by %s, which it left running. Await "
-            "such coroutines in the task, or give them sessions of their own: async with db.scope(): ... "
-            "The commit waits for the statement.",
-            _names_of(users),
-        )
+        logger.warning("%s The commit waits for the statement.", _still_used_by(users))
     while users := _users_of(session, owner):
         # The statement may end long before the coroutine does, and nothing tells that it has.
         await asyncio.wait(users, timeout=_LOOK_SECONDS)
@@ -146,10 +141,8 @@ def _users_of(
 
 async def _end(users: Collection[asyncio.Task[Any]]) -> None:
     logger.warning(
-        "A task has ended while its db.session was still in use by %s, which it left running. Await "
-        "such coroutines in the task, or give them sessions of their own: async with db.scope(): ... "
-        "They are cancelled unless the statement ends within %gs.",
-        _names_of(users),
+        "%s They are cancelled unless the statement ends within %gs.",
+        _still_used_by(users),
         GRACE_SECONDS,
     )
     _, running = await asyncio.wait(users, timeout=GRACE_SECONDS)
@@ -159,6 +152,13 @@ async def _end(users: Collection[asyncio.Task[Any]]) -> None:
         _, running = await asyncio.wait(running, timeout=_END_SECONDS)
     if running:
         logger.error("%s did not end when it was cancelled", _names_of(running))
+
+
+def _still_used_by(users: Collection[asyncio.Task[Any]]) -> str:
+    return (
+        f"A task has ended while its db.session was still in use by {_names_of(users)}, which it left running. "
+        "Await such coroutines in the task, or give them sessions of their own: async with db.scope(): ..."
+    )
 
 
 def _names_of(users: Collection[asyncio.Task[Any]]) -> str:

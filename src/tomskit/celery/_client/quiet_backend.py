@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +16,7 @@ from tomskit.celery._client.recording import recording_here
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._client.waiting import waiting
 from tomskit.celery._internals.celery_backend import STORING_CHORDS, SUBSCRIBING
+from tomskit.celery._running.event_loop import loop_runs_here
 from tomskit.celery._running.places import here
 from tomskit.redis.away import ServerAwayError
 
@@ -36,19 +36,11 @@ _making_set: Final = ContextVar("tomskit_making_set", default=False)
 @contextmanager
 def without_subscribing() -> Generator[None]:
     """Do not subscribe to results in the thread of a running event loop. Elsewhere this does nothing."""
-    token = _making_set.set(_is_in_loop())
+    token = _making_set.set(loop_runs_here())
     try:
         yield
     finally:
         _making_set.reset(token)
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def keep_quiet(app: AsyncApp, backend: Backend) -> Backend:

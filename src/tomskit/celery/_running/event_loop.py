@@ -25,7 +25,7 @@ from tomskit.errors import EventLoopError, NotACoroutineFunctionError
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources, background
 
-__all__ = ("EventLoop", "discard", "resources_of", "run_aside", "run_loop")
+__all__ = ("EventLoop", "discard", "loop_runs_here", "resources_of", "run_aside", "run_loop")
 
 R = TypeVar("R")
 
@@ -69,7 +69,7 @@ class EventLoop(ABC):
         if self.owns_this_thread():
             return self.run_in_own_thread(coro)
         identity = TaskIdentity.current()
-        if identity is not None and identity.request.is_eager and _loop_runs_here():
+        if identity is not None and identity.request.is_eager and loop_runs_here():
             return run_aside(self.app, self.resources, identity, coro)
         execution = Execution(
             coro,
@@ -89,7 +89,7 @@ class EventLoop(ABC):
     def run_in_own_thread(self, coro: Coroutine[object, Never, R]) -> R:
         """Run a coroutine for code that runs in the loop's own thread."""
         identity = TaskIdentity.current()
-        if identity is not None and identity.request.is_eager and _loop_runs_here():
+        if identity is not None and identity.request.is_eager and loop_runs_here():
             return run_aside(self.app, self.resources, identity, coro)
         discard(coro)
         raise EventLoopError(
@@ -179,7 +179,8 @@ def run_loop(loop: asyncio.AbstractEventLoop) -> None:
         )
 
 
-def _loop_runs_here() -> bool:
+def loop_runs_here() -> bool:
+    """Whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -80,15 +80,9 @@ def _are_ordinary(headers: Any, properties: Any) -> bool:
         says_more = _others(headers) != _NOTHING_MORE or type(headers["retries"]) is not int
     except KeyError:
         says_more = True
-    name = get("task")
     return (
-        # Written out for the two that are always there.
-        type(task_id) is str
-        and task_id != ""
-        and task_id.isascii()
-        and type(name) is str
-        and name != ""
-        and name.isascii()
+        _is_ascii(task_id)
+        and _is_ascii(get("task"))
         # Where one says the same as the id, as most do, there is nothing more to look at.
         and (root is None or root == task_id or _is_ascii(root))
         and (parent is None or _is_ascii(parent))

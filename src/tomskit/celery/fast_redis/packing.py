@@ -23,9 +23,9 @@ class _Connection(Protocol):
 
 
 def packed(connection: _Connection, commands: Sequence[Command]) -> object:
-    """What redis-py makes of commands, for arguments that are all short: in a tenth of its time.
+    """What redis-py makes of commands, for arguments that are all short: in a third of its time.
 
-    It takes 0.9 us for each, and a task has four.
+    It takes 0.5 us for each, and a task has four.
 
     Raises:
         Exception: An argument cannot be sent, such as a lone surrogate.

@@ -33,8 +33,6 @@ _PATIENCE: Final = 0.005
 a fraction of a millisecond, and turns of the loop for each answer cost more than that; one that does not
 is waited for in the loop."""
 
-_WANTS: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
 
 class PacedSocket:
     """Stands in for the socket of a connection of redis-py.
