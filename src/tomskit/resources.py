@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeVar
 from weakref import WeakSet
 
 from tomskit.errors import ConfigurationError, ProviderError
+from tomskit.living import LivingSet
 from tomskit.protocols import ResourceProvider
 from tomskit.showing import shown
 
@@ -38,7 +39,7 @@ class Background(Protocol):
         """Do what is left, within some seconds; before anything in the loop is cancelled."""
 
 
-background: Final[WeakSet[Background]] = WeakSet()
+background: Final[LivingSet[Background]] = LivingSet()
 """That of all event loops."""
 
 

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from kombu.exceptions import OperationalError
+from typing_extensions import override
 
 from tests.integration.async_client_service import (
     add,
@@ -20,7 +21,7 @@ from tests.integration.typed_service import client as client_app
 from tests.support.async_client import MANY_DATABASES, MODULE, looking, serve
 from tests.support.deployment import Deployment, eventually, sentinel_environment
 from tests.support.loops import run, sockets, ticks_while, until
-from tests.support.patience import slowed
+from tests.support.patience import patience, slowed
 from tests.support.remote import fresh_key
 from tests.support.servers import (
     Certificates,
@@ -178,6 +179,46 @@ def test_each_loop_has_connections_of_its_own(async_app: AsyncCelery) -> None:
     assert sorted(values) == [20, 40, 60, 80]
     assert run(main(4)) == 100  # one loop after the other
     assert sockets() == before
+
+
+def test_loop_may_begin_while_another_one_begins(async_app: AsyncCelery) -> None:
+    async_app.set_default()
+    looked, done = threading.Event(), threading.Event()
+    values: list[int] = []
+
+    class Interrupting(asyncio.SelectorEventLoop):
+        """While the client of another thread looks whether it is closed, a third loop sends."""
+
+        @override
+        def is_closed(self) -> bool:
+            if threading.current_thread() is second and not looked.is_set():
+                third.start()
+                assert looked.wait(patience(30))
+            return super().is_closed()
+
+    async def send(number: int) -> None:
+        values.append(await (await add.adelay(number, 1)))
+
+    async def send_and_stay() -> None:
+        await send(3)
+        looked.set()
+        await asyncio.to_thread(done.wait, patience(30))
+
+    def send_second() -> None:
+        try:
+            run(send(2))
+        finally:
+            done.set()
+
+    second = threading.Thread(target=send_second)
+    third = threading.Thread(target=lambda: run(send_and_stay()))
+    with asyncio.Runner(loop_factory=Interrupting) as runner:
+        runner.run(send(1))
+        second.start()
+        second.join()
+    third.join()
+
+    assert sorted(values) == [2, 3, 4]
 
 
 @pytest.mark.usefixtures("async_app")

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast, overload
-from weakref import WeakSet
 
 from celery.app.utils import Settings
 from kombu.exceptions import SerializerNotInstalled
@@ -48,6 +47,7 @@ from tomskit.celery.serializers import (
     register_serializer,
 )
 from tomskit.errors import ConfigurationError
+from tomskit.living import LivingSet
 from tomskit.protocols import ResourceProvider, Runtime, Serializer
 from tomskit.redis import RedisConfig, RedisProvider
 from tomskit.resources import Resources
@@ -118,7 +118,7 @@ class AsyncCelery(TaskApp):
         self._serializer = serializer
         self._is_typed = False
         self._results_were_named = False
-        self._backends: WeakSet[Backend] = WeakSet()
+        self._backends: LivingSet[Backend] = LivingSet()
         install_task_id()
         register_orjson_serializer()
         if serializer is not None:
@@ -220,7 +220,7 @@ class AsyncCelery(TaskApp):
     def close(self) -> None:
         """Clean up; as of ``celery.Celery``, and close the connections to the result backend in Redis."""
         super().close()
-        for backend in list(self._backends):
+        for backend in self._backends:
             close_connections(backend)
 
     @overload  # type: ignore[override]

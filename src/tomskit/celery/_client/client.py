@@ -24,6 +24,7 @@ from tomskit.celery._client.threads import in_thread, in_thread_of_its_own
 from tomskit.celery._internals.celery_app import changes_of
 from tomskit.celery._internals.celery_backend import are_of_one_server, is_redis_backend
 from tomskit.celery._running.greenlets import GreenletCoroutine
+from tomskit.living import LivingSet, living_keys
 
 if TYPE_CHECKING:
     from celery import Celery, Task
@@ -112,11 +113,11 @@ class AsyncClient:
         self.given_up: threading.Event = threading.Event()
         self._app = app
         self._outage = Outage("publish a task", "the broker", logger)
-        self._process = os.getpid()
         self._settings: dict[str, object] | None = None
         self._is_eager = False
         self._inherited: list[tuple[asyncio.AbstractEventLoop, _LoopParts]] = []
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopParts] = WeakKeyDictionary()
+        _clients.add(self)
 
     @property
     def publishes(self) -> bool:
@@ -197,21 +198,25 @@ class AsyncClient:
         return (await self._parts_of_loop()).subscriptions
 
     async def _parts_of_loop(self) -> _LoopParts:
-        if self._process != os.getpid():
-            # A forked process must not write to the connections of its parent, nor delete them here:
-            # that would change the event loop of the parent, which shares its epoll object.
-            self._process = os.getpid()
-            self._inherited.extend(self._loops.items())
-            self._loops = WeakKeyDictionary()
         loop = asyncio.get_running_loop()
         known = self._loops.get(loop)
         if known is None:
-            for closed in [other for other in self._loops if other.is_closed()]:
-                del self._loops[closed]
+            for other in living_keys(self._loops):
+                if other.is_closed():
+                    self._loops.pop(other, None)
             known = self._loops[loop] = _LoopParts(self._app)
             known.closing = self._close_with_loop(loop, known)
             await anext(known.closing)
         return known
+
+    def leave_to_parent(self) -> None:
+        """Start anew in a process that has just been forked.
+
+        It must not write to the connections of its parent, nor delete them here: that would change
+        the event loop of the parent, which shares its epoll object.
+        """
+        self._inherited.extend(self._loops.items())
+        self._loops = WeakKeyDictionary()
 
     async def _close_with_loop(
         self, loop: asyncio.AbstractEventLoop, parts: _LoopParts
@@ -222,6 +227,17 @@ class AsyncClient:
         finally:
             self._loops.pop(loop, None)
             await parts.close()
+
+
+_clients: Final[LivingSet[AsyncClient]] = LivingSet()
+
+
+def _after_fork() -> None:
+    for client in _clients:
+        client.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _publish_each(app: AsyncApp, rows: Sequence[OutboxRow]) -> list[Exception | None]:

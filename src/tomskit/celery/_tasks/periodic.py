@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, NamedTuple, TypeAlias, TypedDict
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from celery import Celery
 from celery.schedules import BaseSchedule
@@ -14,6 +14,7 @@ from celery.utils.log import get_logger
 
 from tomskit.celery._internals.celery_app import set_setting
 from tomskit.celery._values.parameters import parameters_of
+from tomskit.living import LivingSet
 
 __all__ = (
     "EVERY",
@@ -51,7 +52,7 @@ shared: list[Periodic] = []
 """The periodic tasks of all apps."""
 
 _own: Final[WeakKeyDictionary[Celery, list[Periodic]]] = WeakKeyDictionary()
-_configured: Final[WeakSet[Celery]] = WeakSet()
+_configured: Final[LivingSet[Celery]] = LivingSet()
 _overruled: Final[WeakKeyDictionary[Celery, set[str]]] = WeakKeyDictionary()
 
 
@@ -115,7 +116,7 @@ def declare(periodic: Periodic, app: Celery | None) -> None:
         shared.append(periodic)
     else:
         _own.setdefault(app, []).append(periodic)
-    for one in [*_configured]:
+    for one in _configured:
         if app is None or one is app:
             complete_schedule(one)
 
