@@ -8,8 +8,10 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
+from amqp.exceptions import ResourceLocked
 from celery import Celery
 from celery.result import AsyncResult
+from kombu import Connection, Queue
 
 from tests.support.deployment import TIMEOUT, Deployment, eventually
 from tests.support.outages import FREE, OUTAGE, SERVICE, SLOTS, outcomes, set_free
@@ -134,3 +136,85 @@ def test_tasks_and_a_worker_end_while_the_rest_of_a_frame_does_not_come(
         worker.send_signal(signal.SIGTERM)
 
         assert worker.wait(40) == 0
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+def test_all_tasks_run_and_are_acknowledged_after_a_frame_that_was_cut(
+    deployment: Deployment, rabbitmq_server: RabbitMQServer, proxy: Proxy, pool: Pool
+) -> None:
+    queue = f"cut-and-back-{pool}"
+    worker = worker_behind(proxy, rabbitmq_server, deployment, pool, queue)
+    with client_of(deployment, rabbitmq_server) as client:
+        send = cast("Callable[..., AsyncResult[object]]", client.send_task)
+        set_free(deployment)
+        first = send(f"{SERVICE}.add", (1, 2), queue=queue)
+        assert first.get(timeout=TIMEOUT) == 3
+
+        proxy.cut_after(200_000)
+        long = [send(f"{SERVICE}.early", (f"{LONG}{n}", FREE), queue=queue) for n in range(4)]
+        wait_until(lambda: proxy.has_cut, 30, "a frame was cut")
+        sent = [send(f"{SERVICE}.add", (n, 1), queue=queue) for n in range(20)]
+
+        assert [result.get(timeout=TIMEOUT) for result in long] == ["done"] * 4
+        assert [result.get(timeout=TIMEOUT) for result in sent] == [n + 1 for n in range(20)]
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(40) == 0
+        assert left_in(client, queue) == 0
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads"])
+def test_a_worker_waits_for_queues_that_the_broker_keeps_for_a_lost_connection(
+    deployment: Deployment, rabbitmq_server: RabbitMQServer, proxy: Proxy, pool: Pool
+) -> None:
+    queue = f"locked-{pool}"
+    worker = worker_behind(proxy, rabbitmq_server, deployment, pool, queue)
+    with client_of(deployment, rabbitmq_server) as client:
+        send = cast("Callable[..., AsyncResult[object]]", client.send_task)
+        proxy.refuse()
+        worker.wait_for_line("Cannot connect to")
+        with client.connection_for_write() as connection:
+            lock(connection, f"{worker.hostname}.celery.pidbox")
+            proxy.heal()
+            worker.wait_for_line("RabbitMQ keeps a queue for another connection")
+            sent = send(f"{SERVICE}.add", (1, 2), queue=queue)
+            wait_until(lambda: worker.text.count("RESOURCE_LOCKED") > 3, 30, "it tries again")
+            assert worker.running
+
+        assert sent.get(timeout=TIMEOUT) == 3
+        worker.wait_for_line("The broker is back")
+        assert worker.text.count("RabbitMQ keeps a queue for another connection") == 1
+        assert "Unrecoverable error" not in worker.text
+
+
+def worker_behind(
+    proxy: Proxy, server: RabbitMQServer, deployment: Deployment, pool: Pool, queue: str
+) -> Worker:
+    port = urlsplit(server.url).port
+    return deployment.worker(
+        pool,
+        2,
+        *("-Q", queue),
+        module="tests.integration.asyncio_amqp_service",
+        environment={"AMQP_BROKER": server.url.replace(f":{port}", f":{proxy.port}")},
+    )
+
+
+def lock(connection: Connection, queue: str) -> None:
+    """Take a queue for one connection, as soon as no other has it."""
+
+    def is_mine() -> bool:
+        try:
+            Queue(queue, exclusive=True, auto_delete=True, channel=connection.channel()).declare()
+        except ResourceLocked:
+            return False
+        return True
+
+    wait_until(is_mine, 30, "the broker has noticed that the worker is gone")
+
+
+def left_in(client: Celery, name: str) -> int:
+    with client.connection_for_read() as connection:
+        queue = connection.SimpleQueue(name)
+        found = queue.qsize()
+        queue.close()
+    return found

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -24,6 +25,7 @@ from tests.support.settings import build
 from tests.support.workers import Pool
 from tomskit.celery import AsyncCelery
 from tomskit.celery._internals.celery_app import changes_of
+from tomskit.celery.asyncio_pool.hub import run_into
 
 Fault = Literal["lose", "freeze_at"]
 
@@ -215,25 +217,80 @@ def test_a_command_to_workers_is_not_tried_for_ever(
     place.app.control.broadcast("ping")
 
 
+@contextmanager
+def app_behind(proxy: Proxy, server: RabbitMQServer, **settings: object) -> Generator[Any]:
+    """An app with a queue of its own."""
+    app: Any = AsyncCelery(
+        "amqp",
+        broker=server.url.replace(f":{server.port}/", f":{proxy.port}/"),
+        changes={"task_ignore_result": True, "task_default_queue": uuid(), **settings},
+        set_as_current=False,
+    )
+    try:
+        yield app
+    finally:
+        app.pool.force_close_all()
+        app.close()
+
+
+def messages_of(app: Any) -> list[str]:
+    """The ids of what is in the app's queue."""
+    found: list[str] = []
+    with app.connection_for_read() as connection:
+        while message := connection.default_channel.basic_get(
+            app.conf.task_default_queue, no_ack=True
+        ):
+            found.append(message.headers["id"])
+    return found
+
+
 def test_a_connection_to_rabbitmq_is_made_again(rabbitmq_server: RabbitMQServer) -> None:
-    with Proxy(rabbitmq_server.host, rabbitmq_server.port) as proxy:
-        url = rabbitmq_server.url.replace(f":{rabbitmq_server.port}/", f":{proxy.port}/")
-        queue = uuid()
-        app: Any = AsyncCelery(
-            "amqp",
-            broker=url,
-            changes={"task_ignore_result": True, "task_default_queue": queue},
-            set_as_current=False,
-        )
+    with (
+        Proxy(rabbitmq_server.host, rabbitmq_server.port) as proxy,
+        app_behind(proxy, rabbitmq_server) as app,
+    ):
         proxy.lose(QUEUE_DECLARE, is_answered=False)
-        try:
-            sent = app.send_task("nothing").id
-            with app.connection_for_read() as connection:
-                found = connection.default_channel.basic_get(queue, no_ack=True)
-            assert found.headers["id"] == sent
-        finally:
-            app.pool.force_close_all()
-            app.close()
+        sent = app.send_task("nothing").id
+        assert messages_of(app) == [sent]
+
+
+def _publish_confirmed(app: Any, **options: object) -> None:
+    app.send_task("nothing", **options)
+
+
+def _declare_a_queue(app: Any, **options: object) -> None:
+    app.send_task("nothing", queue=uuid(), **options)
+
+
+def _publish_in_a_loop(app: Any, **options: object) -> None:
+    task = app.task(name="nothing", shared=False)(_nothing)
+    asyncio.run(task.aapply_async(**options))
+
+
+@pytest.mark.parametrize("publish", [_publish_confirmed, _declare_a_queue, _publish_in_a_loop])
+def test_rabbitmq_that_goes_silent_is_not_waited_for_without_end(
+    rabbitmq_server: RabbitMQServer, publish: Callable[..., None]
+) -> None:
+    confirmed = {"broker_transport_options": {"confirm_publish": True}}
+    with (
+        Proxy(rabbitmq_server.host, rabbitmq_server.port) as proxy,
+        app_behind(proxy, rabbitmq_server, **confirmed) as app,
+    ):
+        app.send_task("nothing")
+        # The connection that is kept, and those that are made in its place.
+        proxy.freeze()
+        proxy.accept_silently()
+        ended: Future[None] = Future()
+        threading.Thread(
+            target=run_into, args=(ended, lambda: publish(app, retry=False)), daemon=True
+        ).start()
+        with pytest.raises(OperationalError):
+            ended.result(patience(30))
+
+        proxy.heal()
+        messages_of(app)
+        sent = app.send_task("nothing", retry=False).id
+        assert messages_of(app) == [sent]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

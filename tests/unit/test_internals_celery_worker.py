@@ -348,6 +348,12 @@ def test_a_consumer_has_the_methods_that_we_override() -> None:
     assert "on_connection_error_after_connected" in Consumer.start.__code__.co_names
 
 
+def test_a_consumer_connects_again_after_errors_that_it_has() -> None:
+    """``Consumer.connection_errors``."""
+    assert "connection_errors" in Consumer.__init__.__code__.co_names
+    assert "connection_errors" in Consumer.start.__code__.co_names
+
+
 def test_messages_are_settled_by_promises_of_the_class_that_is_given() -> None:
     """``Consumer.create_task_handler``, its argument ``promise``."""
     made: list[Any] = []

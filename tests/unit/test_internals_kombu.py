@@ -11,9 +11,11 @@ import redis
 from celery import Celery
 from kombu import Connection, Exchange, Producer, Queue
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
+from kombu.connection import ConnectionPool, PooledConnection
 from kombu.exceptions import OperationalError
 from kombu.message import Message
 from kombu.pidbox import Mailbox
+from kombu.pools import connections
 from kombu.transport import virtual
 from kombu.utils.eventio import READ, poll
 from typing_extensions import override
@@ -186,6 +188,18 @@ def test_a_connection_is_made_again_of_its_arguments() -> None:
     assert made.as_uri(include_password=True) == url
     assert made.transport_options == {"global_keyprefix": "x"}
     assert made.connect_timeout == 7
+
+
+def test_a_connection_makes_its_pool_which_makes_connections() -> None:
+    """``Connection.Pool``, ``ConnectionPool`` with ``new``, and ``PooledConnection``."""
+    assert_accepts(Connection, "Pool", None, 1)
+    pool = Connection("memory://").Pool(1)
+    assert type(pool) is ConnectionPool
+    made: object = pool.new()
+    assert isinstance(made, PooledConnection)
+    # What a producer takes for one of a pool, also where it is of a subclass.
+    assert issubclass(PooledConnection, Connection)
+    assert connections[Connection("memory://of-its-own")].__class__ is ConnectionPool
 
 
 def test_errors_of_the_driver_become_the_librarys() -> None:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from tomskit.celery._internals.celery_messages import Messages
 from tomskit.celery._internals.kombu import has_closed_channel
+from tomskit.celery.fast_redis.parts import Parts, connection_class
 
 __all__ = ("ThreadMessages", "ThreadProducer")
 
@@ -54,8 +55,9 @@ _pools: Final = register_group(_Pools())
 
 
 class ThreadMessages(Messages):
-    """What makes and sends the messages of an app, by such producers."""
+    """What makes and sends the messages of an app, by such producers, on connections that do not wait for ever."""
 
+    Connection: Any = connection_class(Parts())
     Producer: Any = ThreadProducer
 
     @override

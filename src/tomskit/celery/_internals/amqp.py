@@ -1,10 +1,10 @@
-"""py-amqp: what a worker reads from RabbitMQ.
+"""py-amqp: what a worker or a client reads from RabbitMQ.
 
 `Connection.transport`, its ``_quick_recv``, ``sock``, ``read_timeout``, ``raise_on_initial_eintr`` and ``read_frame``
-    For: going on while a frame comes, of which a part has come, and closing a connection that is silent.
-    When it is missing: a worker with RabbitMQ raises AttributeError when it connects. Where py-amqp calls
-    something else instead, the worker and all coroutines of the asyncio pool stand still while a frame comes,
-    and for ever where the rest of it does not.
+    For: going on while a frame comes, of which a part has come, and waiting some seconds for an answer.
+    When it is missing: what uses RabbitMQ raises AttributeError when it connects. Where py-amqp calls
+    something else instead, a worker and all coroutines of the asyncio pool stand still while a frame comes,
+    and for ever where the rest of it does not, or an answer.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-__all__ = ("read_in_pieces",)
+__all__ = ("read_in_pieces", "without_limit")
 
 _WANTS: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _TIMEVAL: Final = "ll"
@@ -30,23 +30,52 @@ def read_in_pieces(connection: Any, seconds: float) -> None:
 
     Args:
         connection: A connection of py-amqp, which is connected.
-        seconds: How long one wait may last, where nothing else is set. With TLS it has no limit.
+        seconds: How long one wait may last, where nothing else is set. With TLS, py-amqp has set the time-out of
+            connecting, if there is one.
     """
     transport = connection.transport
     used: socket.socket = transport.sock
-    receive: Callable[[int], bytes] = transport._quick_recv
-    if transport.read_timeout is None:
+    if isinstance(used, ssl.SSLSocket):
+        if used.gettimeout() is None:
+            used.settimeout(seconds)
+    elif transport.read_timeout is None:
         limit = struct.pack(_TIMEVAL, int(seconds), int(seconds % 1 * 1e6))
         used.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    transport._quick_recv = _Receiving(used, transport._quick_recv)
 
-    def received(size: int) -> bytes:
-        try:
-            return receive(size)
-        except _WANTS:
-            if used.gettimeout() is None:
-                # What waits next for the same server, to close the connection for instance, waits no more.
-                with suppress(OSError):
-                    used.shutdown(socket.SHUT_RDWR)
-            raise TimeoutError("timed out") from None
 
-    transport._quick_recv = received
+@contextmanager
+def without_limit(connection: Any) -> Generator[None]:
+    """Wait for ever meanwhile where no time-out is given: for messages, which may never come."""
+    receiving: object = connection.transport._quick_recv
+    if not isinstance(receiving, _Receiving):
+        yield
+        return
+    before, receiving.is_limited = receiving.is_limited, False
+    try:
+        yield
+    finally:
+        receiving.is_limited = before
+
+
+class _Receiving:
+    """Receives from a socket, and raises a time-out where py-amqp would ask again."""
+
+    def __init__(self, used: socket.socket, receive: Callable[[int], bytes]) -> None:
+        self.is_limited = True
+        self.used = used
+        self.receive = receive
+
+    def __call__(self, size: int) -> bytes:
+        while True:
+            try:
+                return self.receive(size)
+            except _WANTS:
+                waits = self.used.gettimeout() is None
+                if waits and not self.is_limited:
+                    continue
+                if waits:
+                    # What waits next for the same server, to close the connection for instance, waits no more.
+                    with suppress(OSError):
+                        self.used.shutdown(socket.SHUT_RDWR)
+                raise TimeoutError("timed out") from None

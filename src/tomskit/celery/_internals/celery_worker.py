@@ -86,6 +86,11 @@ The arguments of the tracer, `fast_trace_task`: six, the first of which are name
     For: knowing a connection that lasts from one that is lost again at once.
     When it is missing: the worker raises AttributeError when its broker is back.
 
+`Consumer.connection_errors`, after which it connects again
+    For: waiting for queues that RabbitMQ still keeps for a connection that was lost.
+    When it is missing: the worker raises AttributeError when it starts. Where Celery looks elsewhere, such a worker
+    ends.
+
 `Consumer.on_connection_error_after_connected`
     For: giving back unacknowledged messages of a lost connection on the next one.
     When it is missing: Redis delivers them after the visibility timeout.

@@ -30,6 +30,11 @@
     For: a connection of a class of ours with the same parameters, as ``clone()`` makes one.
     When it is missing: sending from an event loop raises AttributeError.
 
+`Connection.Pool`, which makes a `ConnectionPool`, whose `new` makes a `PooledConnection`
+    For: connections of a class of ours in the pools of which messages are published.
+    When it is missing: making a pool raises TypeError. Where kombu makes them elsewhere, publishing waits without end
+    for a RabbitMQ that goes silent.
+
 `Connection._reraise_as_library_errors`
     For: the errors that Celery raises when it publishes.
     When it is missing: publishing from an event loop while the broker is away raises AttributeError.

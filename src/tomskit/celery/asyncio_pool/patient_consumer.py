@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import vine
+from amqp.exceptions import ResourceLocked
 from celery.exceptions import WorkerShutdown
 from celery.platforms import EX_FAILURE
 from celery.utils.log import get_logger
@@ -60,6 +61,7 @@ class PatientConsumer(Consumer):
     """
 
     task_consumer: kombu.Consumer | None = None
+    connection_errors: tuple[type[Exception], ...]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._outage = Outage("consume messages", "the broker", logger)
@@ -70,6 +72,9 @@ class PatientConsumer(Consumer):
         self._outstanding: list[Outstanding] = []
         self._unfetched = Unfetched()
         super().__init__(*args, **options)
+        # What Celery connects again after. RabbitMQ gives queues that belong to one connection, as that of remote
+        # control does, to another one when it has noticed that the first is gone.
+        self.connection_errors = (*self.connection_errors, ResourceLocked)
 
     @override
     def start(self) -> None:
@@ -98,7 +103,14 @@ class PatientConsumer(Consumer):
         lost, self._lost = self._lost, None
         if lost is not None:
             # What is refused may be what the probe does not ask for.
+            is_first = not self._outage.lasts
             pause = self._retrying.failed(lost)
+            if isinstance(lost, ResourceLocked) and is_first:
+                logger.warning(
+                    "RabbitMQ keeps a queue for another connection of a worker of this name, and is tried again: it "
+                    "gives the queue up when it notices that an earlier connection is gone, by its heartbeats. If "
+                    "another worker of this name runs, start one of them with another --hostname."
+                )
             if isinstance(lost, ServerAwayError):
                 logger.warning(
                     "The broker can be connected to and refuses to give messages; trying again in %.1f s: "
@@ -189,7 +201,8 @@ class PatientConsumer(Consumer):
             self._proof.cancel()
             self._proof = None
         is_new = ready_at is None or time.monotonic() - ready_at < _AT_ONCE_SECONDS
-        if isinstance(exc, ServerAwayError) or (is_new and is_away(exc)):
+        waits = isinstance(exc, (ServerAwayError, ResourceLocked))
+        if waits or (is_new and is_away(exc)):
             self._lost = exc
         hub: Hub | None = getattr(self, "hub", None)
         if hub is not None:

@@ -8,11 +8,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 from kombu import Connection
+from kombu.connection import ConnectionPool, PooledConnection
 from kombu.transport import pyamqp
 from kombu.transport import redis as kombu_redis
 from typing_extensions import override
 
-from tomskit.celery._internals.amqp import read_in_pieces
+from tomskit.celery._internals.amqp import read_in_pieces, without_limit
+from tomskit.celery._internals.kombu import arguments_of
 from tomskit.celery._internals.kombu_redis import MultiChannelPoller, Transport
 from tomskit.celery.fast_redis.acknowledging import FastQoS
 from tomskit.celery.fast_redis.channel import FastChannel
@@ -25,6 +27,7 @@ from tomskit.celery.fast_redis.poller import FastPoller, WatchfulPoller
 __all__ = ("Parts", "connection_class", "fast_parts", "in_front", "kombu_parts")
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,23 @@ class Parts:
     fetch_bytes: int | None = None
 
 
-@cache
 def connection_class(parts: Parts) -> type[Connection]:
     """Kombu's Connection, of transports that have these parts where they are Redis's.
 
-    That of AMQP does not wait for the rest of a frame, and for an answer some seconds only.
+    That of AMQP does not wait for the rest of a frame, and for an answer some seconds only. So do those of its
+    pools, whose transports of Redis are kombu's own, as they are without any parts.
     """
+    return _connection_class(Connection, parts)
+
+
+@cache
+def _connection_class(base: type[C], parts: Parts) -> type[C]:
     made: dict[type[object], type[object]] = {}
 
     def get_transport_cls(self: Connection) -> type[object]:
         transport: type[object] = Connection.get_transport_cls(self)
         if transport not in made:
-            if issubclass(transport, kombu_redis.Transport):
+            if issubclass(transport, kombu_redis.Transport) and parts != Parts():
                 made[transport] = _transport_class(transport, parts)
             elif issubclass(transport, pyamqp.Transport):
                 made[transport] = in_front(transport, _PiecewiseTransport)
@@ -73,13 +81,26 @@ def connection_class(parts: Parts) -> type[Connection]:
         show: Callable[..., str] = Connection.as_uri
         return show(self, include_password or plain, mask, **options)
 
+    def pool_of(self: Connection, limit: int | None = None, **options: Any) -> ConnectionPool:
+        return _Pool(self, limit, **options)
+
     members = {
         "get_transport_cls": get_transport_cls,
         "as_uri": as_uri,
+        "Pool": pool_of,
         # Log lines show its name.
-        "__module__": Connection.__module__,
+        "__module__": base.__module__,
     }
-    return type(Connection.__name__, (Connection,), members)
+    kind: Any = type(base.__name__, (base,), members)
+    named: type[C] = kind
+    return named
+
+
+class _Pool(ConnectionPool):
+    @override
+    def new(self) -> Connection:
+        make: Callable[..., Connection] = _connection_class(PooledConnection, Parts())
+        return make(self, **arguments_of(self.connection))
 
 
 def fast_parts(
@@ -129,6 +150,7 @@ if TYPE_CHECKING:
 
     class _AMQPTransport:
         def establish_connection(self) -> object: ...
+        def drain_events(self, connection: object, **options: object) -> object: ...
 
 else:
     _AMQPTransport = object
@@ -140,6 +162,12 @@ class _PiecewiseTransport(_AMQPTransport):
         connection = super().establish_connection()
         read_in_pieces(connection, SECONDS)
         return connection
+
+    @override
+    def drain_events(self, connection: object, **options: object) -> object:
+        # Who waits for messages says how long. py-amqp itself waits for answers by another way.
+        with without_limit(connection):
+            return super().drain_events(connection, **options)
 
 
 class _PollingTransport(Transport):
