@@ -213,12 +213,12 @@ class AsyncCelery(TaskApp):
             raise ConfigurationError(str(problem))
         backend = super()._get_backend()
         self._backends.add(backend)
-        listen_well(backend)
+        listen_well(self, backend)
         return carry_errors(self, keep_quiet(self, backend))
 
     @override
     def close(self) -> None:
-        """Clean up; as of ``celery.Celery``, and close the connections to the result backend in Redis."""
+        """Clean up; as of ``celery.Celery``, and close the connections to the result backend."""
         super().close()
         for backend in self._backends:
             close_connections(backend)
