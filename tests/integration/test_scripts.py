@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.patience import patience
 from tests.support.servers import RedisServer
@@ -142,6 +144,64 @@ def test_long_messages_and_short_ones_are_taken_in_their_order(client: Any) -> N
     taken = fetch(client, "one", "two", count=99, in_turn=2)
 
     assert taken == [one for text in texts for one in ((0, text), (1, f"2{text}"))]
+
+
+TEXTS = st.text(st.sampled_from('a"\\{}[]:, é\n/\x00')) | st.sampled_from(
+    ['"properties": {', '", "properties": {"delivery_info": {"exchange": "e', "delivery_tag", "}}"]
+)
+NAMES = TEXTS | st.sampled_from(["properties", 'odd"properties', "delivery_info", "exchange"])
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> str:
+    """A message, its parts in any order, with whatever else in it."""
+    odd = draw(st.dictionaries(NAMES, st.dictionaries(NAMES, TEXTS, max_size=3), max_size=3))
+    info = {"exchange": draw(TEXTS), "routing_key": draw(TEXTS)}
+    properties: dict[str, object] = {
+        "correlation_id": draw(TEXTS),
+        "delivery_info": info,
+        "delivery_tag": draw(TEXTS),
+    }
+    parts = {"body": draw(TEXTS), "headers": odd, "properties": properties}
+    if draw(st.booleans()):
+        properties = parts["properties"] = dict(draw(st.permutations([*properties.items()])))
+    if draw(st.booleans()):
+        properties["delivery_info"] = dict(draw(st.permutations([*info.items()])))
+    if draw(st.booleans()):
+        parts = dict(draw(st.permutations([*parts.items()])))
+    separators = draw(st.sampled_from([(", ", ": "), (",", ":")]))
+    return json.dumps(parts, separators=separators, ensure_ascii=draw(st.booleans()))
+
+
+@given(raw=messages())
+@settings(
+    deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_message_is_recorded_as_by_kombu_and_can_be_forgotten(client: Any, raw: str) -> None:
+    client.flushdb()
+    client.lpush("work", raw)
+    sent = json.loads(raw)
+    properties = sent["properties"]
+    tag, info = properties["delivery_tag"], properties["delivery_info"]
+
+    assert fetch(client, "work", count=1) == [(0, raw)]
+
+    assert client.zrange(TIMES, 0, -1) == [tag]
+    assert json.loads(client.hget(RECORDS, tag)) == [sent, info["exchange"], info["routing_key"]]
+    assert client.eval(FORGET, 2, RECORDS, TIMES, raw) == 1
+    assert client.keys() == []
+
+
+def test_a_broken_message_that_ends_as_one_is_forgotten(client: Any) -> None:
+    raw = json.dumps({"body": "x", "properties": {"priority": 0, "delivery_info": {}, "a": "b"}})
+    info = '"delivery_info": {"exchange": "", "routing_key": "k"}, "delivery_tag": "t"'
+    raw = raw.replace('"delivery_info": {}, "a": "b"', info).replace('"body": "x"', '"body": x')
+    client.lpush("work", raw)
+
+    fetch(client, "work", count=1)
+    client.eval(FORGET, 2, RECORDS, TIMES, raw)
+
+    assert client.keys() == []
 
 
 LONG = "x" * 10_000
