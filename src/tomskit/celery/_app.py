@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Coroutine
-from functools import cached_property
 from typing import Never, Protocol, TypeVar
 
 from celery.backends.base import Backend
@@ -16,6 +15,7 @@ from kombu import Producer
 
 from tomskit.celery._internals.celery_app import App
 from tomskit.celery.config import CeleryConfig
+from tomskit.lazily import cached_property
 from tomskit.protocols import Runtime
 from tomskit.resources import Resources
 

@@ -76,6 +76,28 @@ def test_eager_tasks_are_not_published_in_the_loop(redis_app: AsyncCelery) -> No
     assert found == [True, False, True]
 
 
+def test_threads_that_ask_at_the_same_time_know_that_tasks_are_eager(
+    redis_app: AsyncCelery,
+) -> None:
+    client = client_of(redis_app)
+    found: list[bool] = []
+
+    class Eager:
+        """Another thread asks in the middle."""
+
+        def __bool__(self) -> bool:
+            if threading.current_thread() is not other:
+                other.start()
+                other.join()
+            return True
+
+    other = threading.Thread(target=lambda: found.append(client.publishes))
+    redis_app.conf.task_always_eager = Eager()
+    found.append(client.publishes)
+
+    assert found == [False, False]
+
+
 def test_results_in_redis_are_subscribed_to(redis_app: AsyncCelery) -> None:
     client = client_of(redis_app)
 

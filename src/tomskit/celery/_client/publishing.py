@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from celery import Celery
@@ -34,6 +34,7 @@ from tomskit.celery._running.places import GreenletPlace, here, publishes_patien
 from tomskit.celery.fast_redis.batches import Batches
 from tomskit.celery.fast_redis.loop_redis import LoopRedis, loop_redis
 from tomskit.celery.fast_redis.parts import Parts, connection_class
+from tomskit.lazily import cached_property
 
 if TYPE_CHECKING:
     import redis

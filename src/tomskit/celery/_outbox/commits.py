@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from celery import Celery, Task
@@ -13,6 +12,7 @@ from tomskit.celery._client.client import send
 from tomskit.celery._client.recording import Recording
 from tomskit.celery._outbox.databases import committing
 from tomskit.errors import ConfigurationError
+from tomskit.lazily import cached_property
 
 if TYPE_CHECKING:
     from celery.canvas import Signature

@@ -5,7 +5,6 @@ Built with pydantic at a task's first use: to import 500 tasks must not take a s
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from tomskit.celery._values.plain import never_plain, plain_check
 from tomskit.celery._values.results import Result
 from tomskit.celery._values.wire import to_whole_wire
 from tomskit.errors import ConfigurationError, TaskArgumentsError
+from tomskit.lazily import cached_property
 
 __all__ = ("Codec",)
 
@@ -209,7 +209,7 @@ class Codec:
         result = self._result
         return wire if result is None or type(wire) is result.plain else result.load(wire)
 
-    @functools.cached_property
+    @cached_property
     def _hints(self) -> dict[str, object]:
         written: dict[str, object] = {}
         hints: dict[str, object] = {}
@@ -252,7 +252,7 @@ class Codec:
                 f"The task {self._name} has an annotation that is not a type: {exc}"
             ) from None
 
-    @functools.cached_property
+    @cached_property
     def _parameters(self) -> Parameters | None:
         hints = self._hints
         resolved = [
@@ -265,7 +265,7 @@ class Codec:
         self._are_plain = plain_check(resolved)
         return built
 
-    @functools.cached_property
+    @cached_property
     def _result(self) -> Result | None:
         annotation = self._hints.get("return", typing.Never)
         return None if annotation in _NO_RESULT else Result(self._name, annotation)

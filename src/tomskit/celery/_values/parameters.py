@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from tomskit.celery._values.schemas import function_with, refuse, schema_of, vis
 from tomskit.celery._values.slots import Slot, is_about, misfit, misfit_on_the_wire, shown
 from tomskit.celery._values.wire import NO_WIRE_FORM, to_whole_wire, to_wire
 from tomskit.errors import TaskArgumentsError
+from tomskit.lazily import cached_property
 
 __all__ = ("Arguments", "Parameters", "parameters_of")
 
@@ -99,12 +99,12 @@ class Parameters:
             if parameter.kind is not parameter.KEYWORD_ONLY:
                 self._positional.append(slot)
 
-    @functools.cached_property
+    @cached_property
     def incomplete(self) -> SchemaValidator:
         """Validates a call of which more arguments come later."""
         return self._validator([_optional(one) for one in self._schema["arguments_schema"]])
 
-    @functools.cached_property
+    @cached_property
     def without_first(self) -> SchemaValidator:
         """Validates a call whose first argument comes later, and stands as None."""
         parameters = [_optional(one) for one in self._schema["arguments_schema"]]
