@@ -47,7 +47,9 @@ _FUNCTIONS: Final[Mapping[str, int]] = {
     "os.wait": 99,
     "signal.pause": 99,
 }
-_LOCKS: Final = frozenset({"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore"})
+_LOCKS: Final = frozenset(
+    {"Lock", "RLock", "ForkLock", "Condition", "Semaphore", "BoundedSemaphore"}
+)
 _QUEUES: Final = frozenset({"Queue", "SimpleQueue", "LifoQueue", "PriorityQueue", "JoinableQueue"})
 _EXECUTORS: Final = frozenset({"ThreadPoolExecutor", "ProcessPoolExecutor"})
 _CLIENTS: Final = frozenset({"Redis", "StrictRedis", "RedisCluster", "Sentinel"})
@@ -67,7 +69,7 @@ KNOWN: Final[Mapping[str, Mapping[str, str]]] = {
         "with self._reading": "The connection that is read in it has a socket timeout."
     },
     "tomskit/celery/_client/result.py": {"end.result()": _DONE},
-    "tomskit/celery/_client/retrying.py": {"with self._lock": _SHORT},
+    "tomskit/celery/_client/retrying.py": {"with _changing": _SHORT},
     "tomskit/celery/_client/subscriptions.py": {"reading.result()": _DONE},
     "tomskit/celery/_outbox/once.py": {"task.result()": _DONE},
     "tomskit/celery/_running/event_loop.py": {
@@ -76,8 +78,8 @@ KNOWN: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "tomskit/celery/_running/execution.py": {"self._ready.acquire()": _TASK},
     "tomskit/celery/_running/forks.py": {
-        "with self._lock": "What is done in it is an attempt to reach a server, which has a timeout.",
-        "self._lock.acquire()": "As above.",
+        "with _between": "What is done in it is an attempt to reach a server, which has a timeout.",
+        "self._lock.acquire()": "Where such a lock is used, it is said why that ends.",
     },
     "tomskit/celery/_running/greenlets.py": {"future.result()": _DONE},
     "tomskit/celery/_running/host.py": {"with self._lock": _LIFE},
@@ -87,7 +89,10 @@ KNOWN: Final[Mapping[str, Mapping[str, str]]] = {
         "asyncio.run_coroutine_threadsafe(coro, self.loop).result()": _LIFE,
         "self._thread.join()": "Its loop is told to stop, and runs nothing any more.",
     },
-    "tomskit/celery/_tasks/app_tasks.py": {"with self._configuring": _SHORT},
+    "tomskit/celery/_tasks/app_tasks.py": {
+        "with self._configuring": _SHORT,
+        "with self._finalize_mutex": "Tasks are made in it.",
+    },
     "tomskit/celery/_tasks/reporting.py": {"with self._lock": _SHORT},
     "tomskit/celery/_worker/patient_backend.py": {
         "self._news.get()": "A daemon thread that has nothing to do; nobody waits for it."

@@ -22,6 +22,7 @@ ENDLESS = (
     "lock = threading.Lock()\nwith lock: ...",
     "self.ready = threading.Condition()\nwith self.ready: ...",
     "from threading import RLock\nlock = RLock()\nwith lock: ...",
+    "lock = ForkLock(is_brief=True)\nwith lock: ...",
     "connection.recv(1024)",
     "listening.accept()",
     "process.wait()",

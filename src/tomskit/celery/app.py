@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable
 from contextlib import nullcontext
 from contextvars import ContextVar
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast, overload
 
 from celery.app.utils import Settings
@@ -17,6 +16,7 @@ from tomskit.celery._client.client import AsyncClient
 from tomskit.celery._client.control import LimitedControl
 from tomskit.celery._client.encodings import OF_RESULTS, unknown_encodings
 from tomskit.celery._client.error_backend import carry_errors
+from tomskit.celery._client.forked import apps
 from tomskit.celery._client.ignored import note_ignored
 from tomskit.celery._client.listening import close_connections, keep_replies, listen_well
 from tomskit.celery._client.producers import ThreadMessages
@@ -47,6 +47,7 @@ from tomskit.celery.serializers import (
     register_serializer,
 )
 from tomskit.errors import ConfigurationError
+from tomskit.lazily import cached_property
 from tomskit.living import LivingSet
 from tomskit.protocols import ResourceProvider, Runtime, Serializer
 from tomskit.redis import RedisConfig, RedisProvider
@@ -133,6 +134,7 @@ class AsyncCelery(TaskApp):
         if config is not None:
             self.config_from_object(config)
         signals.install(self)
+        apps.add(self)
 
     @property
     @override
@@ -213,12 +215,12 @@ class AsyncCelery(TaskApp):
             raise ConfigurationError(str(problem))
         backend = super()._get_backend()
         self._backends.add(backend)
-        listen_well(self, backend)
+        listen_well(backend)
         return carry_errors(self, keep_quiet(self, backend))
 
     @override
     def close(self) -> None:
-        """Clean up; as of ``celery.Celery``, and close the connections to the result backend."""
+        """Clean up; as of ``celery.Celery``, and close the connections to the result backend in Redis."""
         super().close()
         for backend in self._backends:
             close_connections(backend)

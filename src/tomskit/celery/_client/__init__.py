@@ -21,10 +21,10 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     listening      results, as a thread waits for them
     waiting        how long it does where their server does not answer
     replies        results that come in messages
-    kept_sessions  connections to results in a database
     quiet_backend  the result backend, where tasks are sent in an event loop
     error_backend  the result backend, which stores what errors are made of
     encodings      serializers and compression methods that settings name
     retrying       an operation tried again while its server is away
     threads        threads for calls that block
+    forked         connections to the broker in a process that was forked
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -39,7 +38,7 @@ def keep_replies(app: Celery) -> None:
     app.loader.override_backends = {"rpc": _REPLIES, **app.loader.override_backends}
 
 
-def listen_well(app: Celery, backend: object) -> None:
+def listen_well(backend: object) -> None:
     """Let a backend find results where Celery's would not hear of them.
 
     One for Redis does although the connection on which it listens is dead. One that gets messages, as
@@ -49,27 +48,18 @@ def listen_well(app: Celery, backend: object) -> None:
         # redis-py's parameter.
         backend.connparams["redis_connect_func"] = log_in
         replace_result_consumer(backend, _ListeningConsumer)
-    if "celery.backends.database" in sys.modules:
-        # Few programs keep their results in one, and SQLAlchemy takes long to import.
-        from tomskit.celery._client.kept_sessions import keep_sessions
-
-        keep_sessions(app, backend)
     # Celery takes the queue of the thread that first asks, and for an event loop a thread of its own does.
     getattr(backend, "oid", None)
 
 
 def close_connections(backend: object) -> None:
-    """Close those of a backend for Redis or a database, which are in use by nobody any more.
+    """Close those of a backend for Redis, which are in use by nobody any more.
 
     The collector would close them at some time, and Python would warn of sockets that nobody has closed.
     """
     # The client is made when it is first used.
     if is_redis_backend(backend) and "client" in vars(backend):
         backend.client.connection_pool.disconnect()
-    if "celery.backends.database" in sys.modules:
-        from tomskit.celery._client.kept_sessions import close_sessions
-
-        close_sessions(backend)
 
 
 _TRIED: Final = 2

@@ -7,13 +7,13 @@ two, and dropped: whoever waited for it waited for ever.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from celery import states
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_replies import ReplyBackend, ReplyMessage
+from tomskit.celery._running.forks import ForkLock
 
 __all__ = ("RepliesBackend",)
 
@@ -24,7 +24,7 @@ class RepliesBackend(ReplyBackend):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Of several threads that read from the queue, one may keep a state after another has its end.
-        self._reading = threading.Lock()
+        self._reading = ForkLock(is_brief=False)
 
     @override
     def get_task_meta(self, task_id: str, backlog_limit: int = 1000) -> dict[str, Any]:

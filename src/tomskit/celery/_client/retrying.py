@@ -15,6 +15,7 @@ from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
 from celery.exceptions import BackendStoreError
 from kombu.exceptions import OperationalError
 
+from tomskit.celery._running.forks import ForkLock
 from tomskit.celery.fast_redis.deadlines import UnansweredError
 from tomskit.redis.away import is_away as redis_is_away
 from tomskit.redis.away import is_refused, shown
@@ -65,6 +66,10 @@ def is_away(error: Exception) -> bool:
     return redis_is_away(error)
 
 
+_changing: Final = ForkLock(is_brief=False)
+"""Held while an outage is noted. A signal handler may meet another failure, in the middle of one."""
+
+
 class Outage:
     """Tells the log that a server is away: when that begins, once a minute, and when it is over.
 
@@ -80,8 +85,6 @@ class Outage:
         self._what = what
         self._server = server
         self._logger = logger
-        # A signal handler may meet another failure, in the middle of one.
-        self._lock = threading.RLock()
         self._since: float | None = None
         self._reminded_at = 0.0
         self._refused = False
@@ -94,7 +97,7 @@ class Outage:
     def failed(self, exc: Exception) -> None:
         """Note that the server was away, or has refused it."""
         now, refused = time.monotonic(), is_refused(exc)
-        with self._lock:
+        with _changing:
             refuses = refused and not self._refused
             begins = self._since is None
             since = now if self._since is None else self._since
@@ -122,7 +125,9 @@ class Outage:
 
     def ended(self) -> None:
         """Note that the server has answered."""
-        with self._lock:
+        if self._since is None:
+            return
+        with _changing:
             since = self._since
             self._since, self._refused = None, False
         if since is not None:

@@ -7,7 +7,6 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery             the current app and task, the table of pools
     celery_app         configuration, and what AsyncCelery overrides
     celery_backend     result backends
-    celery_database    the result backend for databases
     celery_command     environment variables that Celery reads itself
     celery_lean        which tasks have only Celery's code around them, for the lean path
     celery_request     its request of a task
@@ -15,6 +14,7 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery_task_lines  the log lines and the events of a task
     celery_messages    how Celery publishes a task
     celery_replies     results that come in messages
+    inherited          what a process that was forked has of its parent's client
     celery_results     results, where they are kept once read
     celery_tasks       how tasks and signatures are made
     celery_worker      the worker, its pool and its consumer

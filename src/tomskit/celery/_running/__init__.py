@@ -13,7 +13,7 @@
     host        an app's runtime together with the app's resources
     turns       turns of a worker's loop while it waits for its tasks to end
     strays      processes that a task has forked and not ended
-    forks       threads beside a pool of processes, between its forks
+    forks       locks in a process that is forked while its threads run
     repeated_lines  log lines that are written again and again
     stream_lines    the same, where only a stream gets them
     runner      AsyncTaskRunner: a coroutine function in a loop of its own

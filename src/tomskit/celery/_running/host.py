@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 from tomskit.celery._running.context import TaskIdentity
 from tomskit.celery._running.event_loop import run_aside
 from tomskit.celery._running.execution import as_task
+from tomskit.celery._running.forks import ForkLock
 from tomskit.celery._running.places import here
 from tomskit.celery._running.runtime import AsyncRuntime
 from tomskit.protocols import Runtime
@@ -42,7 +42,7 @@ class RuntimeHost:
         self._app = app
         self._runtime = runtime
         self.resources: Final = resources
-        self._lock = threading.Lock()
+        self._lock = ForkLock(is_brief=False)
         self._pid: int | None = None
         self._has_loop = False
 

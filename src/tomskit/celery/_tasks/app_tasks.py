@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +26,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery_app import class_of_tasks
 from tomskit.celery._internals.celery_tasks import made_once
 from tomskit.celery._internals.refusals import RefusedTasksError
+from tomskit.celery._running.forks import ForkLock
 from tomskit.celery._tasks.bases import async_class
 from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.decorator import PeriodicBinding, PeriodicFunction, make_task
@@ -108,8 +108,9 @@ class TaskApp(AsyncApp):
     _has_all_tasks = False
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        self._configuring = threading.RLock()
+        self._configuring = ForkLock(is_brief=True)
         super().__init__(*args, **kwargs)
+        self._finalize_mutex = ForkLock(is_brief=True)
 
     @overload  # type: ignore[override]
     def task(self, func: Callable[P, Coroutine[object, Never, R]], /) -> AsyncTask[P, R]: ...
