@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 from uuid import uuid4
@@ -41,7 +41,7 @@ class Held:
         assert self._over.wait(patience(20))
 
     @contextmanager
-    def by_thread(self, work: Callable[[], object]) -> Iterator[None]:
+    def by_thread(self, work: Callable[[], object]) -> Generator[None]:
         """A thread does `work`, and is in the middle of it."""
         thread = threading.Thread(target=work)
         thread.start()

@@ -44,7 +44,8 @@ def test_threads_that_ask_at_the_same_time_get_the_same() -> None:
     owner = Owner()
 
     with ThreadPoolExecutor(2) as threads:
-        first, second = threads.map(lambda _: owner.together_made, range(2))
+        asked = [threads.submit(getattr, owner, "together_made") for _ in range(2)]
+        first, second = (one.result() for one in asked)
 
     assert first is second is owner.together_made
 

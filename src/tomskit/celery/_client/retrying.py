@@ -125,7 +125,7 @@ class Outage:
 
     def ended(self) -> None:
         """Note that the server has answered."""
-        if self._since is None:
+        if not self.lasts:
             return
         with _changing:
             since = self._since

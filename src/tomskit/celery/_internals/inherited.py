@@ -57,10 +57,10 @@ def _renew_locks_of_properties() -> None:
     for name, module in tuple(sys.modules.items()):
         if not name.startswith(_PACKAGES):
             continue
-        for kind in tuple(vars(module).values()):
+        for kind in tuple(_attributes(module).values()):
             # Not by isinstance, which evaluates proxies.
             if issubclass(type(kind), type) and kind.__module__ == name:
-                for attribute in tuple(vars(kind).values()):
+                for attribute in tuple(_attributes(kind).values()):
                     if issubclass(type(attribute), cached_property):
                         attribute.lock = threading.RLock()
 
@@ -80,12 +80,19 @@ def take_pools_of(app: Any) -> list[object]:
     taken: list[object] = [app._pool]
     app._pool = None
     app.clock.mutex = threading.Lock()
-    attributes = vars(app)
-    if (messages := attributes.get("amqp")) is not None:
+    attributes = _attributes(app)
+    messages, control = attributes.get("amqp"), attributes.get("control")
+    if messages is not None:
         taken.append(messages._producer_pool)
         messages._producer_pool = None
-        if (dispatcher := vars(messages).get("_event_dispatcher")) is not None:
+        dispatcher = _attributes(messages).get("_event_dispatcher")
+        if dispatcher is not None:
             dispatcher.mutex = threading.Lock()
-    if (control := attributes.get("control")) is not None:
-        taken.append(vars(control.mailbox).pop("producer_pool", None))
+    if control is not None:
+        taken.append(_attributes(control.mailbox).pop("producer_pool", None))
     return taken
+
+
+def _attributes(owner: object) -> dict[str, Any]:
+    """Those that it has itself: none is made by asking."""
+    return vars(owner)
