@@ -1,13 +1,17 @@
 """An application whose tasks are interrupted while a library waits, or raise what is no Exception."""
 
 import asyncio
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 
 import anyio
 import httpx
-from celery import shared_task
+from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
+from celery.signals import task_postrun, task_prerun
 from typing_extensions import override
 
 from tomskit.celery import AsyncCelery, AsyncRuntime, CeleryConfig, async_shared_task
@@ -147,3 +151,58 @@ def clean_up_at_soft_limit(folder: str) -> int:
 @shared_task
 def sleep_for_ever() -> None:
     time.sleep(FOR_EVER)
+
+
+class InterruptingValue:
+    """A result at which its process gets the signal of the soft limit, when the result is stored."""
+
+    def __json__(self) -> str:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return "stored"
+
+
+@app.task
+def interrupt_the_storing() -> InterruptingValue:
+    return InterruptingValue()
+
+
+@app.task
+def begin_interrupted() -> None:
+    time.sleep(FOR_EVER)
+
+
+@async_shared_task
+async def begin_interrupted_as_coroutine() -> None:
+    await asyncio.sleep(FOR_EVER)
+
+
+@app.task
+def fail_at_length(length: int) -> None:
+    raise ValueError("x" * length)
+
+
+@async_shared_task
+async def fail_at_length_as_coroutine(length: int) -> None:
+    raise ValueError("x" * length)
+
+
+_next_task = threading.Event()
+
+
+def _interrupt_until_the_next_task() -> None:
+    while not _next_task.wait(0.001):
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@task_prerun.connect
+def interrupt_first(task: Task[..., object], **_: object) -> None:
+    _next_task.set()
+    if "begin_interrupted" in task.name:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@task_postrun.connect
+def interrupt_last(task: Task[..., object], **_: object) -> None:
+    if "fail_at_length" in task.name:
+        _next_task.clear()
+        threading.Thread(target=_interrupt_until_the_next_task, daemon=True).start()

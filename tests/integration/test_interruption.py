@@ -172,3 +172,40 @@ def test_a_soft_limit_interrupts_once_though_the_worker_stops_meanwhile(
 
     assert cleaning.get(timeout=TIMEOUT) == 1
     assert worker.wait() == 0
+
+
+# Only prefork interrupts by a signal; the limits of the other pools are timers that end with the coroutine.
+@pytest.mark.parametrize("task", ["fail_at_length", "fail_at_length_as_coroutine"])
+def test_a_soft_limit_does_not_interrupt_a_process_that_reports_an_outcome(
+    deployment: Deployment, task: str
+) -> None:
+    """In plain Celery half a message may stay in the pipe, or the process ends."""
+    worker = deployment.worker("prefork", 1, module=SERVICE)
+
+    with pytest.raises(ValueError, match="xxx"):
+        deployment.call(f"{SERVICE}.{task}", 5_000_000)
+
+    # The interruptions end when it begins, and may interrupt it.
+    deployment.send(f"{SERVICE}.add", 1, 1).get(timeout=TIMEOUT, propagate=False)
+    assert deployment.call(f"{SERVICE}.add", 1, 2) == 3
+    worker.send_signal(SIGTERM)
+    assert worker.wait() == 0
+    assert "WorkerLostError" not in worker.text
+
+
+def test_a_soft_limit_does_not_interrupt_the_storing_of_a_result(deployment: Deployment) -> None:
+    deployment.worker("prefork", 1, module=SERVICE)
+
+    assert deployment.call(f"{SERVICE}.interrupt_the_storing") == "stored"
+    assert deployment.call(f"{SERVICE}.add", 1, 2) == 3
+
+
+@pytest.mark.parametrize("task", ["begin_interrupted", "begin_interrupted_as_coroutine"])
+def test_a_soft_limit_that_comes_before_the_body_interrupts_its_beginning(
+    deployment: Deployment, task: str
+) -> None:
+    """In plain Celery it is lost where a handler of a signal runs, as here."""
+    deployment.worker("prefork", 1, module=SERVICE)
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        deployment.call(f"{SERVICE}.{task}")

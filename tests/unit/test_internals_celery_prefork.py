@@ -1,5 +1,6 @@
 """What tomskit relies on in Celery and billiard beyond their public names: the jobs of a prefork pool."""
 
+import inspect
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +15,20 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from kombu.asynchronous import Hub
 
 from tests.support.contracts import assert_has, assert_signature, untyped
-from tomskit.celery._internals.celery_prefork import KeepingJobs, jobs_class_of, tags_of_kept
+from tomskit.celery._internals.celery_prefork import (
+    AsyncProcess,
+    BlockingProcess,
+    KeepingJobs,
+    blocking_jobs_class_of,
+    jobs_class_of,
+    tags_of_kept,
+)
 
 FD = 1000
 """The number of a pipe to a process; nothing opens it."""
+
+STARTED = ("_make_child_methods", "after_fork", "on_loop_start", "workloop")
+"""What a process calls, in this order."""
 
 
 class KeepingPool(KeepingJobs, AsynPool):
@@ -245,3 +256,26 @@ def test_limits_are_looked_at_by_a_class_that_the_pool_names(
         limits.handle_event()
 
     assert killed == [1]
+
+
+@pytest.mark.parametrize(
+    ("pool_class", "process_class"),
+    [(AsynPool, AsyncProcess), (billiard_pool.Pool, BlockingProcess)],
+)
+def test_what_a_process_runs_is_a_class_that_the_pool_names(
+    pool_class: Any, process_class: Any
+) -> None:
+    """``Worker``, ``after_fork``, ``on_loop_start``, ``wait_for_job``."""
+    assert pool_class.Worker is process_class
+    assert_signature(process_class, "after_fork", "(self)")
+    assert_signature(process_class, "on_loop_start", "(self, pid)")
+    called = inspect.getsource(process_class.__call__)
+    order = [called.index(f"self.{name}(") for name in STARTED]
+    assert order == sorted(order)
+    assert "self.wait_for_job = " in inspect.getsource(process_class._make_child_methods)
+    assert "job, i, fun, args, kwargs = args_" in inspect.getsource(process_class.workloop)
+
+
+def test_a_pool_without_an_event_loop_is_an_attribute_as_well() -> None:
+    """``TaskPool.BlockingPool``."""
+    assert blocking_jobs_class_of(PreforkPool) is billiard_pool.Pool

@@ -28,20 +28,38 @@ and ``_is_alive`` of a process
     soft limit that it has told.
     When it is missing: a task that cleans up at its soft limit is interrupted again when the worker stops.
     Interrupted while it writes its result, the process leaves a part of that in the pipe, and the worker never ends.
+
+``billiard.pool.Worker`` and ``celery.concurrency.asynpool.Worker``, whose ``after_fork`` handles the signal of soft limits, and
+whose ``on_loop_start`` follows, with the function ``wait_for_job`` that reads the next job; of pools as ``Worker``, and
+``TaskPool.BlockingPool``
+    For: interrupting a process at a soft limit while the code of its task runs, and at no other time.
+    When it is missing: a soft limit that passes while a process writes the result leaves a part of that in the
+    pipe, and the worker never ends.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from weakref import WeakSet, ref
 
 from billiard import pool as billiard_pool
+from celery.concurrency import asynpool
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from typing_extensions import override
 
 from tomskit.celery._internals.celery_worker import request_of
 
-__all__ = ("KeepingJobs", "PreforkPool", "jobs_class_of", "tags_of_kept")
+__all__ = (
+    "AsyncProcess",
+    "BlockingProcess",
+    "KeepingJobs",
+    "PoolProcess",
+    "PreforkPool",
+    "blocking_jobs_class_of",
+    "jobs_class_of",
+    "tags_of_kept",
+)
 
 _pool: Final[Any] = billiard_pool
 
@@ -80,9 +98,25 @@ if TYPE_CHECKING:
         def __init__(self, *args: object) -> None: ...
         def on_soft_timeout(self, job: object) -> None: ...
 
+    class PoolProcess:
+        """What a process of the pool runs; at run time any class of that kind."""
+
+        wait_for_job: Callable[[], tuple[object, tuple[Any, ...]] | None]
+
+        def after_fork(self) -> None: ...
+        def on_loop_start(self, pid: int) -> None: ...
+
+    class AsyncProcess(PoolProcess):
+        """``celery.concurrency.asynpool.Worker``."""
+
+    class BlockingProcess(PoolProcess):
+        """``billiard.pool.Worker``."""
+
 else:
-    _Jobs = object
+    _Jobs = PoolProcess = object
     _Limits = billiard_pool.TimeoutHandler
+    AsyncProcess = asynpool.Worker
+    BlockingProcess = billiard_pool.Worker
 
 
 class _InterruptingOnce(_Limits):
@@ -161,6 +195,13 @@ def _is_running(pool: KeepingJobs) -> bool:
 def jobs_class_of(pool_class: type[PreforkPool]) -> type[object]:
     """What a class of prefork pools runs its processes with."""
     return pool_class.Pool
+
+
+def blocking_jobs_class_of(pool_class: type[PreforkPool]) -> type[object]:
+    """The same where the transport has no event loop."""
+    kind: Any = pool_class
+    found: type[object] = kind.BlockingPool
+    return found
 
 
 def tags_of_kept(pool: object) -> set[str]:

@@ -6,6 +6,7 @@
     inbox       how other threads hand work to the loop
     execution   one coroutine on the loop, while a thread waits for it
     guard       time limits of a coroutine: interrupted, ended, abandoned
+    gate        when the signal of a soft limit may interrupt a process of the prefork pool
     steering    turning a cancellation at an await into another exception
     odd_errors  errors of tasks that cannot be shown or copied
     greenlets   plain functions that wait without blocking the loop

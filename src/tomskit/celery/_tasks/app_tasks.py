@@ -27,10 +27,12 @@ from tomskit.celery._internals.celery_app import class_of_tasks
 from tomskit.celery._internals.celery_tasks import made_once
 from tomskit.celery._internals.refusals import RefusedTasksError
 from tomskit.celery._running.forks import ForkLock
+from tomskit.celery._running.gate import gate
 from tomskit.celery._tasks.bases import async_class
+from tomskit.celery._tasks.body import runs_lean
 from tomskit.celery._tasks.contained import ContainedTask
 from tomskit.celery._tasks.decorator import PeriodicBinding, PeriodicFunction, make_task
-from tomskit.celery._tasks.forking import end_strays
+from tomskit.celery._tasks.forking import end_strays, watch_methods
 from tomskit.celery._tasks.functions import is_async, is_task
 from tomskit.celery._tasks.hooks import await_hooks
 from tomskit.celery._tasks.periodic import Every, Periodic, check_every, complete_schedule, declare
@@ -301,6 +303,9 @@ def _complete(task: Any) -> None:
     await_hooks(task.__class__)
     if not isinstance(task, AsyncTask):
         end_strays(task)
+    elif not runs_lean(task):
+        watch_methods(task)
+    gate.tasks.add(task.name)
 
 
 def _make(

@@ -15,6 +15,7 @@ from tomskit.celery._app import AsyncApp
 from tomskit.celery._internals.celery import stack_of, task_stack
 from tomskit.celery._internals.celery_tasks import CALLS_OF_TASKS, HEADER, head_from_fun
 from tomskit.celery._outbox.databases import database_of
+from tomskit.celery._running.gate import gate
 from tomskit.celery._running.odd_errors import raise_showable
 from tomskit.celery._running.places import Identity, LeanCall, here, place_of_task
 from tomskit.celery._running.runtime import AsyncRuntime
@@ -62,12 +63,21 @@ def _run_body(
     task: Task[..., Any],
     coro: Coroutine[object, Never, R],
 ) -> R:
+    closed = gate.closed()
     try:
+        if closed is not None:
+            gate.open()
         value = run_for(task, coro)
     except BaseException as exc:
+        if closed is not None:
+            gate.state = closed
+            # Does nothing to one that has begun.
+            coro.close()
         if reporters:
             _end_reports(task, task, exc)
         raise
+    if closed is not None:
+        gate.state = closed
     if reporters:
         _end_reports(task, task)
     return value

@@ -46,7 +46,7 @@ class _AwaitedHook:
 def _call(
     task: Task[..., Any], hook: Callable[..., object], *args: object, **kwargs: object
 ) -> object:
-    outcome = without_strays(hook)(*args, **kwargs)
+    outcome = without_strays(hook, is_hook=True)(*args, **kwargs)
     if inspect.isasyncgen(outcome):
         # Nobody would iterate over it, so nothing of the hook would run.
         name = getattr(hook, "__qualname__", hook)
@@ -56,4 +56,4 @@ def _call(
         return outcome
     # The outcome of the task is stored already when most of them are called.
     with no_reports(task):
-        return run_for(task, outcome)
+        return without_strays(run_for, is_hook=True)(task, outcome)

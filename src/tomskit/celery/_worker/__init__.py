@@ -8,7 +8,7 @@
     last_threads  a process that ends although tasks have left threads behind
     prepare  the parts that the worker's pool needs
     contained_calls  what a function of the threads or the solo pool raises, whatever it is
-    prefork_pool  the prefork pool, which keeps what it has handed to its processes
+    prefork_pool  the prefork pool, which keeps what it has handed to its processes, and interrupts nothing but tasks
     solo_pool  the solo pool: functions of other packages may fail, and SIGQUIT ends the task
     threads_pool  the threads pool: SIGQUIT waits for its running tasks
     unreadable  messages that no worker can read
