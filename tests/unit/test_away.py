@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tomskit.celery._client.retrying import is_away as server_is_away
-from tomskit.redis.away import ServerAwayError, is_away, is_distrusted, is_refused, shown
+from tomskit.redis.away import ServerAwayError, as_python_shows, is_away, is_distrusted, is_refused
 
 AWAY = (
     "LOADING Redis is loading the dataset in memory",
@@ -135,5 +135,5 @@ def test_the_cause_of_an_error_of_kombu_decides(cause: Exception, *, expected: b
 
 def test_an_error_is_shown_with_what_the_server_has_said() -> None:
     """redis-py shows an error by its class alone."""
-    assert shown(ResponseError("MISCONF no disk")) == "ResponseError('MISCONF no disk')"
+    assert as_python_shows(ResponseError("MISCONF no disk")) == "ResponseError('MISCONF no disk')"
     assert repr(ServerAwayError("MISCONF no disk")) == "ServerAwayError('MISCONF no disk')"

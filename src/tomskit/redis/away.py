@@ -31,10 +31,10 @@ from typing_extensions import override
 __all__ = (
     "AWAY_CODES",
     "ServerAwayError",
+    "as_python_shows",
     "is_away",
     "is_distrusted",
     "is_refused",
-    "shown",
 )
 
 AWAY_CODES: Final = (
@@ -91,10 +91,10 @@ class ServerAwayError(RedisConnectionError):
 
     @override
     def __repr__(self) -> str:
-        return shown(self)
+        return as_python_shows(self)
 
 
-def shown(error: BaseException) -> str:
+def as_python_shows(error: BaseException) -> str:
     """An error as Python shows it. What redis-py makes of its own does not say what is wrong."""
     return BaseException.__repr__(error)
 

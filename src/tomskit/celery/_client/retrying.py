@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import sys
 import threading
 import time
@@ -17,8 +18,8 @@ from kombu.exceptions import OperationalError
 
 from tomskit.celery._running.forks import ForkLock
 from tomskit.celery.fast_redis.deadlines import UnansweredError
+from tomskit.redis.away import as_python_shows, is_refused
 from tomskit.redis.away import is_away as redis_is_away
-from tomskit.redis.away import is_refused, shown
 
 if TYPE_CHECKING:
     from celery.app.utils import Settings
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from tomskit.celery._app import AsyncApp
 
 __all__ = (
-    "REMINDER_SECONDS",
     "Outage",
+    "Reminder",
     "Retrying",
     "is_away",
     "pauses_of",
@@ -49,7 +50,7 @@ _LEAST_SILENCE: Final = 12.0
 _EARLY: Final = 0.1
 """Which part of a timeout timers may be early."""
 
-REMINDER_SECONDS: Final = 60.0
+_REMINDER_SECONDS: Final = 60.0
 """How often the log says that the server is still away."""
 
 
@@ -70,6 +71,25 @@ _changing: Final = ForkLock(is_brief=False)
 """Held while an outage is noted. A signal handler may meet another failure, in the middle of one."""
 
 
+class Reminder:
+    """Tells when to write a line about what lasts: at once where it is new, and then once a minute."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def is_due(self, now: float, *, is_new: bool) -> bool:
+        """Whether to write a line, which is then the last one.
+
+        Args:
+            now: The time, in seconds of ``time.monotonic``.
+            is_new: Whether something has changed.
+        """
+        is_due = is_new or now - self._last >= _REMINDER_SECONDS
+        if is_due:
+            self._last = now
+        return is_due
+
+
 class Outage:
     """Tells the log that a server is away: when that begins, once a minute, and when it is over.
 
@@ -86,7 +106,7 @@ class Outage:
         self._server = server
         self._logger = logger
         self._since: float | None = None
-        self._reminded_at = 0.0
+        self._reminder = Reminder()
         self._refused = False
 
     @property
@@ -103,24 +123,25 @@ class Outage:
             since = now if self._since is None else self._since
             self._since = since
             self._refused |= refused
-            reminds = not begins and now - self._reminded_at >= REMINDER_SECONDS
-            if begins or refuses or reminds:
-                self._reminded_at = now
+            reminds = self._reminder.is_due(now, is_new=begins or refuses)
         if refuses:
             self._logger.error(
                 "Cannot %s; retrying while %s refuses it: %s. Check the user, the password and what the "
                 "user may do (ACL SETUSER).",
                 self._what,
                 self._server,
-                shown(exc),
+                as_python_shows(exc),
             )
         elif begins:
             self._logger.warning(
-                "Cannot %s; retrying while %s is away: %s", self._what, self._server, shown(exc)
+                "Cannot %s; retrying while %s is away: %s",
+                self._what,
+                self._server,
+                as_python_shows(exc),
             )
         elif reminds:
             self._logger.warning(
-                "Still cannot %s, after %.0f s: %s", self._what, now - since, shown(exc)
+                "Still cannot %s, after %.0f s: %s", self._what, now - since, as_python_shows(exc)
             )
 
     def ended(self) -> None:

@@ -33,6 +33,7 @@ __all__ = (
     "NoAnswerError",
     "SearchError",
     "Stored",
+    "commit",
     "commit_with",
     "find_mark",
     "find_mark_surely",
@@ -93,13 +94,18 @@ async def write_mark(session: AsyncSession, mark: Mark) -> IntegrityError | None
 def commit_with(session: TaskSession, mark: Mark) -> IntegrityError | None:
     """Commit the running transaction with a mark; returns the error, without a commit, if there is one.
 
-    Until then nobody else may commit it. Both in one call: each that an `AsyncSession` awaits begins a greenlet of its own.
+    Both in one call: each that an `AsyncSession` awaits begins a greenlet of its own.
     """
     duplicate = _write(session, mark)
     if duplicate is None:
-        session.refusal = None
-        session.commit()
+        commit(session)
     return duplicate
+
+
+def commit(session: TaskSession) -> None:
+    """Commit the running transaction, which until then nobody may commit."""
+    session.refusal = None
+    session.commit()
 
 
 async def find_mark(database: Database, task_id: str) -> Stored | None:

@@ -185,12 +185,8 @@ def _explain(error: Exception) -> None:
 
 
 async def _commit_without_mark(session: AsyncSession, sync: TaskSession, call: OnceCall) -> None:
-    def commit() -> None:
-        sync.refusal = None
-        sync.commit()
-
     try:
-        await _to_the_end(session, sync, commit)
+        await _to_the_end(session, sync, lambda: marks.commit(sync))
     except Exception as exc:
         if not is_away(exc):
             raise

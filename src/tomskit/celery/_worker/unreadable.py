@@ -22,7 +22,7 @@ from tomskit.celery._internals.celery_worker import Consumer, renew_strategy
 from tomskit.celery.fast_redis.calls import Arguments, ordinary_call
 from tomskit.celery.fast_redis.parts import in_front
 from tomskit.celery.fast_redis.payloads import ERRORS_OF_DATA, is_object, is_text
-from tomskit.redis.away import is_refused, shown
+from tomskit.redis.away import as_python_shows, is_refused
 
 if TYPE_CHECKING:
     from celery.worker import consumer as celery_consumer
@@ -152,7 +152,7 @@ class GuardedNode(Node):
                 logger.error(  # noqa: TRY400 (a traceback says no more)
                     "Cannot answer commands of remote control: the broker refuses it: %s. Grant it "
                     "(ACL SETUSER); until then whoever asks hears nothing of this worker.",
-                    shown(refusal),
+                    as_python_shows(refusal),
                 )
         else:
             self._is_refused = False

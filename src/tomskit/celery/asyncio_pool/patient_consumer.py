@@ -15,7 +15,7 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import AskError, ClusterCrossSlotError, ResponseError
 from typing_extensions import override
 
-from tomskit.celery._client.retrying import REMINDER_SECONDS, Outage, Retrying
+from tomskit.celery._client.retrying import Outage, Reminder, Retrying
 from tomskit.celery._internals.celery_prefork import tags_of_kept
 from tomskit.celery._internals.celery_worker import (
     Consumer,
@@ -27,7 +27,7 @@ from tomskit.celery._internals.celery_worker import (
 from tomskit.celery._internals.kombu_redis import channels_of
 from tomskit.celery.fast_redis.outstanding import KeepingChannel, Outstanding
 from tomskit.celery.fast_redis.unfetched import Unfetched
-from tomskit.redis.away import ServerAwayError, is_away, is_refused, shown
+from tomskit.redis.away import ServerAwayError, as_python_shows, is_away, is_refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,16 +135,15 @@ class PatientConsumer(Consumer):
     def ensure_connected(self, conn: Connection) -> Connection:
         # Celery would write a line for each try.
         connect, last = conn.ensure_connection, ""
-        next_line = 0.0
+        reminder = Reminder()
 
         def connect_quietly(
             write: Callable[[Exception, float], None], *args: Any, **options: Any
         ) -> object:
             def write_seldom(exc: Exception, pause: float) -> None:
-                nonlocal last, next_line
-                text, now = shown(exc), time.monotonic()
-                if text != last or now >= next_line:
-                    last, next_line = text, now + REMINDER_SECONDS
+                nonlocal last
+                before, last = last, as_python_shows(exc)
+                if reminder.is_due(time.monotonic(), is_new=last != before):
                     write(exc, pause)
                 elif pause > 0:
                     self.broker_connection_retry_attempt += 1
