@@ -486,6 +486,37 @@ def test_a_setting_that_does_not_fit_is_what_is_to_be_corrected(
     assert "-> Correct this setting." in report.shown("database")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("CELERY_BROKER_URL", "nonsense://host", "kombu knows no such transport"),
+        ("CELERY_TASK_TIME_LIMIT", "many", "Input should be a number"),
+    ],
+)
+def test_a_setting_with_which_the_app_cannot_be_made(
+    deployment: Deployment, variable: str, value: str, said: str
+) -> None:
+    """Celery's command line would end with its own usage and the traceback of the import."""
+    report = examine(deployment, **{variable: value})
+
+    assert report.exit_code == 1
+    [finding] = report.checks["settings"]
+    assert finding["detail"].startswith(f"{variable}: {said}")
+    assert "it is set in the environment" in finding["detail"]
+    assert finding["advice"] == "Correct this setting."
+
+
+def test_other_commands_show_why_an_app_cannot_be_loaded_as_celery_does(
+    deployment: Deployment,
+) -> None:
+    """``celery.bin.celery.find_app``."""
+    deployment.environment["CELERY_TASK_TIME_LIMIT"] = "many"
+    done = celery(deployment, "-A", SERVICE, "report")
+
+    assert done.returncode == 2
+    assert "Unable to load celery application" in done.stderr
+
+
 def test_tls_to_a_server_without_it(deployment: Deployment) -> None:
     report = examine(deployment, "--timeout=2", CELERY_BROKER_REDIS_USE_SSL="true")
     assert report.status("broker") == {"failed"}

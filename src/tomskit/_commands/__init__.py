@@ -3,6 +3,7 @@
 - `workers`: ``celery -A app workers``, its options
 - `supervisor`: starts the workers, passes signals on, and starts again what has died
 - `doctor`: ``celery -A app doctor``, its options and its table
+- `unloadable`: an app that cannot be loaded, as a setting does not fit
 - `examination`: runs checks, each within a time limit
 - `checks`: what is looked at
 - `databases`: what is looked at in databases

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from tomskit._commands.unloadable import UnloadableApp, load_for
+
 if TYPE_CHECKING:
     from tomskit._commands.examination import Finding
 
@@ -38,11 +40,22 @@ def doctor(ctx: click.Context, as_json: bool, timeout: float) -> None:
 
     Prints what it finds and what to do about it. The exit code is 1 if something failed.
     """
+    app = ctx.obj.app
+    findings = [*app.findings()] if isinstance(app, UnloadableApp) else _examined(ctx, app, timeout)
+    failed = any(finding.status == "failed" for finding in findings)
+    if as_json:
+        shown = [finding.as_dict() for finding in findings]
+        click.echo(json.dumps({"ok": not failed, "checks": shown}, indent=2))
+    else:
+        _print_table(ctx, findings)
+    ctx.exit(1 if failed else 0)
+
+
+def _examined(ctx: click.Context, app: object, timeout: float) -> list[Finding]:
     from tomskit._commands.checks import CHECKS, load_modules
     from tomskit._commands.examination import examine
     from tomskit.celery.app import AsyncCelery
 
-    app = ctx.obj.app
     if not isinstance(app, AsyncCelery):
         if ctx.find_root().params.get("app") is None:
             raise click.UsageError("name your app: celery -A app doctor", ctx)
@@ -52,14 +65,7 @@ def doctor(ctx: click.Context, as_json: bool, timeout: float) -> None:
     findings = [*load_modules(app)]
     known = {finding.name for finding in findings}
     rest = {name: check for name, check in CHECKS.items() if name not in known}
-    findings += examine(app, rest, timeout)
-    failed = any(finding.status == "failed" for finding in findings)
-    if as_json:
-        shown = [finding.as_dict() for finding in findings]
-        click.echo(json.dumps({"ok": not failed, "checks": shown}, indent=2))
-    else:
-        _print_table(ctx, findings)
-    ctx.exit(1 if failed else 0)
+    return findings + examine(app, rest, timeout)
 
 
 def _print_table(ctx: click.Context, findings: Sequence[Finding]) -> None:
@@ -87,3 +93,6 @@ def _wrapped(text: str, width: int, margin: str) -> str:
 
 def _plural(status: str, count: int) -> str:
     return "warnings" if status == "warning" and count > 1 else status
+
+
+load_for("doctor")
