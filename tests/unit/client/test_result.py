@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from celery.app.base import Celery
 from celery.exceptions import TimeoutError as CeleryTimeoutError
+from celery.result import denied_join_result
 
 from tomskit.celery import AsyncCelery, TypedGroupResult, TypedResult, async_shared_task, group
 from tomskit.errors import TaskResultError
@@ -85,6 +86,24 @@ def test_aget_has_a_timeout(client: AsyncCelery) -> None:
 
     with pytest.raises(CeleryTimeoutError):
         asyncio.run(main())
+
+
+def test_awaiting_a_result_in_a_task_is_refused_in_words_of_await(client: AsyncCelery) -> None:
+    result = days.AsyncResult("id")
+
+    async def wait() -> object:
+        return await result
+
+    with (
+        denied_join_result(),
+        pytest.raises(RuntimeError, match=r"must not await the result .*chain\(.*disable_sync"),
+    ):
+        asyncio.run(wait())
+    with (
+        denied_join_result(),
+        pytest.raises(RuntimeError, match=r"must not wait for the progress .*result\.progress\("),
+    ):
+        result.progress(int)
 
 
 def test_aget_raises_what_the_task_has_raised(client: AsyncCelery) -> None:

@@ -36,9 +36,23 @@ _FIRST_PAUSE: Final = 0.01
 """Seconds."""
 _SLOWER: Final = 1.5
 
+_IN_A_TASK: Final = (
+    "A task must not {wait} of another one: where all workers wait, none is left to run what they wait for. "
+    "Compose them instead, such as chain(first.s(1), second.p()) or chord([...], last.p()), or send the rest by "
+    "self.replace(...). If workers of other queues surely run it: {allowed}"
+)
+
 
 class _Codec(Protocol):
     def load_result(self, wire: object) -> object: ...
+
+
+def _refuse_in_task(wait: str, allowed: str) -> None:
+    try:
+        assert_will_not_block()
+    except RuntimeError:
+        # Celery's text is about get().
+        raise RuntimeError(_IN_A_TASK.format(wait=wait, allowed=allowed)) from None
 
 
 class TypedResult(StatefulResult[R_co]):
@@ -87,7 +101,7 @@ class TypedResult(StatefulResult[R_co]):
         if self.ignored:
             return cast("R_co", None)
         if disable_sync_subtasks:
-            assert_will_not_block()
+            _refuse_in_task("await the result", "await result.aget(disable_sync_subtasks=False)")
         if self._cache is None and timeout is not None and timeout <= 0:
             with waiting(timeout):
                 ended = await in_thread(functools.partial(self._look, propagate=propagate))
@@ -128,7 +142,9 @@ class TypedResult(StatefulResult[R_co]):
             celery.exceptions.TimeoutError: It took longer than `timeout`.
         """
         if disable_sync_subtasks:
-            assert_will_not_block()
+            _refuse_in_task(
+                "wait for the progress", "result.progress(..., disable_sync_subtasks=False)"
+            )
         load = progress_loader(self._task_name or "The task", kind)
         return watch_progress(self, load, timeout=timeout, interval=interval)
 
