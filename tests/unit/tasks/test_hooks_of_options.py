@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tomskit.celery import AsyncCelery, BoundTask, async_shared_task
+from tomskit.celery import AsyncCelery, async_shared_task
 from tomskit.celery._tasks.hooks import HOOKS
 
 seen: list[tuple[object, ...]] = []
@@ -78,11 +78,10 @@ def test_a_hook_that_takes_the_task_gets_it_first(app: AsyncCelery, kind: str, h
             raise task.retry(countdown=0)
         return outcome
 
-    options: dict[str, Any] = {hook: of(kind, hook)}
-    task: BoundTask = app.task(name="hooks.of_option", **options)(work)
+    decorate: Any = app.task
+    task: Any = decorate(name="hooks.of_option", **{hook: of(kind, hook)})(work)
 
-    untyped: Any = task
-    untyped.delay(hook)
+    task.delay(hook)
 
     assert seen
     name, *arguments = seen[0]

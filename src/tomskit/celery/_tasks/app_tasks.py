@@ -301,7 +301,7 @@ class TaskApp(AsyncApp):
 
 def _complete(task: Any) -> None:
     await_hooks(task.__class__)
-    if not isinstance(task, AsyncTask):
+    if not issubclass(task.__class__, AsyncTask):
         end_strays(task)
     elif not runs_lean(task):
         watch_methods(task)
