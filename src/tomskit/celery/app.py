@@ -18,7 +18,7 @@ from tomskit.celery._client.encodings import OF_RESULTS, unknown_encodings
 from tomskit.celery._client.error_backend import carry_errors
 from tomskit.celery._client.forked import apps
 from tomskit.celery._client.ignored import note_ignored
-from tomskit.celery._client.listening import close_connections, keep_replies, listen_well
+from tomskit.celery._client.listening import close_connections, listen_well, replace_backends
 from tomskit.celery._client.producers import ThreadMessages
 from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
@@ -210,7 +210,7 @@ class AsyncCelery(TaskApp):
             remark = self.config.remark_on_results()
             if remark and self.conf.result_backend == self.config.CELERY_RESULT_BACKEND:
                 logger.warning(remark)
-        keep_replies(self)
+        replace_backends(self)
         for problem in unknown_encodings(self, OF_RESULTS):
             raise ConfigurationError(str(problem))
         backend = super()._get_backend()

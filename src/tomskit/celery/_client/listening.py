@@ -24,18 +24,23 @@ from tomskit.celery._internals.celery_backend import (
 from tomskit.celery.fast_redis.deadlines import SECONDS
 from tomskit.redis.away import ServerAwayError, is_away
 
-__all__ = ("close_connections", "keep_replies", "listen_well")
+__all__ = ("close_connections", "listen_well", "replace_backends")
 
 logger = get_logger(__name__)
 
-_REPLIES = "tomskit.celery._client.replies:RepliesBackend"
-"""Its class. It is imported where it is used, which is seldom."""
+_DATABASE: Final = "tomskit.celery._client.database_results:LimitedDatabaseBackend"
+_BACKENDS: Final = {
+    "database": _DATABASE,
+    "db": _DATABASE,
+    "rpc": "tomskit.celery._client.replies:RepliesBackend",
+}
+"""Their classes. They are imported where they are used, which is seldom."""
 
 
-def keep_replies(app: Celery) -> None:
-    """Let `app` find every result that comes in a message, as those of ``rpc://`` do."""
+def replace_backends(app: Celery) -> None:
+    """Let `app` find every result that comes in a message, and not wait for a silent database without end."""
     # Whoever has named a class for them in the loader has the last word.
-    app.loader.override_backends = {"rpc": _REPLIES, **app.loader.override_backends}
+    app.loader.override_backends = {**_BACKENDS, **app.loader.override_backends}
 
 
 def listen_well(backend: object) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tomskit.celery._internals.celery_backend import RedisBackend
     from tomskit.celery._internals.redis_connections import BlockingConnection
 
-__all__ = ("log_in", "reading", "results_away", "until_the_end", "waiting")
+__all__ = ("log_in", "reading", "results_away", "time_left", "until_the_end", "waiting")
 
 _ALMOST: Final = 0.9
 
@@ -50,6 +50,12 @@ class waiting:  # noqa: N801 (used as a context manager)
 
     def __exit__(self, *_: object) -> None:
         _wait.reset(self._token)
+
+
+def time_left() -> float | None:
+    """How many seconds this thread may still wait for results; None where it has no limit, or does not wait."""
+    wait = _wait.get()
+    return None if wait is None else wait.left
 
 
 def until_the_end(pauses: Iterator[float]) -> Iterator[float]:

@@ -1,0 +1,134 @@
+"""Results in a database that does not answer: nobody waits for it without end.
+
+Celery's backend waits as long as the driver does, and drivers of synchronous code have no limit of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from celery.backends.database import DatabaseBackend
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from kombu.utils.imports import symbol_by_name
+from sqlalchemy import Dialect, Engine, event
+from sqlalchemy.pool import NullPool
+from typing_extensions import override
+
+from tomskit.celery._client.waiting import time_left
+from tomskit.celery._running.event_loop import loop_runs_here
+from tomskit.celery.fast_redis.deadlines import SECONDS
+
+__all__ = ("LimitedDatabaseBackend",)
+
+_ALMOST: Final = 0.9
+
+_CONNECTING: Final[Mapping[str, str]] = {
+    "mariadbconnector": "connect_timeout",
+    "mysqlconnector": "connection_timeout",
+    "mysqldb": "connect_timeout",
+    "oracledb": "tcp_connect_timeout",
+    "pg8000": "timeout",
+    "psycopg": "connect_timeout",
+    "psycopg2": "connect_timeout",
+    "pymysql": "connect_timeout",
+}
+"""The argument by which each driver limits how long connecting takes, in whole seconds."""
+
+_ANSWERING: Final[Mapping[str, tuple[str, ...]]] = {
+    "mariadbconnector": ("read_timeout", "write_timeout"),
+    "mysqldb": ("read_timeout", "write_timeout"),
+    "pymysql": ("read_timeout", "write_timeout"),
+}
+"""Those by which it limits how long it waits for an answer, the one to the login included."""
+
+
+_UNTIL_DEAD: Final[Mapping[str, Mapping[str, int]]] = {
+    driver: {
+        "keepalives_idle": int(SECONDS),
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": int(SECONDS * 1000),
+    }
+    for driver in ("psycopg", "psycopg2")
+}
+"""Those of drivers that wait for an answer as long as the system takes the connection for alive."""
+
+
+class LimitedDatabaseBackend(DatabaseBackend):
+    """Celery's result backend for databases, whose connections are given up when the server is silent.
+
+    What the URL or ``database_engine_options`` say of time-outs, and a ``database_engine_callback``, stand.
+    """
+
+    _is_made = False
+
+    def __init__(self, *args: Any, app: Any, **options: Any) -> None:
+        own: Any = options.pop("engine_callback", app.conf.database_engine_callback)
+        if isinstance(own, str):
+            own = symbol_by_name(own)
+        super().__init__(*args, app=app, engine_callback=partial(_limit, own), **options)
+        self._is_made = True
+
+    @override
+    def ResultSession(self, session_manager: Any = None) -> Any:
+        """A session, in which the tables are there; as of Celery's backend."""
+        if not self._is_made and loop_runs_here():
+            # Celery makes the tables in the end of `__init__`, and in any case before it uses them.
+            return None
+        return super().ResultSession(*(() if session_manager is None else (session_manager,)))
+
+
+def _limit(own: Callable[[Engine], object] | None, engine: Engine) -> None:
+    def on_connect(
+        dialect: Dialect, _entry: object, arguments: list[Any], options: dict[str, Any]
+    ) -> object:
+        limiting = _CONNECTING.get(dialect.driver)
+        if limiting is None:
+            return None
+        seconds, is_last = _seconds_to_connect()
+        options.setdefault(limiting, max(1, round(seconds)))
+        for name in _ANSWERING.get(dialect.driver, ()):
+            # One that is kept serves others, who have more time.
+            longest = seconds if isinstance(engine.pool, NullPool) else SECONDS
+            options.setdefault(name, max(1, round(longest)))
+        for name, value in _UNTIL_DEAD.get(dialect.driver, {}).items():
+            options.setdefault(name, value)
+        begun = time.monotonic()
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.Error as exc:
+            # The URL may say another one, or none at all by a 0.
+            limit = min(seconds, float(options[limiting]) or seconds)
+            if time.monotonic() - begun < limit * _ALMOST:
+                raise
+            if is_last:
+                raise _out_of_time() from exc
+            # No error of the database's: Celery would try it again some forty times, each of which takes as long.
+            raise ConnectionError(
+                f"The database of the results, {engine.url!r}, does not answer: {exc}"
+            ) from exc
+
+    event.listen(engine, "do_connect", on_connect)
+    if own is not None:
+        own(engine)
+
+
+def _seconds_to_connect() -> tuple[float, bool]:
+    """How long to wait for a connection, and whether there is no time left afterwards.
+
+    Raises:
+        celery.exceptions.TimeoutError: There is none any more.
+    """
+    left = time_left()
+    if left is None or left > SECONDS:
+        return SECONDS, False
+    if left <= 0:
+        raise _out_of_time()
+    return left, True
+
+
+def _out_of_time() -> CeleryTimeoutError:
+    return CeleryTimeoutError("The operation timed out.")
