@@ -71,6 +71,7 @@ KNOWN: Final[Mapping[str, Mapping[str, str]]] = {
     "tomskit/celery/_client/result.py": {"end.result()": _DONE},
     "tomskit/celery/_client/retrying.py": {"with _changing": _SHORT},
     "tomskit/celery/_client/subscriptions.py": {"reading.result()": _DONE},
+    "tomskit/celery/_internals/python.py": {"with _looking": _SHORT},
     "tomskit/celery/_outbox/once.py": {"task.result()": _DONE},
     "tomskit/celery/_running/event_loop.py": {
         "with concurrent.futures.ThreadPoolExecutor(1, 'tomskit-eager')": _TASK,

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import subprocess
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,9 +21,68 @@ from tomskit.celery._internals.python import (
     end_thread_of_executor_with,
     frame_of_thread,
     is_closed_by_clearing,
+    program_waits_for_threads,
 )
 
 variable: ContextVar[str] = ContextVar("variable")
+
+LOOKING = """
+import gc, sys, threading, time
+from tomskit.celery._internals.python import frame_of_thread
+
+class Thing: ...
+
+def collected(phase, info):
+    if sys._getframe(1).f_code is frame_of_thread.__code__ and not is_over:
+        meanwhile.set()
+        time.sleep(0.001)  # the other thread goes on
+
+def look_meanwhile():
+    while not is_over:
+        meanwhile.wait()
+        meanwhile.clear()
+        frame_of_thread(threading.get_ident())
+
+is_over = False
+meanwhile = threading.Event()
+other = threading.Thread(target=look_meanwhile)
+other.start()
+gc.set_threshold(3)
+gc.callbacks.append(collected)
+kept = []
+for _ in range(2000):
+    kept.append(Thing())
+    frame_of_thread(threading.get_ident())
+is_over = True
+meanwhile.set()
+other.join()
+assert gc.isenabled()
+"""
+
+WAITED_FOR = """
+import threading
+from tomskit.celery._internals.python import program_waits_for_threads
+
+program_ends = threading.Event()
+
+def wait():
+    program_ends.wait()
+    while not program_waits_for_threads():
+        pass
+    print("ended")
+
+threading.Thread(target=wait).start()
+assert not program_waits_for_threads()
+program_ends.set()
+"""
+
+
+def run(program: str) -> str:
+    command = [sys.executable, "-c", program]
+    timeout = patience(60)
+    return subprocess.run(
+        command, check=True, timeout=timeout, stdout=subprocess.PIPE
+    ).stdout.decode()
 
 
 def test_the_frame_of_a_thread_is_the_innermost_one() -> None:
@@ -35,6 +96,39 @@ def test_the_frame_of_a_thread_is_the_innermost_one() -> None:
         frame = frame.f_back
     assert frame is not None
     assert frame_of_thread(0) is None
+
+
+def test_threads_that_look_for_frames_do_not_wait_for_each_other_for_ever() -> None:
+    run(LOOKING)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="garbage is not collected meanwhile")
+def test_a_process_that_is_forked_while_frames_are_looked_for_collects_garbage() -> None:
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            frame_of_thread(threading.get_ident())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                found = frame_of_thread(threading.get_ident()) is not None
+                os._exit(0 if found and gc.isenabled() else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_program_waits_for_threads_when_python_waits_for_its_threads() -> None:
+    """``threading._SHUTTING_DOWN``."""
+    assert_has(threading, "_SHUTTING_DOWN")
+    assert not program_waits_for_threads()
+    assert run(WAITED_FOR) == "ended\n"
 
 
 def test_a_callback_runs_in_the_context_of_its_handle() -> None:

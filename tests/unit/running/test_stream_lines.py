@@ -100,6 +100,7 @@ def lines_of(
     finally:
         write_together(None)
         lines.logger.handlers = []
+        lines.logger.filters = []
         note_format(logger=lines.logger)
 
 
@@ -335,7 +336,7 @@ def keeping(seen: list[str]) -> logging.Filter:
 @pytest.mark.parametrize(
     "watch",
     [
-        *(_filter_logger, _filter_handler, _replace_emit, _add_handler),
+        *(_filter_logger, _filter_handler, _add_handler),
         *(_propagate, _own_handler, _own_formatter),
     ],
 )
@@ -354,6 +355,21 @@ def test_whoever_looks_at_lines_is_shown_them(
         turn.end()
     finally:
         logging.getLogger("celery.app.trace").handlers = []
+
+    assert [line[-3:] for line in seen] == ["'2'", "'3'"]
+
+
+def test_a_method_that_is_replaced_in_a_turn_is_called_from_the_next_one_on(lines: Lines) -> None:
+    """Only once in a turn is it looked for: that takes as long as all the rest."""
+    lines.begin()
+    turn = Turn()
+    lines.log("1")
+    seen: list[str] = []
+    _replace_emit(lines, seen)
+    turn.end()
+    for name in ("2", "3"):
+        lines.log(name, f"'{name}'")
+    turn.end()
 
     assert [line[-3:] for line in seen] == ["'2'", "'3'"]
 

@@ -1,9 +1,12 @@
 """Python: frames, which context asyncio runs a callback in, and what a forked process inherits.
 
 `sys._current_frames`, which Python documents
-    For: naming the line that blocks the event loop, and seeing that the program of a worker has ended.
-    When it is missing: the watchdog's thread ends with an AttributeError; tasks are not affected. A
-    process in which threads of tasks still run does not end.
+    For: naming the line that blocks the event loop.
+    When it is missing: the watchdog's thread ends with an AttributeError; tasks are not affected.
+
+`threading._SHUTTING_DOWN`
+    For: seeing that the program of a worker has ended, and Python waits for its threads.
+    When it is missing: a process in which threads of tasks still run does not end.
 
 `asyncio.Handle._run`, the local variable ``self`` of its frame, and `asyncio.Handle._context`
     For: naming the task whose callback blocks the event loop.
@@ -29,6 +32,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -45,6 +49,7 @@ __all__ = (
     "frame_of_thread",
     "is_closed_by_clearing",
     "leave_out_others",
+    "program_waits_for_threads",
 )
 
 _OF_COROUTINES: Final = (
@@ -54,11 +59,43 @@ _OF_COROUTINES: Final = (
     | inspect.CO_ASYNC_GENERATOR
 )
 _CLOSES_COROUTINES: Final = sys.version_info < (3, 13)
+_COLLECTS_AT_ANY_TIME: Final = sys.version_info < (3, 12)
+_looking: Final = threading.Lock()
 
 
 def frame_of_thread(ident: int) -> FrameType | None:
     """The innermost frame of a thread."""
-    return sys._current_frames().get(ident)
+    if not _COLLECTS_AT_ANY_TIME:
+        return sys._current_frames().get(ident)
+    # Up to Python 3.11.8 it can collect garbage while it has the lock of all threads. What runs then, such as
+    # a __del__, may let another thread go on, and if that starts or ends a thread or asks the same, each waits
+    # for what the other has: the whole process stands still for ever.
+    with _looking:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames().get(ident)
+        finally:
+            if collects:
+                gc.enable()
+
+
+if _COLLECTS_AT_ANY_TIME:
+    # A process that is forked meanwhile would have the lock, and no collector, for ever.
+    os.register_at_fork(
+        before=_looking.acquire, after_in_parent=_looking.release, after_in_child=_looking.release
+    )
+
+
+def program_waits_for_threads() -> bool:
+    """Whether the main thread has left the program, and waits for other threads.
+
+    First for those of executors, then for those that are no daemons.
+    """
+    main = threading.main_thread()
+    return bool(vars(threading)["_SHUTTING_DOWN"]) and (
+        main.is_alive() or any(not one.daemon for one in threading.enumerate() if one is not main)
+    )
 
 
 def context_of_callback(frame: FrameType) -> Context | None:

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from tomskit.celery._internals.python import frame_of_thread
+from tomskit.celery._internals.python import program_waits_for_threads
 from tomskit.celery._running.guard import CLEANUP_SECONDS
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ _SLICE_SECONDS: Final = 0.1
 """How often it is looked at."""
 
 
+class _Newest:
+    """The thread that watches the end of this process: of several workers the last one's."""
+
+    thread: threading.Thread | None = None
+
+
 def end_without_threads(worker: Worker) -> None:
     """Let the process of a worker that has stopped end, whatever its other threads do.
 
@@ -32,17 +38,20 @@ def end_without_threads(worker: Worker) -> None:
     ever, by ``asyncio.to_thread`` for instance, would keep the process. Called in the main thread.
     """
     left = frozenset(threading.enumerate())
-    threading.Thread(
+    _Newest.thread = threading.Thread(
         target=_end, args=(worker, left), name="tomskit-last-threads", daemon=True
-    ).start()
+    )
+    _Newest.thread.start()
 
 
 def _end(worker: Worker, left: frozenset[threading.Thread]) -> None:
-    # A program that runs a worker may go on after it, and start threads of its own.
+    # A program that runs a worker may go on after it, start threads of its own, and run another worker.
     ended_at: float | None = None
     while ended_at is None or time.monotonic() - ended_at < CLEANUP_SECONDS:
         time.sleep(_SLICE_SECONDS)
-        if not _program_has_ended() or any(
+        if _Newest.thread is not threading.current_thread():
+            return
+        if not program_waits_for_threads() or any(
             not one.daemon for one in threading.enumerate() if one not in left
         ):
             ended_at = None
@@ -63,11 +72,3 @@ def _end(worker: Worker, left: frozenset[threading.Thread]) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(worker.exitcode or 0)
-
-
-def _program_has_ended() -> bool:
-    """Whether the main thread has left the program, and waits for the other threads."""
-    frame = frame_of_thread(threading.main_thread().ident or 0)
-    while frame is not None and frame.f_back is not None:
-        frame = frame.f_back
-    return frame is None or frame.f_globals.get("__name__") == threading.__name__
