@@ -4,10 +4,11 @@ import logging
 
 import pytest
 from celery.utils.log import ColorFormatter
+from typing_extensions import override
 
 from tomskit.celery import AsyncCelery, AsyncRuntime, async_shared_task
 from tomskit.celery._running.context import task_id_context
-from tomskit.celery._worker.logging import note_format
+from tomskit.celery._worker.logging import escape_tracebacks, note_format
 
 FORMATS = [
     logging.Formatter("%(task_id)s|%(message)s"),
@@ -216,3 +217,40 @@ def test_a_traceback_controls_no_terminal() -> None:
     text = handler.format(logging.makeLogRecord({"msg": "failed", "exc_info": info}))
 
     assert text.endswith("ValueError: " + SHOWN.replace("\\n", "\n"))
+
+
+class _Coloured(logging.Formatter):
+    @override
+    def formatException(self, ei: object) -> str:
+        return "\x1b[31min red\x1b[0m"
+
+
+@pytest.mark.parametrize(
+    ("formatter", "expected"),
+    [
+        (logging.Formatter("%(message)s"), "ValueError: " + SHOWN.replace("\\n", "\n")),
+        (None, "ValueError: " + SHOWN.replace("\\n", "\n")),
+        (_Coloured("%(message)s"), "\x1b[31min red\x1b[0m"),
+    ],
+)
+def test_a_traceback_controls_no_terminal_with_handlers_of_an_application_either(
+    formatter: logging.Formatter | None, expected: str
+) -> None:
+    """Where CELERY_WORKER_HIJACK_ROOT_LOGGER is off; what writes them by itself is left alone."""
+    logger = logging.getLogger("celery.app.trace")
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)
+    try:
+        for _ in range(2):
+            escape_tracebacks()
+    finally:
+        logger.removeHandler(handler)
+
+    try:
+        raise ValueError(FORGED)
+    except ValueError as exc:
+        info = (type(exc), exc, exc.__traceback__)
+    text = handler.format(logging.makeLogRecord({"msg": "failed", "exc_info": info}))
+
+    assert text.endswith(expected)

@@ -9,6 +9,7 @@
     gate        when the signal of a soft limit may interrupt a process of the prefork pool
     steering    turning a cancellation at an await into another exception
     odd_errors  errors of tasks that cannot be shown or copied
+    long_errors  errors that thousands of others have led to, and texts without end
     greenlets   plain functions that wait without blocking the loop
     places      where such code runs, and what it may do there
     host        an app's runtime together with the app's resources

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from celery.exceptions import TaskPredicate
 
+from tomskit.celery._running.long_errors import leave_out_links
 from tomskit.errors import TaskExitError
 from tomskit.showing import name_of, shown
 
@@ -58,8 +59,10 @@ _known: Final[WeakKeyDictionary[type, bool]] = WeakKeyDictionary()
 def raise_showable(error: BaseException) -> None:
     """Raise another error in place of one that cannot be shown or copied; called where that is handled.
 
-    What is no Exception is meant for the worker, or for the code around a task.
+    What is no Exception is meant for the worker, or for the code around a task. A long chain of errors loses its
+    middle: Celery writes the traceback where the event loop runs.
     """
+    leave_out_links(error)
     if not issubclass(type(error), Exception) or all(map(_is_usual, _errors_of(error))):
         return
     made = _in_place_of(error)

@@ -13,6 +13,7 @@ from celery import Task
 
 from tomskit.celery._internals.celery_tasks import RETRIED
 from tomskit.celery._running.gate import gate
+from tomskit.celery._running.long_errors import leave_out_links
 from tomskit.celery._running.strays import lineage
 from tomskit.celery._tasks.unawaited import refuse_coroutines
 
@@ -75,6 +76,10 @@ def without_strays(
             if closed is not None:
                 gate.open()
             return function(*args, **kwargs)
+        except Exception as exc:
+            if task is None or not task.request.called_directly:
+                leave_out_links(exc)
+            raise
         finally:
             if closed is not None:
                 gate.state = closed

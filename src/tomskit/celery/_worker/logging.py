@@ -7,18 +7,25 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from celery.utils.log import ColorFormatter
 from typing_extensions import override
 
 from tomskit.celery._running.context import task_id_context
+from tomskit.celery._running.long_errors import bounded, leave_out_links
 from tomskit.celery._running.repeated_lines import RecordMaker
 from tomskit.celery._running.stream_lines import MakeText, TextMaker
 from tomskit.showing import name_of, shown
 
-__all__ = ("TASK_LOG_FORMAT", "WORKER_LOG_FORMAT", "install_task_id", "note_format")
+__all__ = (
+    "TASK_LOG_FORMAT",
+    "WORKER_LOG_FORMAT",
+    "escape_tracebacks",
+    "install_task_id",
+    "note_format",
+)
 
 NO_TASK: Final = "-"
 WORKER_LOG_FORMAT: Final = (
@@ -30,6 +37,12 @@ TASK_LOG_FORMAT: Final = (
 
 _ABOUT_MESSAGES: Final = ("celery.app.trace", "celery.worker", "kombu.pidbox", "tomskit.celery")
 """How the names of the loggers begin that write what messages hold: ids, names, arguments, errors."""
+
+_LOGGERS: Final = (
+    *("", "celery", "celery.app", "celery.app.trace", "celery.task", "celery.worker"),
+    *("kombu", "kombu.pidbox", "tomskit", "tomskit.celery"),
+)
+"""The loggers whose handlers write such lines, or those of tasks."""
 
 _NAMED: Final = "%s[%s]"
 """How a task is named in their lines, by its name and its id."""
@@ -93,11 +106,11 @@ def _text_of(text: str, args: tuple[object, ...] | Mapping[str, object]) -> str:
 
 
 def _printable(text: str, args: tuple[object, ...] | Mapping[str, object]) -> str:
-    message = text % args
+    message = bounded(text % args)
     # To search it whole takes a fifth of the time that it takes to escape each argument.
     if message.isprintable() or not _CONTROL.search(message):
         return message
-    return text % _escaped_all(args)
+    return bounded(text % _escaped_all(args))
 
 
 @lru_cache(maxsize=100)
@@ -107,8 +120,12 @@ def _without_id(text: str) -> str:
 
 def _escaped_all(args: tuple[object, ...] | Mapping[str, object]) -> object:
     if isinstance(args, tuple):
-        return tuple(escaped(item) if isinstance(item, str) else item for item in args)
-    return {name: escaped(item) if isinstance(item, str) else item for name, item in args.items()}
+        return tuple(_escaped_if_text(item) for item in args)
+    return {name: _escaped_if_text(item) for name, item in args.items()}
+
+
+def _escaped_if_text(item: object) -> object:
+    return escaped(bounded(item)) if isinstance(item, str) else item
 
 
 def _id_of(record: logging.LogRecord) -> str | None:
@@ -158,6 +175,37 @@ def note_format(
             formatter.note_line(format)
 
 
+def escape_tracebacks() -> None:
+    """Escape the tracebacks that an application's own formatters write, as those of a worker's are.
+
+    That is where CELERY_WORKER_HIJACK_ROOT_LOGGER is off, or a receiver of ``setup_logging`` makes the handlers.
+    A formatter that writes tracebacks by a method of its own, as JSON or in colours, stays as it is.
+    """
+    plain = logging.Formatter.formatException
+    for handler in [one for name in _LOGGERS for one in logging.getLogger(name).handlers]:
+        formatter = handler.formatter
+        if formatter is None and type(handler).__module__ == logging.__name__:
+            # As logging's own for a handler without one, which all of these share.
+            handler.setFormatter(formatter := logging.Formatter())
+        if formatter is not None and getattr(formatter.formatException, "__func__", None) is plain:
+            vars(formatter)["formatException"] = partial(_traceback_of, formatter.formatException)
+
+
+def _traceback_of(write: Callable[[Any], str], info: Any) -> str:
+    # It is the application's own error, so that all is put back.
+    put_back = leave_out_links(info[1])
+    try:
+        text = write(info)
+    except Exception as exc:  # noqa: BLE001 (a method of its class, or of one before it)
+        # Logging would try to show this one, with the other as its context.
+        text = f"{name_of(info[1])}, of which no traceback can be made: {shown(exc)}"
+    finally:
+        if put_back is not None:
+            put_back()
+    # The error's text may come from a message.
+    return _CONTROL_IN_LINES.sub(_shown, bounded(text))
+
+
 class _Formatter(ColorFormatter, TextMaker):
     """Celery's formatter; makes the text of a second once, which takes 2 us of a line's 20."""
 
@@ -168,13 +216,7 @@ class _Formatter(ColorFormatter, TextMaker):
 
     @override
     def formatException(self, ei: Any) -> str:
-        try:
-            text = super().formatException(ei)
-        except Exception as exc:  # noqa: BLE001 (a method of its class, or of one before it)
-            # Logging would try to show this one, with the other as its context.
-            text = f"{name_of(ei[1])}, of which no traceback can be made: {shown(exc)}"
-        # The error's text may come from a message.
-        return _CONTROL_IN_LINES.sub(_shown, text)
+        return _traceback_of(super().formatException, ei)
 
     @override
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:

@@ -17,7 +17,7 @@ from tomskit.celery._internals.billiard import is_pool_process
 from tomskit.celery._internals.celery import current_app, register_pool
 from tomskit.celery._running.context import celery_context, task_id_context
 from tomskit.celery._running.strays import lineage
-from tomskit.celery._worker.logging import note_format
+from tomskit.celery._worker.logging import escape_tracebacks, note_format
 from tomskit.celery._worker.supervised import end_with_supervisor, tell_ready
 from tomskit.errors import ProviderError
 
@@ -91,6 +91,7 @@ def _start_in_child(**_: object) -> None:
     if not isinstance(app, AsyncApp) or not is_pool_process():
         return
     celery_context.set(app)
+    escape_tracebacks()
     try:
         app.runtime_host.start()
     except ProviderError as exc:

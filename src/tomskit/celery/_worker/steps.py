@@ -30,6 +30,7 @@ from tomskit.celery._running.steering import Limits
 from tomskit.celery._tasks.task import AsyncTask
 from tomskit.celery._worker.checked_worker import refuse
 from tomskit.celery._worker.last_threads import end_without_threads
+from tomskit.celery._worker.logging import escape_tracebacks
 from tomskit.celery._worker.patient_backend import PatientBackends
 from tomskit.celery._worker.remarks import remarks_on
 from tomskit.celery._worker.servers import check_servers
@@ -84,6 +85,7 @@ class RuntimeStep(bootsteps.StartStopStep):
     @override
     def start(self, parent: Worker) -> None:
         host = host_of(parent.app)
+        escape_tracebacks()
         for remark in remarks_on(parent):
             logger.warning("%s", remark)
         if isinstance(parent.app, AsyncApp):
