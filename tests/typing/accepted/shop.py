@@ -170,6 +170,9 @@ def later(order_id: UUID, when: datetime) -> Sequence[AsyncResult[str]]:
     price.apply(["tea"])
     price.map(["tea", "coffee"])
     price.map(sku for sku in ("tea", "coffee"))
+    price.starmap([("tea",), ("coffee",)])
+    price.starmap([["tea"], ["coffee"]])
+    charge.starmap((each, Decimal(3)) for each in (order_id,))
     other = charge.apply_async(kwargs={"order_id": order_id, "amount": 3}, countdown=1.5)
     return [one, other]
 

@@ -21,6 +21,11 @@ def many() -> None:
     price.map([1, 2])  # E: int for str
     resize.map(["a.png"])  # E: keyword-only crop has no default
     nothing.map([1])  # E: there are no parameters
+    price.starmap([(1,)])  # E: int for str
+    price.starmap([("tea", "EUR")])  # E: currency is keyword-only
+    price.starmap(["tea"])  # E: a text is no tuple
+    charge.starmap([(order_id, amount, 3)])  # E: one too many
+    resize.starmap([("a.png",)])  # E: keyword-only crop has no default
     price.apply_async("tea")  # E: neither a tuple nor a list
 
 

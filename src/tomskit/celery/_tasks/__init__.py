@@ -17,6 +17,7 @@
     hooks             hooks of a task that are to be awaited
     body              the run method, around the coroutine function
     bound             the `self` of a task, and its request
+    mapping           what type checkers know of the items of map and starmap
     replacing         self.replace() in eager mode, which ends the body as in a worker
     reporting         report, by which a task tells how far it is
     signatures        calls and groups of calls, with their types

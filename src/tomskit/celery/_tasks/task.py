@@ -34,9 +34,9 @@ from tomskit.celery._tasks.call_arguments import (
 )
 from tomskit.celery._tasks.functions import coroutine_function, is_async
 from tomskit.celery._tasks.hooks import await_hooks
+from tomskit.celery._tasks.mapping import MappedTask
 from tomskit.celery._tasks.overrides import check_overrides, prepare_results, prepare_sending
 from tomskit.celery._tasks.periodic import EVERY, Every, add_to_schedule
-from tomskit.celery._tasks.replacing import ReplacingTask
 from tomskit.celery._tasks.signatures import ImmutableSignature, PartialSignature, TypedSignature
 from tomskit.celery._values.codec import Codec
 from tomskit.celery._values.parameters import Arguments
@@ -60,7 +60,7 @@ S = TypeVar("S", bound=Signature[Any])
 _ROUTING: Final = frozenset({"queue", "exchange", "routing_key"})
 
 
-class AsyncTask(ReplacingTask[P, R_co]):
+class AsyncTask(MappedTask[P, R_co]):
     """A Celery task in every respect; only its body is a coroutine function.
 
     What a type checker accepts in ``delay``, ``adelay``, ``s``, ``si`` and ``p`` arrives in the
@@ -214,8 +214,6 @@ class AsyncTask(ReplacingTask[P, R_co]):
         ) -> TypedEagerResult[R_co]: ...
         @override
         def AsyncResult(self, task_id: str) -> TypedResult[R_co]: ...  # type: ignore[override]
-        @override
-        def map(self: Callable[[T], R], it: Iterable[T]) -> xmap: ...  # pyright: ignore[reportGeneralTypeIssues]
 
         # What a subclass overrides, as a plain function or as a coroutine function.
         @override
