@@ -1,6 +1,7 @@
 """task_id on log records."""
 
 import logging
+import threading
 
 import pytest
 from celery.utils.log import ColorFormatter
@@ -25,6 +26,33 @@ def own(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
 @async_shared_task
 async def write(words: str) -> None:
     logging.getLogger("somewhere").warning(words)
+
+
+def test_lines_of_two_threads_have_their_own_times() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter := ColorFormatter("%(asctime)s"))
+    logger = logging.getLogger("lines-of-two-threads")
+    logger.addHandler(handler)
+    note_format("%(asctime)s", logger)
+    logger.removeHandler(handler)
+    plain = logging.Formatter("%(asctime)s")
+    first, second = (logging.makeLogRecord({"created": created}) for created in (100.0, 200.0))
+
+    class Interrupted(str):
+        """The milliseconds, before which another thread formats a line."""
+
+        __slots__ = ()
+
+        def __bool__(self) -> bool:
+            formatter.default_msec_format = "%s,%03d"
+            thread = threading.Thread(target=formatter.format, args=(second,))
+            thread.start()
+            thread.join()
+            return True
+
+    formatter.default_msec_format = Interrupted("%s,%03d")
+
+    assert formatter.format(first) == plain.format(first)
 
 
 @pytest.mark.parametrize("formatter", FORMATS)

@@ -209,8 +209,8 @@ def _traceback_of(write: Callable[[Any], str], info: Any) -> str:
 class _Formatter(ColorFormatter, TextMaker):
     """Celery's formatter; makes the text of a second once, which takes 2 us of a line's 20."""
 
-    _second: int | None = None
-    _text = ""
+    _known: tuple[int | None, str] = None, ""
+    """A second and its text, as one object: a thread may format while the event loop writes lines."""
     _line: str | None = None
     """What a line is made with, as far as that is known."""
 
@@ -226,11 +226,12 @@ class _Formatter(ColorFormatter, TextMaker):
 
     def _time_of(self, created: float, msecs: float) -> str:
         second = int(created)
-        if second != self._second:
-            self._text = time.strftime(self.default_time_format, self.converter(created))
-            self._second = second
+        known, text = self._known
+        if second != known:
+            text = time.strftime(self.default_time_format, self.converter(created))
+            self._known = second, text
         milliseconds = self.default_msec_format
-        return milliseconds % (self._text, msecs) if milliseconds else self._text
+        return milliseconds % (text, msecs) if milliseconds else text
 
     @override
     def texts_of(self, attributes: Mapping[str, Any]) -> MakeText | None:
