@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from tests.support.patience import patience, wait_until
+
 
 @contextmanager
 def switching_often() -> Generator[None]:
@@ -17,6 +19,18 @@ def switching_often() -> Generator[None]:
         yield
     finally:
         sys.setswitchinterval(interval)
+
+
+def wait_until_in(thread: threading.Thread, function: str) -> None:
+    """Wait until a thread is in a function, or in one that this calls."""
+
+    def is_in() -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        while frame is not None and frame.f_code.co_name != function:
+            frame = frame.f_back
+        return frame is not None
+
+    wait_until(is_in, patience(10), f"the thread does not come to {function}")
 
 
 def at_once(work: Callable[[int], None], threads: int) -> None:

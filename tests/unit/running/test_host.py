@@ -1,6 +1,7 @@
 """RuntimeHost: starts, uses and stops whichever runtime an app was given."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ import pytest
 from celery import Celery
 from typing_extensions import override
 
+from tests.support.threads import at_once, wait_until_in
 from tomskit.celery import AsyncCelery, AsyncRuntime
 from tomskit.celery._running.greenlets import GreenletCoroutine
 from tomskit.celery._running.host import RuntimeHost
@@ -205,6 +207,62 @@ def test_runtime_of_another_app_goes_on_with_what_it_runs(events: list[str]) -> 
     assert first.runtime_host.run(nested()) == 6
     assert AsyncRuntime.app() is first
     assert events == ["resources started", "entered", "left"]
+
+
+def test_another_app_does_not_take_the_place_of_a_runtime_that_is_about_to_run() -> None:
+    class Interrupted(AsyncRuntime):
+        """In the middle of the first run a thread runs something for another app."""
+
+        is_first = True
+
+        @classmethod
+        @override
+        def run(cls, coro: Coroutine[Any, Any, T], /) -> T:
+            if cls.is_first:
+                cls.is_first = False
+                thread = threading.Thread(target=lambda: other.runtime_host.run(running_in()))
+                thread.start()
+                thread.join()
+            return super().run(coro)
+
+    async def running_in() -> object:
+        return asyncio.get_running_loop()
+
+    mine = AsyncCelery("mine", runtime=Interrupted, providers=[])
+    other = AsyncCelery("other", providers=[])
+    loop = mine.runtime_host.run(running_in())
+
+    assert AsyncRuntime.app() is mine
+    assert mine.runtime_host.run(running_in()) is loop
+
+
+def test_threads_that_run_together_for_several_apps() -> None:
+    apps = [AsyncCelery(f"of-{number}", providers=[]) for number in range(3)]
+
+    def work(number: int) -> None:
+        for times in range(50):
+            app = apps[(number + times) % 3]
+            assert app.runtime_host.run(double(times)) == 2 * times
+
+    at_once(work, 8)
+
+
+def test_threads_that_start_it_together_start_it_once(plain: Celery, events: list[str]) -> None:
+    class Slow(LoopForEachCall):
+        @override
+        def init(self, app: Celery, /) -> None:
+            super().init(app)
+            if threading.current_thread() is first:
+                second.start()
+                wait_until_in(second, "start")
+
+    host = RuntimeHost(plain, Slow(events), Resources([]))
+    first, second = (threading.Thread(target=host.start) for _ in range(2))
+    first.start()
+    first.join()
+    second.join()
+
+    assert events == ["init"]
 
 
 def test_in_a_greenlet_the_coroutine_runs_right_there(events: list[str]) -> None:

@@ -14,7 +14,10 @@ from typing import Never, cast
 
 import pytest
 from sqlalchemy import text
+from typing_extensions import override
 
+from tests.support.patience import patience
+from tests.support.threads import wait_until_in
 from tomskit import TomsKitError
 from tomskit.celery import AsyncCelery, AsyncRuntime, celery_context
 from tomskit.errors import (
@@ -364,3 +367,36 @@ def test_runs_and_shutdowns_at_once_never_hang(app: AsyncCelery) -> None:
 
     assert not any(thread.is_alive() for thread in threads)
     assert set(outcomes) <= {2}
+
+
+def test_the_first_runs_of_threads_with_different_apps_share_a_loop() -> None:
+    begins, ends = threading.Event(), threading.Event()
+
+    class Slow(Recorder):
+        @override
+        async def startup(self) -> None:
+            begins.set()
+            await asyncio.to_thread(wait_until_in, second, "_start_for_current_app")
+
+    async def wait() -> int:
+        await asyncio.to_thread(ends.wait, patience(10))
+        return 1
+
+    def run_first() -> int:
+        AsyncCelery("first", providers=[Slow("slow", [])]).set_current()
+        return AsyncRuntime.run(wait())
+
+    def run_second() -> None:
+        AsyncCelery("second", providers=[], set_as_current=False).set_current()
+        AsyncRuntime.run(double(1))
+        ends.set()
+
+    AsyncRuntime.shutdown()
+    second = threading.Thread(target=run_second)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(run_first)
+        assert begins.wait(patience(10))
+        second.start()
+        second.join()
+        ends.set()
+        assert first.result() == 1

@@ -45,15 +45,35 @@ class EventLoop(ABC):
         self.inbox: Final = Inbox(loop)
         self._running: set[Cancellable] = set()
         self._callers: set[object] = set()
+        self._gives_way = False
 
     @abstractmethod
     def owns_this_thread(self) -> bool:
         """Whether the loop runs, or is to run, in the calling thread."""
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody waits for a coroutine here, and another app's loop may take its place."""
-        return not self._callers
+    def hold(self, caller: object) -> bool:
+        """Note who is about to run something here, until `let_go`: another app's loop does not take its place.
+
+        Returns:
+            Whether that has not happened already.
+        """
+        # First noted, then looked: who is to take its place does the opposite, at the same time.
+        self._callers.add(caller)
+        if self._gives_way:
+            self._callers.discard(caller)
+            return False
+        return True
+
+    def let_go(self, caller: object) -> None:
+        """End what `hold` has begun."""
+        self._callers.discard(caller)
+
+    def give_way(self) -> bool:
+        """Let nobody run anything here any more, unless somebody does; whether that is so."""
+        self._gives_way = True
+        if self._callers:
+            self._gives_way = False
+        return self._gives_way
 
     @abstractmethod
     def stop(self) -> None:

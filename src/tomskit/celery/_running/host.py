@@ -55,6 +55,8 @@ class RuntimeHost:
         if self._pid == os.getpid():
             return
         with self._lock:
+            if self._pid == os.getpid():
+                return
             self._runtime.init(self._app)
             if not self.uses_async_runtime:
                 # A runtime that makes a loop for each call has closed this one by now; then the
@@ -81,9 +83,14 @@ class RuntimeHost:
             if place is not None:
                 # A task of the asyncio pool: its coroutine runs where its tracer does.
                 return place.run(coro, self.resources)
-            if AsyncRuntime.app() is not self._app and not AsyncRuntime.take_over(self._app):
+            caller = object()
+            loop = AsyncRuntime.hold(self._app, caller)
+            if loop is None:
                 return run_aside(self._app, self.resources, TaskIdentity.current(), coro)
-            return self._runtime.run(coro)
+            try:
+                return self._runtime.run(coro)
+            finally:
+                loop.let_go(caller)
         self.start()
         return self._runtime.run(as_task(TaskIdentity.current(), self.resources, coro))
 

@@ -112,21 +112,29 @@ class AsyncRuntime:
         return None if current is None else current.app
 
     @classmethod
-    def take_over(cls, celery_app: Celery) -> bool:
+    def hold(cls, celery_app: Celery, caller: object) -> EventLoop | None:
         """Let the runtime be that of this app, unless another app's coroutines run on it.
 
+        It stays so until the caller lets the loop go.
+
         Returns:
-            Whether it is that of this app now.
+            The loop; None if it is another app's.
 
         Raises:
             ProviderError: A resource provider did not start.
         """
+        current = _process.event_loop
+        if current is not None and current.app is celery_app and current.hold(caller):
+            return current
         with _process.lock:
             current = _process.event_loop
-            if current is not None and current.app is not celery_app and not current.is_idle:
-                return False
+            if current is not None and current.app is not celery_app and not current.give_way():
+                return None
             cls.init(celery_app)
-            return True
+            current = _process.event_loop
+            assert current is not None  # noqa: S101 (init has set it)
+            current.hold(caller)
+            return current
 
     @classmethod
     def _start_for_current_app(cls, coro: Coroutine[object, Never, object]) -> EventLoop:
@@ -140,7 +148,8 @@ class AsyncRuntime:
             )
         try:
             with _process.lock:
-                cls.init(app)
+                if _process.event_loop is None:  # or another thread was faster
+                    cls.init(app)
                 current = _process.event_loop
         except BaseException:
             discard(coro)
