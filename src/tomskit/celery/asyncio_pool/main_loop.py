@@ -33,9 +33,8 @@ class MainLoop(EventLoop):
         self.inbox.open()
         self._hub.wait(self.resources.start())
 
-    @property
     @override
-    def is_idle(self) -> bool:
+    def give_way(self) -> bool:
         # The worker itself waits in it.
         return False
 
