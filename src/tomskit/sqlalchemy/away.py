@@ -36,6 +36,7 @@ _LOCK_TIMEOUT_IN_MYSQL: Final = 1205
 _CONFLICTS_IN_MYSQL: Final = frozenset({1020, 1213, 3101, 3572, _LOCK_TIMEOUT_IN_MYSQL})
 """Also a lock that was not free at once, where a statement says NOWAIT."""
 _NO_SAVEPOINT_IN_MYSQL: Final = 1305
+_READ_ONLY_IN_POSTGRES: Final = "25006"
 _AWAY_IN_POSTGRES: Final = frozenset({"25P03", "53300", "57P01", "57P02", "57P03", "57P05"})
 """A connection that was idle in a transaction for too long, too many connections, shutdown by an
 administrator or a crash, not yet started, a connection that was idle for too long."""
@@ -60,7 +61,7 @@ def is_away(error: BaseException) -> bool:
     if number is not None:
         return number in _AWAY_IN_MYSQL or number in _CLIENT_ERRORS_OF_MYSQL or is_read_only(error)
     if state is not None:
-        return state in _AWAY_IN_POSTGRES or state.startswith("08")
+        return state in _AWAY_IN_POSTGRES or state.startswith("08") or is_read_only(error)
     # psycopg has no state to tell where it could not connect, and asyncpg none for a closed connection.
     return (
         type(original).__name__ == "OperationalError" and _driver(original) == "psycopg"
@@ -68,14 +69,17 @@ def is_away(error: BaseException) -> bool:
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether a server of MySQL takes no writes now, as one does that is about to be replaced by another.
+    """Whether a server takes no writes now, as one does that is about to be replaced by another, or was.
 
-    PostgreSQL is started again for that, which ends all connections.
+    PostgreSQL says the same of a transaction that a program has made read-only.
     """
     original = _original(error)
     if original is None:
         return False
-    number, text = _codes(original)[0], str(original).lower()
+    number, state = _codes(original)
+    if state is not None:
+        return state == _READ_ONLY_IN_POSTGRES
+    text = str(original).lower()
     return number == _READ_ONLY_IN_MYSQL or (
         number == _OPTION_OF_MYSQL and ("read-only" in text or "read_only" in text)
     )

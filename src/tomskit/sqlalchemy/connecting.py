@@ -27,6 +27,9 @@ _CONNECT: Final = {
 _OWN_LIMITS: Final = ("connect_timeout", "timeout")
 """The drivers' own limits, which do not cover everything: aiomysql's does not cover the login."""
 
+_READ_ONLY: Final = "postgresql_readonly"
+"""SQLAlchemy's execution option of a transaction that is not to write, whatever the server could."""
+
 
 def limit_connecting(engine: Engine, seconds: float) -> None:
     """Limit how long connecting and logging in may take; a longer limit in the URL is kept.
@@ -55,8 +58,14 @@ def drop_lost_connections(engine: Engine) -> None:
 
 
 def _note_loss(context: ExceptionContext) -> None:
-    error = context.original_exception
-    if not context.is_disconnect and (is_lost(error) or is_read_only(error)):
+    error, connection = context.original_exception, context.connection
+    wants_no_writes = (
+        connection is not None and connection.get_execution_options().get(_READ_ONLY) is True
+    )
+    # SQLAlchemy puts errors of its own in the place of asyncpg's, and knows them by what it raises.
+    raised = context.sqlalchemy_exception or error
+    is_useless = is_lost(error) or (is_read_only(raised) and not wants_no_writes)
+    if is_useless and not context.is_disconnect:
         context.is_disconnect = True
 
 

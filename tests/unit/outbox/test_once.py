@@ -211,6 +211,7 @@ def raised(error: Exception) -> DBAPIError:
         (raised(DriverError(1062, "Duplicate entry")), False, False),
         (raised(DriverError(1045, "Access denied")), False, False),
         (raised(DriverError("shut down", sqlstate="57P01")), True, False),
+        (raised(DriverError("read-only transaction", sqlstate="25006")), True, False),
         (raised(DriverError("deadlock", sqlstate="40P01")), False, True),
         (raised(DriverError("no table", sqlstate="42P01")), False, False),
         (raised(DriverError("database is locked")), False, True),
