@@ -14,11 +14,19 @@ from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from tomskit.addresses import (
+    ENCODED,
+    NUMBER,
+    REDIS_PORT,
+    SOCKET_SCHEMES,
+    RedisAddress,
+    is_socket,
+    parse_socket_url,
+)
 from tomskit.errors import ConfigurationError
 
 __all__ = (
     "HostPort",
-    "RedisAddress",
     "database_query",
     "database_url",
     "host_name",
@@ -50,30 +58,24 @@ def redis_url(
     password: str | None = None,
     tls: bool = False,
 ) -> str:
-    """Build the ``redis://`` URL of one server; with `tls` it is ``rediss://``."""
+    """Build the ``redis://`` URL of one server; with `tls` it is ``rediss://``.
+
+    Where `host` is the path of a Unix socket it is redis-py's own, ``unix://``.
+    """
+    if is_socket(host):
+        return f"unix://{_credentials(username, password)}{quote(host)}?db={db}"
     scheme = "rediss" if tls else "redis"
     return f"{scheme}://{_credentials(username, password)}{_netloc(_encoded(host), port)}/{db}"
 
 
-class RedisAddress(NamedTuple):
-    """What the URL of a Redis server says."""
-
-    host: str
-    port: int
-    db: int
-    username: str | None
-    password: str | None
-    tls: bool
-    options: Mapping[str, str]
-    """The query, without ``db``."""
-
-
-_REDIS_SCHEMES: Final = ("redis", "rediss")
-_ENCODED: Final = "; in a user name or password write % / ? # @ : as %25 %2F %3F %23 %40 %3A"
+_REDIS_SCHEMES: Final = ("redis", "rediss", *SOCKET_SCHEMES)
 
 
 def parse_redis_url(text: str, *, schemes: Sequence[str] = _REDIS_SCHEMES) -> RedisAddress:
     """Parse ``redis://user:password@host:port/db?option=value``; without a port it is 6379.
+
+    Or, of a Unix socket, ``redis+socket://user:password@/path?virtual_host=db``, as Celery writes it, or
+    ``unix://user:password@/path?db=db``, as redis-py does.
 
     Raises:
         ConfigurationError: It is no such URL. The message does not contain the text, which may hold
@@ -82,31 +84,30 @@ def parse_redis_url(text: str, *, schemes: Sequence[str] = _REDIS_SCHEMES) -> Re
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in schemes:
         raise ConfigurationError(f"the URL begins with one of {', '.join(schemes)}, and ://")
+    if scheme in SOCKET_SCHEMES:
+        return parse_socket_url(scheme, rest)
     try:
         parts = urlsplit(f"redis://{rest}", allow_fragments=False)
         host, port = host_name(unquote(parts.hostname or "")), parts.port
     except ValueError:
         raise ConfigurationError(
-            f"the URL names no host, or a port that is not a number from 1 to {_LAST_PORT}{_ENCODED}"
+            f"the URL names no host, or a port that is not a number from 1 to {_LAST_PORT}{ENCODED}"
         ) from None
     if port == 0:
         raise ConfigurationError(f"the URL's port is not a number from 1 to {_LAST_PORT}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     db = options.pop("db", None) or parts.path.strip("/") or "0"
-    if not re.fullmatch("[0-9]{1,9}", db):
-        raise ConfigurationError(f"after the host and / the URL has a database number{_ENCODED}")
+    if not NUMBER.fullmatch(db):
+        raise ConfigurationError(f"after the host and / the URL has a database number{ENCODED}")
     return RedisAddress(
         host=host,
-        port=port or _REDIS_PORT,
+        port=port or REDIS_PORT,
         db=int(db),
         username=unquote(parts.username or "") or None,
         password=unquote(parts.password or "") or None,
         tls=scheme == "rediss",
         options=options,
     )
-
-
-_REDIS_PORT: Final = 6379
 
 
 def named_options(options: Iterable[str]) -> str:

@@ -211,6 +211,7 @@ def test_visible_messages_are_given_back_with_a_client(channel: Any) -> None:
         "connection_errors",
         "do_restore",
         "global_keyprefix",
+        "socket_connect_timeout",
         "socket_timeout",
         "pool",
         "priority_steps",

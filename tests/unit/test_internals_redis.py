@@ -1,14 +1,18 @@
 """What tomskit relies on in redis-py beyond its documentation."""
 
 import asyncio
+import contextlib
+import inspect
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from redis.asyncio import Connection
+from redis.asyncio import Connection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tomskit._internals.redis import BlockingPool, new_sentinel, says_pool_is_full
+from tomskit._internals.redis import BlockingPool, SocketConnection, new_sentinel, says_pool_is_full
 
 
 class _SentinelPool(SentinelConnectionPool, BlockingPool):
@@ -65,3 +69,28 @@ def _occupy(pool: BlockingPool) -> None:
     # It has no types, and connects to nothing yet.
     take: Callable[[], object] = pool.get_available_connection
     take()
+
+
+def test_a_connection_by_a_unix_socket_logs_in_once_it_is_connected(tmp_path: Path) -> None:
+    """``UnixDomainSocketConnection._connect``, which logs in, and ``_reader`` and ``_writer``."""
+    path = "s"  # short, as it has to be
+    logged_in: list[bool] = []
+
+    async def log_in(connection: SocketConnection) -> None:
+        logged_in.append(connection.is_connected)
+
+    async def connect() -> None:
+        server = await asyncio.start_unix_server(lambda _, writer: writer.close(), path)
+        async with server:
+            connection: Any = SocketConnection(
+                path=path, redis_connect_func=log_in, socket_timeout=5
+            )
+            await connection.connect()
+            await connection.disconnect()
+
+    with contextlib.chdir(tmp_path):
+        asyncio.run(connect())
+    assert logged_in == [True]
+    assert inspect.iscoroutinefunction(vars(UnixDomainSocketConnection)["_connect"])
+    for name in ("_reader", "_writer", "on_connect"):
+        assert name in vars(UnixDomainSocketConnection)["_connect"].__code__.co_names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -65,7 +66,16 @@ _NO_ANSWER: Final = (
 
 _START_IT: Final = "Start the server, or set the host and port on which it listens: {set}."
 
+_START_IT_THERE: Final = "Start Redis, or set the path at which it listens, its unixsocket: {set}."
+
 _ADVICE: Final = (
+    # Of a Unix socket: others have no path there.
+    (
+        f"Error {errno.EACCES} connecting to /",
+        "The Unix socket is not for this user: set unixsocketperm 770 in Redis, and add the user to its group.",
+    ),
+    (f"Error {errno.ENOENT} connecting to /", _START_IT_THERE),
+    (f"Error {errno.ECONNREFUSED} connecting to /", _START_IT_THERE),
     ("Connection refused", _START_IT),
     ("ConnectionRefusedError", _START_IT),
     ("Name or service not known", "There is no such host. Look at {set}."),

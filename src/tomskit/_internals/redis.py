@@ -9,6 +9,11 @@
     For: a pool of Sentinel's that is a BlockingConnectionPool as well.
     When that changes: making a client with Sentinel raises TypeError, or its commands do not wait.
 
+`UnixDomainSocketConnection._connect`, which logs in, and `_reader` and `_writer`
+    For: connections by a Unix socket that log in once, as others do: within a deadline, with the server's error.
+    When it is missing: they log in twice, wait for ever for a server that accepts them and does not answer, and
+    try again with a wrong password; or raise AttributeError.
+
 `Sentinel`, which has no types
     For: a client of the master, and closing the connections to the sentinels.
     When it is missing: an import of tomskit.redis raises ImportError.
@@ -16,17 +21,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from redis.asyncio import BlockingConnectionPool, Connection, Redis, Sentinel
+from redis.asyncio import (
+    BlockingConnectionPool,
+    Connection,
+    Redis,
+    Sentinel,
+    UnixDomainSocketConnection,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from typing_extensions import override
 
 if TYPE_CHECKING:
     from redis.asyncio.sentinel import SentinelConnectionPool
 
-__all__ = ("BlockingPool", "SentinelClient", "new_sentinel", "says_pool_is_full")
+__all__ = (
+    "BlockingPool",
+    "SentinelClient",
+    "SocketConnection",
+    "new_sentinel",
+    "says_pool_is_full",
+)
 
 
 class SentinelClient(Protocol):
@@ -56,3 +74,14 @@ else:
 def says_pool_is_full(error: RedisConnectionError) -> bool:
     """Whether a BlockingPool raised `error` because no connection became free in time."""
     return isinstance(error.__cause__, TimeoutError)
+
+
+class SocketConnection(UnixDomainSocketConnection):
+    """redis-py's, by a Unix socket, which connects as the others do: what is next logs in."""
+
+    path: str
+
+    @override
+    async def _connect(self) -> None:
+        async with asyncio.timeout(self.socket_connect_timeout):
+            self._reader, self._writer = await asyncio.open_unix_connection(self.path)

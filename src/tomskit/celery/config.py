@@ -10,13 +10,14 @@ from celery.app.defaults import DEFAULTS
 from pydantic import model_validator
 from typing_extensions import override
 
+from tomskit.addresses import is_socket
 from tomskit.celery._internals.celery_command import variables_of_celery
 from tomskit.celery._settings.broker import BrokerSettings
 from tomskit.celery._settings.prefixes import PREFIX
 from tomskit.celery._settings.resources import ResourceSettings
 from tomskit.celery._settings.results import ResultSettings
 from tomskit.celery._settings.tasks_and_worker import SPAWN_TIMEOUT, TaskAndWorkerSettings
-from tomskit.celery._settings.urls import scheme_of
+from tomskit.celery._settings.urls import REDIS_SCHEMES, scheme_of
 from tomskit.defaults import changed_defaults
 from tomskit.redis.config import REDIS_SSL, RedisConfig
 from tomskit.settings import Concealed, instead_of_parts
@@ -26,12 +27,16 @@ from tomskit.variables import warn_of_no_effect
 
 __all__ = ("CeleryConfig",)
 
-_REDIS: Final = frozenset({"redis", "rediss", "sentinel"})
 _OF_CONNECTIONS: Final = (
     *("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT", "SOCKET_KEEPALIVE", "HEALTH_CHECK_INTERVAL"),
 )
 _OF_THE_BROKER: Final = frozenset(f"CELERY_BROKER_{name}" for name in _OF_CONNECTIONS)
 _OF_RESULTS: Final = frozenset(f"CELERY_RESULT_{name}" for name in _OF_CONNECTIONS)
+_KEEPALIVE: Final = {
+    "CELERY_BROKER_REDIS_HOST": "CELERY_BROKER_SOCKET_KEEPALIVE",
+    "CELERY_RESULT_BACKEND_REDIS_HOST": "CELERY_RESULT_SOCKET_KEEPALIVE",
+    "CELERY_WORKER_REDIS_HOST": "CELERY_WORKER_REDIS_SOCKET_KEEPALIVE",
+}
 _SENTINEL: Final = frozenset(
     f"CELERY_SENTINEL{name}"
     for name in ("S", "_MASTER_NAME", "_USERNAME", "_PASSWORD", "_SOCKET_TIMEOUT")
@@ -94,10 +99,13 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
             if not vars(self)[switch] and switch not in given:
                 names = {f"{prefix}{name}" for name in REDIS_SSL}
                 warn_of_no_effect(given, names, f"set {switch}=true as well")
-        if scheme_of(self.CELERY_BROKER_URL) not in _REDIS:
+        for host, name in _KEEPALIVE.items():
+            if is_socket(vars(self)[host]):
+                warn_of_no_effect(given, {name}, "Redis is reached by a Unix socket")
+        if scheme_of(self.CELERY_BROKER_URL) not in REDIS_SCHEMES:
             fast = {"CELERY_REDIS_FAST_PATH"} if self.CELERY_REDIS_FAST_PATH else set[str]()
             warn_of_no_effect(given, _OF_THE_BROKER | fast, "the broker is not Redis")
-        if scheme_of(self.CELERY_RESULT_BACKEND) not in _REDIS:
+        if scheme_of(self.CELERY_RESULT_BACKEND) not in REDIS_SCHEMES:
             warn_of_no_effect(given, _OF_RESULTS, "the result backend is not Redis")
         if not {"given_result_backend", "CELERY_RESULT_BACKEND_TYPE"} & given:
             names = {"CELERY_RESULT_BACKEND_DATABASE_URI_SCHEME"}
@@ -149,7 +157,7 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
         """What kombu is told beside the URL: timeouts, and how to find the master."""
         url = self.CELERY_BROKER_URL
         options = self._sentinel_options(self._broker(), url)
-        if scheme_of(url) in {"redis", "rediss", "sentinel"}:
+        if scheme_of(url) in REDIS_SCHEMES:
             options |= self._socket_options()
         if self.CELERY_BROKER_VISIBILITY_TIMEOUT is not None:
             options["visibility_timeout"] = self.CELERY_BROKER_VISIBILITY_TIMEOUT
@@ -168,7 +176,7 @@ class CeleryConfig(ResourceSettings, TaskAndWorkerSettings, ResultSettings, Brok
             value: object = getattr(self, field)
             if field.startswith(PREFIX) and name in DEFAULTS and value is not None:
                 settings[name] = value
-        settings |= self._result_socket_options()
+        settings |= self._result_socket_options(self.CELERY_RESULT_BACKEND)
         if self.CELERY_WORKER_POOL_START_METHOD == "spawn":
             settings["worker_proc_alive_timeout"] = SPAWN_TIMEOUT
         settings["broker_url"] = Concealed(self.CELERY_BROKER_URL)

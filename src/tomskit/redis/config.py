@@ -17,6 +17,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict, deprecated, override
 
+from tomskit.addresses import RedisAddress, is_socket
 from tomskit.errors import ConfigurationError
 from tomskit.settings import (
     Concealed,
@@ -31,7 +32,6 @@ from tomskit.settings import (
     secret,
 )
 from tomskit.urls import (
-    RedisAddress,
     host_name,
     named_options,
     parse_nodes,
@@ -162,7 +162,7 @@ def _redis_url(text: str | None) -> str | None:
 
 
 RedisUrl = Annotated[Url, AfterValidator(_redis_url)]
-"""``redis://user:password@host:port/db``, or ``rediss://`` for TLS."""
+"""``redis://user:password@host:port/db``, ``rediss://`` for TLS, ``unix://user:password@/path?db=db``."""
 
 
 class RedisConfig(TomsKitBaseSettings):
@@ -268,6 +268,10 @@ class RedisConfig(TomsKitBaseSettings):
             raise ValueError("REDIS_USE_SENTINEL and REDIS_USE_CLUSTER exclude each other")
         if self.REDIS_USE_SENTINEL and not self.REDIS_SENTINEL_MASTER_NAME:
             raise ValueError("REDIS_USE_SENTINEL needs REDIS_SENTINEL_MASTER_NAME")
+        if is_socket(self.REDIS_HOST):
+            for name in ("REDIS_USE_SENTINEL", "REDIS_USE_CLUSTER"):
+                if vars(self)[name]:
+                    raise ValueError(f"REDIS_URL names a Unix socket: leave {name} out")
         if self.REDIS_USE_CLUSTER and self.REDIS_DB:
             raise ValueError("A Redis Cluster has only database 0: leave REDIS_DB out")
         return self
@@ -282,6 +286,8 @@ class RedisConfig(TomsKitBaseSettings):
             warn_of_no_effect(given, {"REDIS_CLUSTER_NODES"}, "set REDIS_USE_CLUSTER=true as well")
         if not self.REDIS_USE_SSL and "REDIS_USE_SSL" not in given:
             warn_of_no_effect(given, REDIS_SSL, "set REDIS_USE_SSL=true as well")
+        if is_socket(self.REDIS_HOST):
+            warn_of_no_effect(given, {"REDIS_SOCKET_KEEPALIVE"}, "REDIS_URL names a Unix socket")
         here = {"REDIS_HOST", "REDIS_PORT"}
         if self.REDIS_USE_SENTINEL and self.REDIS_SENTINELS:
             warn_of_no_effect(given, here, "REDIS_SENTINELS says where to connect")

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
+from redis.asyncio import Connection, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import deprecated, override
 
@@ -26,6 +24,7 @@ from tomskit._internals.redis import BlockingPool, new_sentinel, says_pool_is_fu
 from tomskit.errors import NotInitializedError
 from tomskit.redis.away import is_distrusted, is_refused
 from tomskit.redis.config import RedisConfig
+from tomskit.redis.connections import Watched, keepalive_options, parameters_of
 from tomskit.redis.login import log_in
 from tomskit.urls import HostPort, parse_nodes
 
@@ -38,21 +37,6 @@ T = TypeVar("T")
 _DEFAULT_SENTINEL_PORT: Final = 26379
 _WARN_AFTER: Final = 20.0
 """Seconds for which a command waits for a free connection before a warning is logged, and again."""
-
-_DEAD_AFTER: Final = 45
-"""Seconds without any sign of life of the other side; 30 of them without a question."""
-
-_PROBES: Final = {
-    getattr(socket, name): value
-    for name, value in {
-        "TCP_KEEPIDLE": 30,
-        "TCP_KEEPINTVL": 5,
-        "TCP_KEEPCNT": 3,
-        # No probes are sent while the answer to a command is due.
-        "TCP_USER_TIMEOUT": 1000 * _DEAD_AFTER,
-    }.items()
-    if hasattr(socket, name)  # some systems lack some
-}
 
 _Close = Callable[[], Awaitable[None]]
 
@@ -103,13 +87,11 @@ def _create(config: RedisConfig) -> tuple[Redis | RedisCluster, list[_Close]]:
     if config.REDIS_USE_SENTINEL:
         return _create_sentinel(config)
     pool = _WaitingPool(
-        connection_class=_WatchedSSL if config.REDIS_USE_SSL else _Watched,
-        host=config.REDIS_HOST,
-        port=config.REDIS_PORT,
         db=config.REDIS_DB,
         timeout=_WARN_AFTER,
         retry=_retry(),
         redis_connect_func=_login_within(config.REDIS_SOCKET_CONNECT_TIMEOUT),
+        **parameters_of(config),
         **_connection_options(config),
         **_tls_options(config),
     )
@@ -123,6 +105,7 @@ def _create_cluster(config: RedisConfig) -> tuple[RedisCluster, list[_Close]]:
     cluster = _WaitingCluster(
         startup_nodes=[ClusterNode(node.host, node.port) for node in nodes],
         ssl=config.REDIS_USE_SSL,
+        **keepalive_options(config),
         **_connection_options(config),
         **_tls_options(config),
     )
@@ -146,6 +129,7 @@ def _create_sentinel(config: RedisConfig) -> tuple[Redis, list[_Close]]:
         timeout=_WARN_AFTER,
         retry=_retry(),
         redis_connect_func=_login_within(config.REDIS_SOCKET_CONNECT_TIMEOUT),
+        **keepalive_options(config),
         **_connection_options(config),
         **tls,
     )
@@ -154,28 +138,6 @@ def _create_sentinel(config: RedisConfig) -> tuple[Redis, list[_Close]]:
         config.REDIS_SENTINEL_MASTER_NAME or "", connection_pool_class=_WaitingSentinelPool
     )
     return master, [master.aclose, *(node.aclose for node in sentinel.sentinels)]
-
-
-class _Watched(Connection):
-    """Notes that its server has become a replica.
-
-    Such a server leaves connections open, and another one may have its name by now.
-    """
-
-    is_demoted: bool = False
-
-    @override
-    async def read_response(self, *args: Any, **options: Any) -> Any:
-        untyped: Any = super()
-        try:
-            return await untyped.read_response(*args, **options)
-        except ReadOnlyError:
-            self.is_demoted = True
-            raise
-
-
-class _WatchedSSL(_Watched, SSLConnection):
-    """The same with TLS."""
 
 
 class _WaitingPool(BlockingPool):
@@ -199,7 +161,7 @@ class _WaitingPool(BlockingPool):
     @override
     async def release(self, connection: AbstractConnection) -> None:
         try:
-            if isinstance(connection, _Watched) and connection.is_demoted:
+            if isinstance(connection, Watched) and connection.is_demoted:
                 connection.is_demoted = False
                 await connection.disconnect()
         finally:
@@ -332,8 +294,6 @@ def _connection_options(config: RedisConfig) -> dict[str, Any]:
         # wait_for, which loses cancellations on Python 3.11: a task would exceed its time limit.
         "socket_timeout": config.REDIS_SOCKET_TIMEOUT,
         "socket_connect_timeout": config.REDIS_SOCKET_CONNECT_TIMEOUT,
-        "socket_keepalive": config.REDIS_SOCKET_KEEPALIVE,
-        "socket_keepalive_options": _PROBES if config.REDIS_SOCKET_KEEPALIVE else {},
         "health_check_interval": config.REDIS_HEALTH_CHECK_INTERVAL,
     }
 

@@ -15,6 +15,7 @@ from tests.support.servers.redis import (
     RedisClusterNode,
     RedisDb,
     RedisServer,
+    SocketRedisServer,
     TLSRedisServer,
 )
 from tests.support.servers.sentinel import Sentinel, SentinelCluster
@@ -30,6 +31,7 @@ __all__ = (
     "SentinelCluster",
     "Server",
     "ServerError",
+    "SocketRedisServer",
     "TLSRedisServer",
     "die_with_parent",
     "find_binary",

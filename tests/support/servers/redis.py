@@ -286,6 +286,44 @@ class TLSRedisServer(RedisServer):
         return super().url(db).replace("redis://", "rediss://", 1)
 
 
+class SocketRedisServer(RedisServer):
+    """A Redis that listens at a Unix socket and at no port."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "redis.sock"
+
+    @override
+    def _config_lines(self) -> Iterator[ConfigLine]:
+        yield from super()._config_lines()
+        yield ("port", "0")
+        yield ("unixsocket", str(self.path))
+        yield ("unixsocketperm", "700")
+
+    @override
+    def _probing_client(self) -> redis.Redis:
+        return self.client()
+
+    @override
+    def client(self, db: int = 0, *, name: str | None = None) -> redis.Redis:
+        return redis.Redis(
+            unix_socket_path=str(self.path),
+            db=db,
+            client_name=name,
+            username=self.username,
+            password=self.password,
+            decode_responses=True,
+            socket_timeout=patience(5),
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    @override
+    def url(self, db: int = 0) -> str:
+        """As Celery and kombu write it."""
+        login = "" if self.password is None else f":{quote(self.password, safe='')}@"
+        return f"redis+socket://{login}{self.path}?virtual_host={db}"
+
+
 class RedisClusterNode(RedisServer):
     """A Redis Cluster of one node, which holds all slots."""
 

@@ -34,6 +34,7 @@ def publishes(app: AsyncCelery, other: AsyncCelery) -> bool:
         ("amqp://a//", "pyamqp://me:secret@b:5673"),
         ("amqp://a/shop", "amqps://b/shop"),
         ("memory://", "memory://"),
+        ("redis://a/3", "redis+socket://:secret@/a?virtual_host=3"),
     ],
 )
 def test_one_broker_may_have_several_urls(one: str, other: str) -> None:
@@ -47,6 +48,7 @@ def test_one_broker_may_have_several_urls(one: str, other: str) -> None:
         ("redis://a/0", "redis://a/1"),
         ("amqp://a/shop", "amqp://a/reports"),
         ("redis://a/1", "amqp://a/1"),
+        ("redis+socket:///a", "redis+socket:///a?virtual_host=1"),
     ],
 )
 def test_another_virtual_host_is_another_broker(one: str, other: str) -> None:
@@ -61,6 +63,8 @@ def test_another_virtual_host_is_another_broker(one: str, other: str) -> None:
         ("redis://a", "redis://a:6380", False),
         ("sentinel://a:1;sentinel://b:2", "sentinel://:secret@b:2;sentinel://a:1", True),
         ("amqp://a;amqp://b", "amqp://a;amqp://c", False),
+        ("redis+socket:///a", "redis+socket://:secret@/a?virtual_host=0", True),
+        ("redis+socket:///a", "redis+socket:///b", False),
     ],
 )
 def test_a_host_tells_apps_of_two_names_apart(one: str, other: str, is_same: bool) -> None:

@@ -9,6 +9,7 @@ import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
 
+from tomskit._internals.redis import SocketConnection
 from tomskit.celery.fast_redis.loop_pool import close_pool, loop_pool
 
 ADDRESS: dict[str, Any] = {"host": "127.0.0.1", "port": 1}
@@ -23,11 +24,7 @@ def parameters(pool: object) -> dict[str, Any]:
     [
         (redis.Connection, redis.asyncio.Connection, ADDRESS),
         (redis.SSLConnection, redis.asyncio.SSLConnection, ADDRESS),
-        (
-            redis.UnixDomainSocketConnection,
-            redis.asyncio.UnixDomainSocketConnection,
-            {"path": "/nowhere"},
-        ),
+        (redis.UnixDomainSocketConnection, SocketConnection, {"path": "/nowhere"}),
     ],
 )
 def test_each_kind_of_connection_has_its_own(

@@ -52,9 +52,17 @@ def listen_well(backend: object) -> None:
     if is_redis_backend(backend):
         # redis-py's parameter.
         backend.connparams["redis_connect_func"] = log_in
+        _suit_sockets(backend.connparams, backend.app.conf.get("redis_socket_connect_timeout"))
         replace_result_consumer(backend, _ListeningConsumer)
     # Celery takes the queue of the thread that first asks, and for an event loop a thread of its own does.
     getattr(backend, "oid", None)
+
+
+def _suit_sockets(parameters: dict[str, Any], connect_timeout: float | None) -> None:
+    """Leave out what connections by a Unix socket do not take, and give back what they take, but Celery leaves out."""
+    if issubclass(parameters.get("connection_class", object), redis.UnixDomainSocketConnection):
+        parameters.pop("socket_keepalive", None)
+        parameters.setdefault("socket_connect_timeout", connect_timeout)
 
 
 def close_connections(backend: object) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from tomskit.celery._app import AsyncApp
+from tomskit.celery._settings.urls import redis_address
 
 __all__ = ("origin_of", "patterns_of")
 
@@ -34,6 +35,10 @@ def origin_of(app: AsyncApp) -> str:
             info: dict[str, Any] = connection.info()
             urls: list[str] = connection.alt
         options: Mapping[str, object] = app.conf.broker_transport_options or {}
+        # kombu leaves the URL of a Unix socket in one piece.
+        by_socket = redis_address(str(info["hostname"]))
+        if by_socket is not None:
+            info |= {"hostname": by_socket.host, "port": "", "virtual_host": str(by_socket.db)}
         virtual_host = _virtual_host(family, str(info["virtual_host"] or ""), options)
         parts = virtual_host, _host(info, urls), str(app.main or "")
         known = _origins[app] = "." + "".join(map(_short, parts))

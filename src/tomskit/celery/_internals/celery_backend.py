@@ -28,7 +28,8 @@ The ``__dict__`` of a `RedisBackend`
     When it is missing: a worker with the asyncio pool raises AttributeError at the first result.
 
 `RedisBackend.connparams`
-    For: knowing whether two backends are of one server.
+    For: knowing whether two backends are of one server, logging in on a connection, and leaving out of those by
+    a Unix socket what they do not take.
     When it is missing: waiting for a result raises AttributeError.
 
 `RedisBackend.result_consumer`, a `ResultConsumer`, and what it is made of: ``app``, ``accept``,

@@ -11,7 +11,7 @@
     visibility timeout.
 
 `Channel._connparams`, its argument ``asynchronous``
-    For: RESP3, in which Redis tells on the same connection that a queue has changed.
+    For: RESP3, in which Redis tells on the same connection that a queue has changed; classes of ours for Unix sockets.
     When it is missing: the worker falls back to BRPOP, with a warning.
 
 `Channel._do_restore_message`
@@ -42,7 +42,7 @@
     one that loses it is a traceback each second.
 
 `Channel.active_queues`, `priority_steps`, `global_keyprefix`, `ack_emulation`, `do_restore`,
-`unacked_key`, `unacked_index_key`, `brpop_timeout` and `socket_timeout`
+`unacked_key`, `unacked_index_key`, `brpop_timeout`, `socket_timeout` and `socket_connect_timeout`
     For: kombu's own keys and settings, so that stock workers and producers work beside ours.
     When it is missing: a worker with Redis raises AttributeError when it connects.
 
@@ -244,6 +244,7 @@ if TYPE_CHECKING:
         unacked_key: str
         unacked_index_key: str
         brpop_timeout: float
+        socket_connect_timeout: float | None
         socket_timeout: float | None
         _pool: redis.ConnectionPool | None
         _async_pool: redis.ConnectionPool | None

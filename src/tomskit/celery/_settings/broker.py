@@ -6,8 +6,10 @@ from typing import Final, Self
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
+from tomskit.addresses import is_socket
 from tomskit.celery._settings.prefixes import without_prefix
 from tomskit.celery._settings.urls import BrokerUrl, redis_address, scheme_of
+from tomskit.errors import ConfigurationError
 from tomskit.redis.config import CertificateCheckSetting, Host, Nodes, RedisConfig, redis_parts
 from tomskit.settings import (
     Concealed,
@@ -173,6 +175,10 @@ class BrokerSettings(TomsKitBaseSettings):
 
     def _sentinels(self) -> list[HostPort]:
         nodes = parse_nodes(self.CELERY_SENTINELS or "", default_port=_DEFAULT_SENTINEL_PORT)
+        if not nodes and is_socket(self.CELERY_BROKER_REDIS_HOST):
+            raise ConfigurationError(
+                "CELERY_USE_SENTINEL needs CELERY_SENTINELS: sentinels are not reached by a Unix socket"
+            )
         return nodes or [HostPort(self.CELERY_BROKER_REDIS_HOST, self.CELERY_BROKER_REDIS_PORT)]
 
     def _sentinel_options(self, server: RedisConfig, url: str) -> dict[str, object]:

@@ -13,9 +13,10 @@ from pydantic import (
     PositiveInt,
 )
 
+from tomskit.addresses import is_socket
 from tomskit.celery._settings.checked import compression_method
 from tomskit.celery._settings.prefixes import without_prefix
-from tomskit.celery._settings.urls import BackendUrl
+from tomskit.celery._settings.urls import BackendUrl, redis_address
 from tomskit.redis.config import CertificateCheckSetting, Host, RedisConfig
 from tomskit.settings import (
     CommaSeparated,
@@ -124,14 +125,17 @@ class ResultSettings(TomsKitBaseSettings):
         "is used; 0 is never.",
     )
 
-    def _result_socket_options(self) -> dict[str, object]:
+    def _result_socket_options(self, url: str) -> dict[str, object]:
         """How long Celery waits for a result Redis, by the names of its settings."""
+        address = redis_address(url)
         return {
             "redis_socket_timeout": self.CELERY_RESULT_SOCKET_TIMEOUT,
             "redis_socket_connect_timeout": self.CELERY_RESULT_SOCKET_CONNECT_TIMEOUT,
             # Each command of a result backend may be repeated.
             "redis_retry_on_timeout": True,
-            "redis_socket_keepalive": self.CELERY_RESULT_SOCKET_KEEPALIVE,
+            # Celery passes it on to connections by a Unix socket, which do not take it.
+            "redis_socket_keepalive": self.CELERY_RESULT_SOCKET_KEEPALIVE
+            and (address is None or not is_socket(address.host)),
             "redis_backend_health_check_interval": self.CELERY_RESULT_HEALTH_CHECK_INTERVAL,
         }
 

@@ -12,17 +12,21 @@ from urllib.parse import parse_qsl, urlsplit
 from celery.app.backends import BACKEND_ALIASES
 from kombu.transport import TRANSPORT_ALIASES
 from pydantic import AfterValidator
-from redis import Connection, SSLConnection
+from redis import Connection, SSLConnection, UnixDomainSocketConnection
 
+from tomskit.addresses import RedisAddress
 from tomskit.errors import ConfigurationError
 from tomskit.settings import Url
 from tomskit.sqlalchemy.schemes import parse_database_url, synchronous
-from tomskit.urls import RedisAddress, named_options, parse_redis_url, synchronous_scheme
+from tomskit.urls import named_options, parse_redis_url, synchronous_scheme
 
-__all__ = ("BackendUrl", "BrokerUrl", "redis_address", "scheme_of")
+__all__ = ("REDIS_SCHEMES", "BackendUrl", "BrokerUrl", "redis_address", "scheme_of")
 
 _REDIS: Final = ("redis", "rediss")
 _SENTINEL: Final = "sentinel"
+_SOCKET: Final = "redis+socket"
+REDIS_SCHEMES: Final = frozenset({*_REDIS, _SENTINEL, _SOCKET})
+"""Those of brokers and result backends that are Redis."""
 _READ_BY_TRANSPORTS: Final = frozenset(
     {"azureservicebus", "azurestoragequeues", "gcpubsub", "mongodb", "sqla", "sqlalchemy"}
 )
@@ -30,6 +34,8 @@ _READ_BY_TRANSPORTS: Final = frozenset(
 _OPTIONS_OF_KOMBU: Final = frozenset(
     {"heartbeat", "connect_timeout", "login_method", "insist", "credential_provider"}
 )
+_OPTIONS_OF_SOCKETS: Final = frozenset({"client_name", "credential_provider"})
+"""What kombu passes on from the URL of a Unix socket as a text, and redis-py takes as one."""
 _ALIKE: Final = 0.7
 """How much of a scheme must agree: a letter or two may be wrong."""
 _WITH_HOST: Final = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq", "mongodb"})
@@ -42,21 +48,29 @@ def scheme_of(url: str) -> str:
 
 def redis_address(url: str) -> RedisAddress | None:
     """What the URL of one Redis server says; None for any other."""
-    if ";" in url or scheme_of(url) not in _REDIS:
+    if ";" in url or scheme_of(url) not in {*_REDIS, _SOCKET}:
         return None
     return parse_redis_url(url)
 
 
 def _broker_url(text: str | None) -> str | None:
     # kombu tries several URLs, separated by semicolons, in turn.
-    for url in (text or "").split(";") if text is not None else ():
+    urls = [] if text is None else text.split(";")
+    if len(urls) > 1 and _SOCKET in map(scheme_of, urls):
+        raise ConfigurationError(
+            f"kombu cannot change from one server to another where one is reached by a Unix socket: write "
+            f"one {_SOCKET}:// URL, in its path a semicolon as %3B"
+        )
+    for url in urls:
         scheme, separator, _ = url.partition("://")
         if not separator:
             raise ConfigurationError(
                 "it is not a URL: write redis://user:password@host:port/db, or that of another broker"
             )
         _check(url, scheme.partition("+")[0], TRANSPORT_ALIASES.keys(), "kombu", "transport")
-        if scheme.isalpha() and scheme not in _READ_BY_TRANSPORTS:
+        if scheme == _SOCKET:
+            _check_socket_for_kombu(url)
+        elif scheme.isalpha() and scheme not in _READ_BY_TRANSPORTS:
             _check_for_kombu(url)
     return text
 
@@ -75,6 +89,17 @@ def _check_for_kombu(url: str) -> None:
         )
     if parts.scheme in {*_REDIS, _SENTINEL} and parts.path.strip("/") and parts.path.endswith("/"):
         raise ConfigurationError("the URL ends with the database number, without a / behind it")
+
+
+def _check_socket_for_kombu(url: str) -> None:
+    options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    unknown = options.keys() - _OPTIONS_OF_SOCKETS - {"virtual_host"}
+    if unknown:
+        raise ConfigurationError(
+            f"kombu does not take these options in the URL of a broker{named_options(unknown)}: a "
+            "database number is ?virtual_host=, user name and password stand in front of the path, and "
+            "the rest are settings of their own"
+        )
 
 
 def _backend_url(text: str | None) -> str | None:
@@ -98,32 +123,37 @@ def _backend_url(text: str | None) -> str | None:
 
 def _check_for_redis(url: str) -> None:
     options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-    known = _options_of_redis() | {"virtual_host", "max_connections"}
-    unknown = options.keys() - (known - {"username", "password"})
+    by_socket = scheme_of(url) == _SOCKET
+    known = _options_of_redis(by_socket=by_socket) | {"virtual_host", "max_connections"}
+    unknown = options.keys() - (known - {"username", "password", "path"})
     if unknown:
         raise ConfigurationError(
             f"redis-py does not take these options in the URL{named_options(unknown)}: user "
-            "name and password stand in front of the host"
+            f"name and password stand in front of the {'path' if by_socket else 'host'}"
         )
 
 
 @cache
-def _options_of_redis() -> frozenset[str]:
-    kinds = {*Connection.__mro__, *SSLConnection.__mro__} - {object}
+def _options_of_redis(*, by_socket: bool) -> frozenset[str]:
+    classes = (UnixDomainSocketConnection,) if by_socket else (Connection, SSLConnection)
+    kinds = {base for one in classes for base in one.__mro__} - {object}
     return frozenset(name for one in kinds for name in signature(one).parameters)
 
 
 def _check(url: str, kind: str, known: AbstractSet[str], library: str, what: str) -> None:
-    if kind in {"unix", "socket"} or (kind in _REDIS and "+socket" in scheme_of(url)):
+    scheme = scheme_of(url)
+    if scheme != _SOCKET and (
+        kind in {"unix", "socket"} or (kind in {*_REDIS, _SENTINEL} and "+socket" in scheme)
+    ):
         raise ConfigurationError(
-            "Redis is not reached by a Unix socket here: use redis://user:password@host:port/db"
+            f"{library} reaches Redis by a Unix socket with {_SOCKET}://user:password@/path?virtual_host=db"
         )
     # A path such as package.module:Class is imported when it is needed.
     if kind not in known and "." not in kind:
         # Without the text: where the scheme is missing, it begins with what may be a password.
         raise ConfigurationError(f"{library} knows no such {what}: {_meant(url, kind, known)}")
     if kind in {*_REDIS, _SENTINEL}:
-        parse_redis_url(url, schemes=(kind,))
+        parse_redis_url(url, schemes=(_SOCKET if scheme == _SOCKET else kind,))
         return
     try:
         parts = urlsplit(url)
@@ -146,7 +176,13 @@ def _meant(url: str, kind: str, known: AbstractSet[str]) -> str:
 
 
 BrokerUrl = Annotated[Url, AfterValidator(_broker_url)]
-"""The URL of a broker that kombu knows, such as ``redis://user:password@host:port/db``."""
+"""The URL of a broker that kombu knows, such as ``redis://user:password@host:port/db``.
+
+By a Unix socket it is ``redis+socket://user:password@/path?virtual_host=db``.
+"""
 
 BackendUrl = Annotated[Url, AfterValidator(_backend_url)]
-"""The URL of a result backend that Celery knows, such as ``redis://user:password@host:port/db``."""
+"""The URL of a result backend that Celery knows, such as ``redis://user:password@host:port/db``.
+
+By a Unix socket it is as that of a broker.
+"""

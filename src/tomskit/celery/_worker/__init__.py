@@ -16,6 +16,7 @@
     beat     which ends when it is told to
     connections  a warning of more database connections than a server admits
     overview  what is in force, for the banner and for ``celery report``
+    shown_broker  the boot step that hides a password in the statistics
     remarks  what the worker was asked for and its pool cannot do
     logging  the task id on log records
     health   the boot step that touches a file while the worker is well

@@ -53,6 +53,7 @@ def install(app: AsyncApp) -> None:
     app.steps["worker"].add("tomskit.celery._worker.steps:RuntimeStep")
     app.steps["worker"].add("tomskit.celery._worker.health:HealthStep")
     app.steps["worker"].add("tomskit.celery._worker.outbox:OutboxStep")
+    app.steps["consumer"].add("tomskit.celery._worker.shown_broker:ShownBrokerStep")
     # Signals belong to the process, not to the app; connecting twice changes nothing.
     signals.worker_init.connect(_prepare_worker)
     signals.worker_process_init.connect(_start_in_child)

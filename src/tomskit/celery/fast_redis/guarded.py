@@ -11,6 +11,7 @@ from queue import Empty
 from socket import AF_INET, SHUT_WR, SOCK_STREAM, fromfd
 from typing import Any, Final
 
+import redis
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from kombu.transport import virtual
@@ -108,11 +109,13 @@ class GuardedChannel(KeepingChannel):
     again then, and end the next worker as well.
 
     Attributes:
+        connection_class_socket: What connections by a Unix socket are of, as kombu's ``connection_class``.
         checked: Whether what is delivered has been through `readable`.
         asked_at: When BRPOP was sent last, by ``time.monotonic()``.
     """
 
     Message: Any = GuardedMessage
+    connection_class_socket: type = redis.UnixDomainSocketConnection
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -123,6 +126,18 @@ class GuardedChannel(KeepingChannel):
         self.handlers: dict[str, Callable[[], object]] = {
             kind: partial(self._read, read) for kind, read in self.handlers.items()
         }
+
+    @override
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        parameters = super()._connparams(asynchronous)
+        known: type[object] = parameters["connection_class"]
+        if issubclass(known, redis.UnixDomainSocketConnection):
+            # kombu takes redis-py's own class, or puts one in front of it that tells the poller; and no time-out.
+            mine = self.connection_class_socket
+            bases: tuple[type[object], ...] = (mine,) if issubclass(mine, known) else (known, mine)
+            parameters["connection_class"] = type(known.__name__, bases, {})
+            parameters["socket_connect_timeout"] = self.socket_connect_timeout
+        return parameters
 
     @override
     def basic_consume(self, queue: str, no_ack: bool = False, **kwargs: Any) -> object:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import redis
 import redis.asyncio
 
+from tomskit._internals.redis import SocketConnection
 from tomskit.celery._internals.redis_connections import (
     POOLS_OWN,
     LoopPool,
@@ -24,7 +25,7 @@ from tomskit.redis.login import log_in
 __all__ = ("close_pool", "loop_pool")
 
 _CLASSES: Final[tuple[tuple[type, type], ...]] = (
-    (redis.UnixDomainSocketConnection, redis.asyncio.UnixDomainSocketConnection),
+    (redis.UnixDomainSocketConnection, SocketConnection),
     (redis.SSLConnection, redis.asyncio.SSLConnection),
     (redis.Connection, redis.asyncio.Connection),
 )

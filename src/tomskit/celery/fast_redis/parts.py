@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
+import redis
 from kombu import Connection
 from kombu.connection import ConnectionPool, PooledConnection
 from kombu.transport import pyamqp
@@ -195,6 +196,7 @@ def _channel_class(channel: type[kombu_redis.Channel], parts: Parts) -> type:
         "QoS": _in_front(parts.qos, channel.QoS),
         "connection_class": _in_front(parts.connection, channel.connection_class),
         "connection_class_ssl": _in_front(parts.connection, channel.connection_class_ssl),
+        "connection_class_socket": _in_front(parts.connection, redis.UnixDomainSocketConnection),
     }
     if parts.fetch_bytes is not None:
         members["fetch_bytes"] = parts.fetch_bytes
