@@ -5,8 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
@@ -14,6 +14,8 @@ from urllib.parse import quote
 import pytest
 from celery import Celery, chord
 from celery.result import AsyncResult
+from redis.exceptions import AuthenticationError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.deployment import AWKWARD, SERVICE, TIMEOUT, close_client
 from tests.support.patience import patience, wait_until
@@ -22,6 +24,8 @@ from tests.support.servers import Outage, SocketRedisServer, die_with_parent, ou
 from tests.support.servers.redis import call
 from tests.support.workers import PROJECT, Pool, Worker
 from tomskit.celery import AsyncCelery, CeleryConfig, async_shared_task
+from tomskit.redis import RedisConfig, RedisProvider
+from tomskit.redis.redis_pool import redis_client
 
 BROKER, RESULTS, TASKS = 3, 4, 5
 """Numbers of databases."""
@@ -274,3 +278,96 @@ def _powerless() -> list[str]:
     if setpriv is None:
         pytest.skip("root may connect to any socket, and there is no setpriv")
     return [setpriv, "--bounding-set=-dac_override,-dac_read_search", "--"]
+
+
+def redis_config(place: Place) -> RedisConfig:
+    return RedisConfig(
+        REDIS_URL=place.environment["CELERY_WORKER_REDIS_URL"], REDIS_SOCKET_CONNECT_TIMEOUT=2
+    )
+
+
+@asynccontextmanager
+async def redis_client_of(config: RedisConfig) -> AsyncGenerator[None]:
+    provider = RedisProvider(config)
+    await provider.startup()
+    try:
+        yield
+    finally:
+        await provider.shutdown()
+
+
+def test_redis_client_gives_up_a_server_that_does_not_answer(own_place: Place) -> None:
+    """It accepts connections all the same: the system does."""
+
+    async def main() -> None:
+        async with redis_client_of(redis_config(own_place)), asyncio.timeout(patience(60)):
+            with (
+                outage(own_place.server, "hanging"),
+                pytest.raises(RedisTimeoutError, match="accepted the connection"),
+            ):
+                await redis_client.get("key")
+            await redis_client.set("key", "value")
+
+    asyncio.run(main())
+
+
+def test_redis_client_goes_on_when_the_server_is_back(own_place: Place) -> None:
+    async def read() -> object:
+        return await redis_client.get("key")
+
+    async def main() -> object:
+        async with redis_client_of(redis_config(own_place)):
+            await redis_client.set("key", "value")
+            with outage(own_place.server, "gone"):
+                # It tries again by itself.
+                reading = asyncio.create_task(read())
+                await asyncio.sleep(0)
+            assert await reading is None
+            await redis_client.set("key", "again")
+            return await redis_client.get("key")
+
+    assert asyncio.run(main()) == "again"
+
+
+def test_redis_client_says_at_once_that_the_password_is_wrong(place: Place) -> None:
+    async def main() -> None:
+        config = redis_config(place).model_copy(update={"REDIS_PASSWORD": "another"})
+        async with redis_client_of(config):
+            with pytest.raises(AuthenticationError):
+                await redis_client.get("key")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fast", ["false", "true"])
+def test_a_wrong_password_is_refused_at_once(own_place: Place, fast: str) -> None:
+    url = own_place.server.url(BROKER).replace(SECRETS[1], "another")
+    environment = {
+        **own_place.environment,
+        "CELERY_BROKER_URL": url,
+        "CELERY_REDIS_FAST_PATH": fast,
+    }
+    with Worker(SERVICE, pool="asyncio", env=environment) as worker:
+        assert worker.wait() == 1
+        assert "The broker refuses this worker: " in worker.text
+
+
+@pytest.mark.parametrize("kind", ["gone", "hanging"])
+def test_who_sends_and_waits_in_an_outage_gets_the_result(own_place: Place, kind: Outage) -> None:
+    config = CeleryConfig.model_validate(
+        {key: value for key, value in own_place.environment.items() if "WORKER" not in key}
+    )
+
+    async def main() -> list[int]:
+        assert await (await add.adelay(1, 2)) == 3
+        with outage(own_place.server, kind):
+            send = add.aapply_async((3, 4), retry_policy={"max_retries": None})
+            sending = asyncio.create_task(send)
+            await asyncio.sleep(0)
+        sent = await sending
+        return [await sent, await asyncio.to_thread(sent.get, timeout=TIMEOUT)]
+
+    with AsyncCelery("typed", config=config) as app, own_place.worker("asyncio") as worker:
+        worker.wait_ready()
+        app.set_current()
+        assert asyncio.run(main()) == [7, 7]
