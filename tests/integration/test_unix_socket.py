@@ -188,6 +188,16 @@ def test_commands_show_no_password(place: Place, command: tuple[str, ...]) -> No
     assert [secret for secret in SECRETS if secret in done.stdout + done.stderr] == []
 
 
+def test_doctor_says_what_to_do_where_nobody_listens(own_place: Place) -> None:
+    own_place.server.stop()
+
+    done = own_place.run("doctor", f"--timeout={patience(20)}")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    advice = "Start Redis, or set the path at which it listens, its unixsocket: "
+    assert done.stdout.count(advice) == 3
+
+
 @pytest.mark.parametrize(
     ("pool", "fast", "kind"),
     [

@@ -320,7 +320,7 @@ class RedisConfig(TomsKitBaseSettings):
 
     @property
     def REDIS_URL(self) -> str:  # noqa: N802 (named like the settings)
-        """URL of the one server; holds the password."""
+        """URL of the one server, as redis-py reads it; holds the password."""
         parts = RedisAddress(
             host=self.REDIS_HOST,
             port=self.REDIS_PORT,
@@ -331,8 +331,9 @@ class RedisConfig(TomsKitBaseSettings):
             options={},
         )
         given = self.given_redis_url
-        # Of a copy with another host, say, the fields count.
-        if given is not None and parse_redis_url(given) == parts:
+        # Of a copy with another host, say, the fields count. redis-py does not read Celery's URLs of Unix sockets.
+        is_read = given is not None and not given.startswith("redis+")
+        if given is not None and is_read and parse_redis_url(given) == parts:
             return given
         url = redis_url(
             parts.host,
