@@ -115,7 +115,7 @@ class GuardedChannel(KeepingChannel):
     """
 
     Message: Any = GuardedMessage
-    connection_class_socket: type = redis.UnixDomainSocketConnection
+    connection_class_socket: type[object] = redis.UnixDomainSocketConnection
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
