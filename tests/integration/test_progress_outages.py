@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.support.deployment import TIMEOUT, Deployment, eventually
 from tests.support.loops import run
 from tests.support.patience import patience, slowed
 from tests.support.proxy import Proxy
+from tests.support.refusing import refusing
 from tests.support.remote import fresh_key, release
 from tests.support.servers import Outage, RedisServer, outage
 from tests.support.workers import Pool, Worker
@@ -87,8 +89,9 @@ def test_task_goes_on_while_the_result_backend_is_away(
         eventually(lambda: '"SUCCESS"' in state(server, task_id))
 
 
-@every_pool
-def test_reports_are_stored_where_scripts_are_forbidden(deployment: Deployment, pool: Pool) -> None:
+@contextmanager
+def without_scripts(deployment: Deployment, pool: Pool) -> Generator[RedisServer]:
+    """A worker and a client that may not use scripts where results are kept."""
     with RedisServer() as server:
         with server.client() as client:
             rules = ("on", ">secret", "~*", "&*", "+@all", "-@scripting")
@@ -96,17 +99,70 @@ def test_reports_are_stored_where_scripts_are_forbidden(deployment: Deployment, 
         deployment.environment["CELERY_RESULT_BACKEND_REDIS_USERNAME"] = "limited"
         deployment.environment["CELERY_RESULT_BACKEND_REDIS_PASSWORD"] = "secret"
         with serving(deployment, server, pool):
+            yield server
 
-            async def main() -> list[int]:
-                keys = [fresh_key() for _ in range(2)]
-                sent = await step_by_step.adelay(keys)
-                seen: list[int] = []
-                async for progress in sent.progress(Progress, timeout=patience(30)):
-                    seen.append(progress.done)
-                    release(deployment, keys[progress.done])
-                return [*seen, await sent]
 
-            assert run(main()) == [0, 1, 2]
+@every_pool
+def test_reports_are_stored_where_scripts_are_forbidden(deployment: Deployment, pool: Pool) -> None:
+    with without_scripts(deployment, pool):
+
+        async def main() -> list[int]:
+            keys = [fresh_key() for _ in range(2)]
+            sent = await step_by_step.adelay(keys)
+            seen: list[int] = []
+            async for progress in sent.progress(Progress, timeout=patience(30)):
+                seen.append(progress.done)
+                release(deployment, keys[progress.done])
+            return [*seen, await sent]
+
+        assert run(main()) == [0, 1, 2]
+
+
+def stored_states(server: RedisServer, task_id: str, send: Callable[[], object]) -> Iterator[str]:
+    """Each state of a task that is stored after it was sent."""
+    with server.client() as client, closing(untyped(client).pubsub()) as heard:
+        heard.subscribe(f"celery-task-meta-{task_id}")
+        assert heard.get_message(timeout=TIMEOUT)["type"] == "subscribe"
+        send()
+        while True:
+            message = heard.get_message(timeout=TIMEOUT)
+            assert message is not None
+            yield json.loads(message["data"])["status"]
+
+
+@every_pool
+def test_that_a_task_has_started_hides_no_report(deployment: Deployment, pool: Pool) -> None:
+    """Where scripts are forbidden both are stored in several steps."""
+    with without_scripts(deployment, pool) as server:
+        key, task_id = fresh_key(), fresh_key()
+        found = stored_states(
+            server, task_id, lambda: deployment.send(step_by_step.name, [key], task_id=task_id)
+        )
+        seen = [next(found), next(found)]
+        release(deployment, key)
+        seen.append(next(found))
+        assert seen == ["STARTED", "PROGRESS", "SUCCESS"]
+
+
+@every_pool
+def test_that_a_task_has_started_hides_no_report_of_an_outage(
+    deployment: Deployment, pool: Pool
+) -> None:
+    with RedisServer() as server, serving(deployment, server, pool) as worker:
+        key, task_id = fresh_key(), fresh_key()
+
+        def send() -> None:
+            with refusing("OOM", server):
+                deployment.send(step_by_step.name, [key], task_id=task_id)
+                worker.wait_for_line("Cannot store (a result|the progress)")
+
+        found = stored_states(server, task_id, send)
+        seen = [next(found)]
+        while "PROGRESS" not in seen:
+            seen.append(next(found))
+        release(deployment, key)
+        seen.append(next(found))
+        assert seen[-2:] == ["PROGRESS", "SUCCESS"]
 
 
 @pytest.fixture

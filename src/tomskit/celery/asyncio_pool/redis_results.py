@@ -155,9 +155,33 @@ class RedisResults(RedisBackend):
             started = self._started[task_id] = self._batches.begin(command)
             again = partial(self._store, command, plainly)
             started.add_done_callback(partial(self._on_started, task_id, again))
+        elif state == PROGRESS:
+            self._store_after_started(task_id, command, plainly)
         else:
             self._store(command, plainly)
         return encoded
+
+    def _store_after_started(
+        self, task_id: str, command: Command | None, plainly: Callable[[], object]
+    ) -> None:
+        """Store a report, which must not be hidden by STARTED where that is stored later, or again."""
+
+        def store() -> None:
+            self._wait_for_started(task_id)
+            plainly()
+
+        self._wait_for_started(task_id)
+        self._store(command, store)
+        if self._wait_for_started(task_id):
+            self._store(command, plainly)
+
+    def _wait_for_started(self, task_id: str) -> bool:
+        """Wait while STARTED is stored again and again; whether it was."""
+        started = self._started.get(task_id)
+        if not isinstance(started, asyncio.Task):
+            return False
+        await_here(asyncio.wait([started]))
+        return True
 
     # -- without Celery's tracer
 
