@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from random import Random
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -156,6 +157,39 @@ def test_a_call_with_something_odd_is_the_same_call(attacked: Deployment, kind: 
     # A message is acknowledged when its task begins, and another process may still be about to run it.
     eventually(lambda: count_calls(attacked) >= 2)
     assert sorted(take_calls(attacked)) == [[1, 2], [2, 3]]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
+@pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain", "chord"])
+def test_a_header_that_is_called_as_what_follows_a_task_is_a_header(
+    attacked: Deployment, name: str, fails: bool
+) -> None:
+    task_id = uuid4().hex
+    nothing: dict[str, object] = {}
+    follower: dict[str, object] = {
+        "task": "add",
+        "args": [7, 7],
+        "kwargs": nothing,
+        "options": nothing,
+    }
+    follows: list[dict[str, object]] = [{"a": 1}, follower] if name == "errbacks" else [follower]
+    embedded = dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))
+    arguments = [["x", 2] if fails else [1, 2], {}, embedded]
+
+    def change(message: Any) -> None:
+        message.update(body=encoded(arguments))
+        message["headers"].update({"id": task_id, "root_id": task_id, "group": "g"})
+        message["headers"][name] = follower if name == "chord" else follows
+
+    push(attacked, changed(change).encode())
+
+    answer = attacked.client.AsyncResult(task_id)
+    eventually(answer.ready)
+    assert answer.state == ("FAILURE" if fails else "SUCCESS")
+    assert call(attacked) == 5
+    eventually(lambda: is_settled(attacked))
+    assert "Cannot store a result" not in attacked.log
+    assert [7, 7] not in take_calls(attacked)
 
 
 @given(seed=st.integers(0, 2**32))

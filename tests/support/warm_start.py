@@ -124,7 +124,10 @@ class WarmProcess:
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
             # Only its parent, the process that forks, is told the exit code.
-            if not select.select([self._end], [], [], timeout)[0]:
+            # `select.select` takes no descriptor above 1023.
+            ended = select.poll()
+            ended.register(self._end, select.POLLIN)
+            if not ended.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired("celery", timeout or 0)
             self.returncode = _ask(
                 {

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from tomskit.celery._client.retrying import Outage, Retrying, pauses_of
+from tomskit.celery import AsyncCelery
+from tomskit.celery._client.retrying import Outage, Retrying, pauses_of, retry_stores
 from tomskit.celery.fast_redis.deadlines import UnansweredError
 
 LOGGER = logging.getLogger("tests.retrying")
@@ -417,3 +418,14 @@ def test_another_error_in_between_begins_anew(clock: Clock) -> None:
 
 def test_without_a_timeout_silence_is_one_failure_of_many(clock: Clock) -> None:
     assert tries_of_silence(clock, 10.0, timeout=None) == 21
+
+
+def test_an_error_of_a_program_is_no_outage_of_redis() -> None:
+    app = AsyncCelery("stores", backend="redis://127.0.0.1:1/0", set_as_current=False)
+    outage = Outage("store a result", "the result backend", LOGGER)
+    stores = retry_stores(app, app.backend, outage, stops=lambda: False)
+
+    for error in (KeyError("task"), TypeError("no text")):
+        with pytest.raises(type(error)):
+            stores.failed(error)
+    assert stores.failed(ConnectionError("refused")) > 0

@@ -298,7 +298,8 @@ def retry_stores(
         if is_refused(exc):
             # Whoever has changed the password or the permissions may put them right.
             return not stops()
-        return backend.exception_safe_to_retry(exc)
+        # kombu counts it as a lost connection to Redis: "any that escapes".
+        return not isinstance(exc, KeyError) and backend.exception_safe_to_retry(exc)
 
     return Retrying(outage, is_away=may_return, given_up=app.async_client.given_up)
 

@@ -39,10 +39,11 @@ def trace_again(
         context: What ``self.request`` was; the body may have changed it.
         is_announced: Whether the receivers of `task_prerun` have been called.
     """
+    # A header may have such a name as what a message embeds, and means nothing of the kind.
+    changed = NO_EMBED if context is None else vars(context)
     known = request.request_dict
-    if context is not None:
-        known.update(vars(context))
-    embedded = {name: known.get(name) for name in NO_EMBED}
+    known.update(changed)
+    embedded = {name: changed.get(name) for name in NO_EMBED}
     body = (request.args, request.kwargs, embedded)
     tracer = _trace.fast_trace_task
     if is_announced:
