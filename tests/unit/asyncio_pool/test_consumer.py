@@ -27,6 +27,7 @@ class Base:
         self.events: list[tuple[object, ...]] = []
         self.connect: Callable[[], None] = lambda: None
         self.times = 1
+        self.connection_errors: tuple[type[Exception], ...] = (OSError,)
 
     def start(self) -> None:
         for number in range(self.times):
