@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery, states
 from celery.app.task import Context
-from celery.backends.base import Backend, KeyValueStoreBackend
+from celery.backends.base import Backend, DisabledBackend, KeyValueStoreBackend
 from celery.backends.redis import RedisBackend, SentinelBackend
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -336,6 +336,16 @@ def test_a_consumer_of_results_unsubscribes_in_one_place(backend: Any) -> None:
     consumer.cancel_for("id")
 
     assert calls == ["flushed"]
+
+
+def test_the_backend_that_stands_for_none_has_forgotten_a_method() -> None:
+    """`DisabledBackend._get_task_meta_for`, and ``get_result``, which raises."""
+    backend = Celery("none", set_as_current=False).backend
+
+    assert isinstance(backend, DisabledBackend)
+    assert not hasattr(backend, "_get_task_meta_for")
+    with pytest.raises(NotImplementedError, match="No result backend"):
+        untyped(backend).get_result("id")
 
 
 def _fail_to_connect() -> None:

@@ -4,10 +4,11 @@ from typing import Any
 
 from celery import Celery
 from celery.app.task import Context
+from celery.backends import rpc
 from celery.backends.rpc import RPCBackend
 
 from tests.support.contracts import assert_accepts, assert_has, untyped
-from tomskit.celery._internals.celery_replies import ReplyBackend
+from tomskit.celery._internals.celery_replies import ReplyBackend, ReplyConsumer
 
 
 class _Named(RPCBackend): ...
@@ -61,3 +62,14 @@ def test_states_are_read_from_one_queue_and_kept_in_three_places() -> None:
     backend.forget("id-0")
     assert backend._cache.get("id-0") is None
     assert not backend._pending_messages.get("id-0")
+
+
+def test_a_backend_has_a_consumer_that_others_may_read() -> None:
+    """``RPCBackend.ResultConsumer``, its ``_connection`` and what is called with each state."""
+    consumer: Any = untyped(_app().backend).result_consumer
+    assert consumer._connection is None
+    assert consumer.backend is not None
+    assert_accepts(consumer, "drain_events", timeout=1.0)
+    assert_accepts(consumer, "on_state_change", {}, None)
+    assert type(consumer) is RPCBackend.ResultConsumer is untyped(ReplyConsumer)
+    assert type(consumer) is untyped(rpc).ResultConsumer

@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import cast
 from uuid import uuid4
@@ -13,7 +13,14 @@ from celery.app.base import Celery
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import denied_join_result
 
-from tomskit.celery import AsyncCelery, TypedGroupResult, TypedResult, async_shared_task, group
+from tomskit.celery import (
+    AsyncCelery,
+    TypedGroupResult,
+    TypedResult,
+    async_shared_task,
+    chain,
+    group,
+)
 from tomskit.errors import TaskResultError
 
 
@@ -186,3 +193,30 @@ def test_result_can_be_pickled(client: AsyncCelery) -> None:
     assert made is TypedResult
     assert args[0] == "1"
     assert args[2] == names.name
+
+
+@pytest.mark.parametrize("backend", ["disabled://", None])
+def test_without_a_backend_each_way_of_asking_raises_celerys_error(backend: str | None) -> None:
+    app = AsyncCelery("client", broker="memory://", backend=backend)
+    app.conf.update(result_backend=backend)
+    result = names.delay()
+    steps = chain(names.s(), names.si()).delay()
+
+    async def progress() -> None:
+        async for _ in result.progress(dict[str, int]):
+            pass
+
+    ways: list[Callable[[], object]] = [
+        result.ready,
+        lambda: result.state,
+        result.get,
+        steps.get,
+        lambda: asyncio.run(result.aget()),
+        lambda: asyncio.run(result.astate()),
+        lambda: asyncio.run(result.aready()),
+        lambda: asyncio.run(progress()),
+    ]
+    for ask in ways:
+        with pytest.raises(NotImplementedError, match="No result backend is configured"):
+            ask()
+    app.close()

@@ -19,6 +19,7 @@ from tomskit.celery._client.waiting import log_in, reading, until_the_end
 from tomskit.celery._internals.celery_backend import (
     ResultConsumer,
     is_redis_backend,
+    refuse_states,
     replace_result_consumer,
 )
 from tomskit.celery.fast_redis.deadlines import SECONDS
@@ -49,6 +50,7 @@ def listen_well(backend: object) -> None:
     One for Redis does although the connection on which it listens is dead. One that gets messages, as
     ``rpc://`` does, gets them from the queue of the thread that has sent the tasks, whichever thread looks.
     """
+    refuse_states(backend)
     if is_redis_backend(backend):
         # redis-py's parameter.
         backend.connparams["redis_connect_func"] = log_in

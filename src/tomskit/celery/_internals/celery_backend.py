@@ -27,6 +27,10 @@ The ``__dict__`` of a `RedisBackend`
     is a copy of the attributes of Celery's.
     When it is missing: a worker with the asyncio pool raises AttributeError at the first result.
 
+`DisabledBackend._get_task_meta_for`, which Celery has forgotten there, and its ``get_result``, which raises
+    For: one error wherever a result is asked for that no backend keeps.
+    When it is missing: a state of such a task is an AttributeError, or whatever Celery makes of it.
+
 `RedisBackend.connparams`
     For: knowing whether two backends are of one server, logging in on a connection, and leaving out of those by
     a Unix socket what they do not take.
@@ -96,7 +100,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from celery.backends import redis as celery_redis
-from celery.backends.base import Backend
+from celery.backends.base import Backend, DisabledBackend
 
 if TYPE_CHECKING:
     import redis
@@ -115,6 +119,7 @@ __all__ = (
     "cleans_up",
     "copy_attributes",
     "is_redis_backend",
+    "refuse_states",
     "replace_result_consumer",
     "stored_state",
 )
@@ -237,6 +242,12 @@ else:
 def is_redis_backend(backend: object) -> TypeGuard[RedisBackend]:
     """Whether this is Celery's own backend for Redis, with or without Sentinel, not a subclass."""
     return type(backend) in {celery_redis.RedisBackend, celery_redis.SentinelBackend}
+
+
+def refuse_states(backend: Any) -> None:
+    """Let the backend that stands for none say so, also when it is asked for a state."""
+    if isinstance(backend, DisabledBackend):
+        vars(backend)["_get_task_meta_for"] = backend.get_result
 
 
 def replace_result_consumer(backend: Any, kind: type[ResultConsumer]) -> None:

@@ -5,6 +5,10 @@
     For: keeping states in the order in which they were sent.
     When it is missing: waiting for such a result in an event loop raises AttributeError.
 
+`RPCBackend.ResultConsumer`, its ``_connection``, ``backend``, ``drain_events`` and ``on_state_change``
+    For: what the broker has sent over the connection of ``get()``, where others ask for results.
+    When it is missing: waiting for such a result in an event loop raises AttributeError, or waits for ever.
+
 `BaseLoader.override_backends`
     For: naming the class of the backend for ``rpc://``.
     When it is missing: making an AsyncCelery's backend raises AttributeError. Where Celery does not look
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.backends import rpc
 
-__all__ = ("ReplyBackend", "ReplyMessage")
+__all__ = ("ReplyBackend", "ReplyConsumer", "ReplyMessage")
 
 
 class ReplyMessage(Protocol):
@@ -30,6 +34,16 @@ class ReplyMessage(Protocol):
 
 
 if TYPE_CHECKING:
+
+    class ReplyConsumer:
+        """``celery.backends.rpc.ResultConsumer``."""
+
+        _connection: object
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+        def drain_events(self, timeout: float | None = None) -> object: ...
+        def on_out_of_band_result(self, message: ReplyMessage) -> None: ...
+        def on_state_change(self, meta: dict[str, Any], message: ReplyMessage) -> None: ...
 
     class ReplyBackend:
         """``celery.backends.rpc.RPCBackend``."""
@@ -51,3 +65,4 @@ if TYPE_CHECKING:
 
 else:
     ReplyBackend = rpc.RPCBackend
+    ReplyConsumer = rpc.ResultConsumer
