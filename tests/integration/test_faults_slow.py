@@ -18,15 +18,16 @@ SLOW = 25_000
 """Bytes a second, which is no silence. A long message takes most of a minute."""
 
 
-def begin_answer(place: Faults, rate: int) -> None:
-    """Have a long message on its way to the worker."""
+def begin_answer(place: Faults, rate: int, running: int = 0) -> None:
+    """Have a long message on its way to the worker, in which so many tasks run."""
     assert place.send("add", 1, 2).get(timeout=TIMEOUT) == 3
-    before = place.held()
+    # A result is there before its message is acknowledged.
+    wait_until(lambda: place.held() == running, 20, "what has ended is acknowledged")
     place.broker.slow_down(rate)
     place.send("length", LONG)
     # Redis has given it away, and it has not arrived.
     wait_until(lambda: place.waiting() == 0, 30, "its answer is on its way")
-    assert place.held() == before + 1
+    assert place.held() == running + 1
 
 
 def ping(place: Faults) -> object:
@@ -64,7 +65,7 @@ def test_a_worker_answers_and_acknowledges_while_a_long_answer_comes(
         for _ in range(running):
             place.send("late_when_free", "ended")
         place.wait_for_count("begun", running)
-        begin_answer(place, SLOW)
+        begin_answer(place, SLOW, running)
 
         wait_until(lambda: bool(ping(place)), 20, "it answers")
         assert place.held() == running + 1
