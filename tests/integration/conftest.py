@@ -1,11 +1,14 @@
 """Deployments of the integration tests, and workers that many of them share."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any, cast
 
+import kombu.pools
 import pytest
 from coverage import Coverage
+from kombu.connection import ConnectionPool
 
 from tests.integration.typed_service import client as client_app
 from tests.support.async_client import MANY_DATABASES, serve
@@ -100,6 +103,18 @@ def pytest_collection() -> Generator[None, object, object]:
 def unmeasured_where_repetitive(request: pytest.FixtureRequest) -> Iterator[None]:
     with unmeasured() if request.path.stem in REPETITIVE else nullcontext():
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed_pools() -> Iterator[None]:
+    """Close the pooled connections of the apps of a module. They would be hundreds in the end.
+
+    kombu keeps them when an app is closed, for the next one that uses the same broker, and in these tests it is
+    another one each time.
+    """
+    yield
+    for pool in cast("Iterable[ConnectionPool]", cast("Any", kombu.pools)._all_pools()):
+        pool.force_close_all(close_pool=False)
 
 
 @pytest.fixture

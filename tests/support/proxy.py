@@ -39,6 +39,11 @@ class _Link:
         for writer in self.writers:
             writer.close()
 
+    def abort(self) -> None:
+        """Close it, whatever it has not sent yet: who should read it may do so never."""
+        for writer in self.writers:
+            writer.transport.abort()
+
 
 class Proxy:
     """Forwards connections to a server until it is told not to. Entering the context starts it.
@@ -201,6 +206,10 @@ class Proxy:
 
     async def _refuse(self) -> None:
         if self._server is not None:
+            # asyncio loses a connection that it has accepted when its server is closed before the next turn.
+            for listening in self._server.sockets:
+                self._loop.remove_reader(listening.fileno())
+            await asyncio.sleep(0)
             self._server.close()
             self._server = None
         self._close_links()
@@ -212,11 +221,18 @@ class Proxy:
             await self._listen()
 
     async def _end(self) -> None:
+        links = set(self._links)
         await self._refuse()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        # A connection that was accepted just now has its link in a few turns of the loop.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            links |= self._links
+            for task in tasks & self._tasks:
+                task.cancel()
+            await asyncio.sleep(0)
+        for link in links:
+            link.abort()
+        # Transports close their sockets in the next turn.
+        await asyncio.sleep(0)
 
     def _freeze(self, sides: Iterable[Side]) -> None:
         for link in self._links:

@@ -1,8 +1,11 @@
 """The proxy of the tests of faults: what it forwards, and what it does not any more."""
 
+import gc
 import socket
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -16,7 +19,7 @@ def echoes() -> Iterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve(connection: socket.socket) -> None:
-        with connection:
+        with connection, suppress(ConnectionError):
             while data := connection.recv(1 << 16):
                 connection.sendall(data)
 
@@ -38,6 +41,14 @@ def echoes() -> Iterator[int]:
 def proxy(echoes: int) -> Iterator[Proxy]:
     with Proxy("127.0.0.1", echoes) as made:
         yield made
+
+
+@pytest.fixture
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> "list[sys.UnraisableHookArgs]":
+    """Errors and warnings of objects that were collected."""
+    found: list[sys.UnraisableHookArgs] = []
+    monkeypatch.setattr(sys, "unraisablehook", found.append)
+    return found
 
 
 def connect(proxy: Proxy) -> socket.socket:
@@ -161,3 +172,19 @@ def test_requests_are_replaced_by_ones_that_redis_answers_with_an_error(proxy: P
         proxy.heal()
         connection.sendall(push)
         assert answers.read(len(push)) == push
+
+
+def test_a_proxy_that_ends_leaves_no_connection_open(
+    echoes: int, unraisable: "list[sys.UnraisableHookArgs]"
+) -> None:
+    for count in range(20):
+        with ExitStack() as connections:
+            with Proxy("127.0.0.1", echoes) as proxy:
+                if count % 3 == 0:
+                    proxy.accept_silently()
+                for _ in range(5):
+                    connections.enter_context(connect(proxy)).sendall(b"hello")
+            # It may have accepted them just now, and their way to the server is not made yet.
+            gc.collect()
+
+    assert unraisable == []
