@@ -21,7 +21,8 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     listening      results, as a thread waits for them
     waiting        how long it does where their server does not answer
     replies        results that come in messages
-    database_results   results in a database that does not answer
+    database_results   results in a database: time limits, and what workers keep
+    kept_sessions  connections to it that are used again
     quiet_backend  the result backend, where tasks are sent in an event loop
     error_backend  the result backend, which stores what errors are made of
     encodings      serializers and compression methods that settings name

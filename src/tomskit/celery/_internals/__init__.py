@@ -7,6 +7,7 @@ these entries, and `tests/unit/test_internals_*.py` has a test for each.
     celery             the current app and task, the table of pools
     celery_app         configuration, and what AsyncCelery overrides
     celery_backend     result backends
+    celery_database    the result backend for databases
     celery_command     environment variables that Celery reads itself
     celery_lean        which tasks have only Celery's code around them, for the lean path
     celery_request     its request of a task
