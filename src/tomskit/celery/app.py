@@ -24,6 +24,7 @@ from tomskit.celery._client.quiet_backend import keep_quiet
 from tomskit.celery._client.recording import recording_here
 from tomskit.celery._client.result import TypedResult
 from tomskit.celery._client.result_sets import TypedGroupResult, TypedResultSet
+from tomskit.celery._client.seconds import check_times
 from tomskit.celery._internals.celery import is_set_as_current
 from tomskit.celery._internals.celery_app import (
     import_configuration,
@@ -236,6 +237,7 @@ class AsyncCelery(TaskApp):
         Under the asyncio pool only the task that sends it waits for the broker. Where the broker is
         away it waits until it returns, unless the call says how often to try.
         """
+        check_times(kwargs)
         recording = recording_here.get()
         place = here()
         try:

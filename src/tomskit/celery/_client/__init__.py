@@ -26,6 +26,7 @@ of a loop listen on one connection. With anything else, such as RabbitMQ, thread
     quiet_backend  the result backend, where tasks are sent in an event loop
     error_backend  the result backend, which stores what errors are made of
     encodings      serializers and compression methods that settings name
+    seconds        numbers of seconds that cannot work
     retrying       an operation tried again while its server is away
     threads        threads for calls that block
     forked         connections to the broker in a process that was forked

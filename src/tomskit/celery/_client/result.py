@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from tomskit.celery._client.client import subscriptions_of
 from tomskit.celery._client.progress import watch_progress
+from tomskit.celery._client.seconds import check_seconds
 from tomskit.celery._client.states import StatefulResult, tasks_before
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._client.waiting import reading, waiting
@@ -98,6 +99,8 @@ class TypedResult(StatefulResult[R_co]):
             celery.exceptions.TimeoutError: It took longer than `timeout`.
             TaskResultError: The worker's result is not what the function here returns.
         """
+        check_seconds("timeout", timeout)
+        check_seconds("interval", interval)
         if self.ignored:
             return cast("R_co", None)
         if disable_sync_subtasks:
@@ -141,6 +144,8 @@ class TypedResult(StatefulResult[R_co]):
             TaskResultError: The task has reported something else.
             celery.exceptions.TimeoutError: It took longer than `timeout`.
         """
+        check_seconds("timeout", timeout)
+        check_seconds("interval", interval)
         if disable_sync_subtasks:
             _refuse_in_task(
                 "wait for the progress", "result.progress(..., disable_sync_subtasks=False)"

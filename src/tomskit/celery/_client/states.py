@@ -18,6 +18,7 @@ from celery.result import EagerResult, ResultSet
 from celery.utils.log import get_logger
 
 from tomskit.celery._client.client import send, subscriptions_of
+from tomskit.celery._client.seconds import check_seconds
 from tomskit.celery._client.threads import in_thread
 from tomskit.celery._internals.celery_results import (
     AsyncResult,
@@ -229,6 +230,7 @@ def _broadcast(app: Celery, method: str, arguments: dict[str, object]) -> None:
 
 @asynccontextmanager
 async def _deadline(seconds: float, server: str) -> AsyncGenerator[None]:
+    check_seconds("timeout", seconds)
     limit = asyncio.timeout(seconds)
     try:
         async with limit:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from redis.exceptions import RedisError
 
+from tomskit.celery._client.seconds import check_seconds
 from tomskit.celery._internals.celery_backend import is_redis_backend
 from tomskit.celery.fast_redis.deadlines import SECONDS
 from tomskit.redis.away import ServerAwayError, is_away
@@ -42,6 +43,7 @@ class waiting:  # noqa: N801 (used as a context manager)
     """
 
     def __init__(self, seconds: float | None) -> None:
+        check_seconds("timeout", seconds)
         self._seconds = seconds
 
     def __enter__(self) -> None:

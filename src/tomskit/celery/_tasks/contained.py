@@ -15,6 +15,7 @@ from celery import Task
 from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
+from tomskit.celery._client.seconds import check_times
 from tomskit.celery._internals.celery import is_anybodys_app, request_stack_of
 from tomskit.celery._internals.celery_tasks import OverriddenRetries, eager_arguments
 from tomskit.celery._running.context import keep_by_execution
@@ -93,6 +94,8 @@ class ContainedTask(Task[P, R_co]):
 
             Celery takes it for none. It is raised when there have been too many retries.
             """
+            # Celery would reject the message for such an error, and nobody would hear of the task again.
+            check_times(options)
             try:
                 return super().retry(args, kwargs, exc, *more, **options)
             except self.MaxRetriesExceededError:
