@@ -44,14 +44,15 @@ def join(result: Any, **options: Any) -> object:
     return result.app.GroupResult("group", [result]).get(**options)
 
 
+RESULT: Any = TypedResult
 WAITS: dict[str, Callable[..., object]] = {
-    "get": TypedResult.get,
-    "aget": in_loop(TypedResult.aget),
+    "get": RESULT.get,
+    "aget": in_loop(RESULT.aget),
     "group": join,
     "progress": in_loop(read_progress),
-    "astate": in_loop(TypedResult.astate),
-    "arevoke": in_loop(TypedResult.arevoke),
-    "aforget": in_loop(TypedResult.aforget),
+    "astate": in_loop(RESULT.astate),
+    "arevoke": in_loop(RESULT.arevoke),
+    "aforget": in_loop(RESULT.aforget),
 }
 
 
