@@ -115,6 +115,8 @@ def closed_pools() -> Iterator[None]:
     yield
     for pool in cast("Iterable[ConnectionPool]", cast("Any", kombu.pools)._all_pools()):
         pool.force_close_all(close_pool=False)
+        # The client of a service that several modules share takes a connection from it again.
+        pool.setup()
 
 
 @pytest.fixture
