@@ -108,6 +108,10 @@ class Sidekiq(_Foreign):
         return ListWatch(queue, results, key="queue:default", count=run.count)
 
 
+_INSTALL_SECONDS: Final = 180
+"""npm itself tries for longer than anybody waits, where it reaches nothing."""
+
+
 def bullmq(folder: Path) -> Contender | str:
     """Install BullMQ into `folder`."""
     node, npm = which("node"), which("npm")
@@ -115,14 +119,18 @@ def bullmq(folder: Path) -> Contender | str:
         return "there is no node with npm on the PATH"
     folder.mkdir()
     quietly = ("--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
-    done = subprocess.run(
-        [npm, "install", *quietly, "--prefix", str(folder), *_PACKAGES],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    command = [npm, "install", *quietly, "--prefix", str(folder), *_PACKAGES]
+    names = " and ".join(_PACKAGES)
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=_INSTALL_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return (
+            f"npm has not installed {names} within {_INSTALL_SECONDS} s: does it reach a registry?"
+        )
     if done.returncode:
-        return f"{' and '.join(_PACKAGES)} could not be installed by npm:\n{done.stderr}"
+        return f"{names} could not be installed by npm:\n{done.stderr}"
     return BullMQ(node, folder / "node_modules")
 
 
