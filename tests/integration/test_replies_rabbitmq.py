@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from celery.app.task import Context
 
 from tests.support.contracts import untyped
 from tests.support.deployment import TIMEOUT, eventually
 from tests.support.loops import run
+from tests.support.replies import say
 from tests.support.servers.rabbitmq import RabbitMQServer
 from tomskit.celery import AsyncCelery, TypedResult, async_shared_task
 
@@ -32,14 +32,6 @@ def client(rabbitmq_server: RabbitMQServer) -> Iterator[AsyncCelery]:
 
 def send(number: int) -> TypedResult[int]:
     return double.apply_async((number,), queue=QUEUE)
-
-
-def say(result: TypedResult[int], state: str, value: object = None) -> None:
-    """Send a state of a task to its client, as a worker does."""
-    oid = untyped(result.backend).oid
-    result.backend.store_result(
-        result.id, value, state, request=Context(reply_to=oid, correlation_id=result.id)
-    )
 
 
 def got(number: int) -> int:

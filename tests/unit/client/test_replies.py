@@ -8,12 +8,12 @@ from queue import Empty, Queue
 from typing import Any
 
 import pytest
-from celery.app.task import Context
 from kombu.transport.memory import Channel
 from typing_extensions import override
 
 from tests.support.contracts import untyped
-from tomskit.celery import AsyncCelery, TypedResult, async_shared_task
+from tests.support.replies import say
+from tomskit.celery import AsyncCelery, async_shared_task
 
 
 @async_shared_task
@@ -48,14 +48,6 @@ class _Watched(Queue[Any]):
 
 def queue_of(client: AsyncCelery) -> _Watched:
     return untyped(Channel).queues.setdefault(untyped(client.backend).oid, _Watched())  # type: ignore[no-any-return]
-
-
-def say(result: TypedResult[object], state: str, value: object = None) -> None:
-    """Send a state of a task to its client, as a worker does."""
-    oid = untyped(result.backend).oid
-    result.backend.store_result(
-        result.id, value, state, request=Context(reply_to=oid, correlation_id=result.id)
-    )
 
 
 def test_end_that_comes_while_an_earlier_state_is_read_is_found(client: AsyncCelery) -> None:

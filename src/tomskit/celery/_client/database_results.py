@@ -77,6 +77,7 @@ class LimitedDatabaseBackend(DatabaseBackend):
     session_manager: SessionManager
     url: str
     _is_made = False
+    _may_keep = False
 
     def __init__(self, *args: Any, app: Any, **options: Any) -> None:
         own: Any = options.pop("engine_callback", app.conf.database_engine_callback)
@@ -84,6 +85,7 @@ class LimitedDatabaseBackend(DatabaseBackend):
             own = symbol_by_name(own)
         super().__init__(*args, app=app, engine_callback=partial(_limit, own), **options)
         self._is_made = True
+        self._may_keep = _answers_in_time(self.url)
 
     @override
     def ResultSession(self, session_manager: Any = None) -> Any:
@@ -91,14 +93,12 @@ class LimitedDatabaseBackend(DatabaseBackend):
         if not self._is_made and loop_runs_here():
             # Celery makes the tables in the end of `__init__`, and in any case before it uses them.
             return None
-        # Those of another package may have their reasons.
-        if (
-            self.app.pool_backend is not None
-            and are_celerys_sessions(self.session_manager)
-            and _answers_in_time(self.url)
-        ):
-            callback = self.session_manager.engine_callback
-            self.session_manager = kept_sessions(self.app, callback)
+        if self._may_keep and self.app.pool_backend is not None:
+            self._may_keep = False
+            # Those of another package may have their reasons.
+            if are_celerys_sessions(self.session_manager):
+                callback = self.session_manager.engine_callback
+                self.session_manager = kept_sessions(self.app, callback)
         return super().ResultSession(*(() if session_manager is None else (session_manager,)))
 
 
@@ -117,15 +117,16 @@ def _limit(own: Callable[[Engine], object] | None, engine: Engine) -> None:
         limiting = _CONNECTING.get(dialect.driver)
         if limiting is None:
             return None
+        is_kept = not isinstance(engine.pool, NullPool)
         seconds, is_last = _seconds_to_connect()
         options.setdefault(limiting, max(1, round(seconds)))
         for name in _ANSWERING.get(dialect.driver, ()):
             # One that is kept serves others, who have more time.
-            longest = seconds if isinstance(engine.pool, NullPool) else SECONDS
+            longest = SECONDS if is_kept else seconds
             options.setdefault(name, max(1, round(longest)))
         for name, value in _UNTIL_DEAD.get(dialect.driver, {}).items():
             options.setdefault(name, value)
-        with nullcontext() if isinstance(engine.pool, NullPool) else _turn():
+        with _turn() if is_kept else nullcontext():
             begun = time.monotonic()
             try:
                 return dialect.connect(*arguments, **options)

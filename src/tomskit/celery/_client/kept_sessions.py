@@ -2,7 +2,7 @@
 
 Celery makes an engine and a connection for each state that it stores, except in the processes of prefork. PyMySQL
 loads the certificates of the system each time, which takes some 30 ms in which no other thread runs: with eight
-threads that store results the event loop beside them stood still for a second.
+threads that store 200 results at once the event loop beside them stood still for 0.2 s.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class _KeptSessions(SessionManager):
         key = os.getpid(), dburi
         engine = self._of_process.get(key)
         if engine is None:
-            made = create_engine(dburi, **kwargs)
-            if type(made.pool) is QueuePool:
+            if kwargs.get("poolclass", QueuePool) is QueuePool:
                 # As Celery, which connects as often as there are threads. What the application has set has
                 # the last word.
-                made = create_engine(dburi, **{"pool_size": _KEPT, "max_overflow": -1, **kwargs})
+                kwargs = {"pool_size": _KEPT, "max_overflow": -1, **kwargs}
+            made = create_engine(dburi, **kwargs)
             if self.engine_callback is not None:
                 self.engine_callback(made)
             # Nothing is connected yet: of two threads, one drops what it has made.
